@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "base/async/task_group.h"
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/error.hpp>
+#include <cstdlib>
+
+#include "base/log.h"
+
+namespace trama::async {
+namespace {
+void report(const std::string& name, std::exception_ptr e) {
+  if (!e) return;
+  try {
+    std::rethrow_exception(e);
+  } catch (const boost::system::system_error& x) {
+    if (x.code() != asio::error::operation_aborted) base::logger("task")->error("{} died: {}", name, x.what());
+  } catch (const std::exception& x) {
+    base::logger("task")->error("{} died: {}", name, x.what());
+  }
+}
+}  // namespace
+
+TaskGroup::TaskGroup(asio::any_io_executor ex) : ex_(std::move(ex)), idle_(ex_, asio::steady_timer::time_point::max()) {}
+
+TaskGroup::~TaskGroup() {
+  if (!signals_.empty()) {
+    base::logger("task")->critical("a task group was destroyed while {} tasks run", signals_.size());
+    std::abort();
+  }
+}
+
+void TaskGroup::spawn(std::string name, awaitable<void> task) {
+  auto it = signals_.emplace(signals_.end());
+  auto done = [this, it, name = std::move(name)](std::exception_ptr e) {
+    report(name, e);
+    signals_.erase(it);
+    if (signals_.empty()) idle_.cancel();
+  };
+  asio::co_spawn(ex_, std::move(task), asio::bind_cancellation_slot(it->slot(), std::move(done)));
+}
+
+awaitable<void> TaskGroup::stop() {
+  // emit() may finish a task at once and so erase its signal: step first.
+  for (auto it = signals_.begin(); it != signals_.end();) (it++)->emit(asio::cancellation_type::terminal);
+  while (!signals_.empty()) {
+    idle_.expires_at(asio::steady_timer::time_point::max());
+    co_await idle_.async_wait(kTuple);
+  }
+}
+
+}  // namespace trama::async

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What every target of trama has in common, and two one-line helpers to declare them.
+
+add_library(trama_flags INTERFACE)
+target_include_directories(trama_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(trama_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -fno-strict-overflow)
+target_compile_definitions(trama_flags INTERFACE TRAMA_VERSION="${PROJECT_VERSION}" SPDLOG_FMT_EXTERNAL=1
+  BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED _FILE_OFFSET_BITS=64)
+if(TRAMA_WERROR)
+  target_compile_options(trama_flags INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports these inside the standard library and Boost at -O2; clang and ASan watch the same mistakes.
+  target_compile_options(trama_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict -Wno-dangling-pointer)
+endif()
+if(TRAMA_SANITIZE)
+  target_compile_options(trama_flags INTERFACE -fsanitize=${TRAMA_SANITIZE} -fno-omit-frame-pointer -g1 -O1
+    -fno-sanitize-recover=undefined)
+  target_link_options(trama_flags INTERFACE -fsanitize=${TRAMA_SANITIZE})
+elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
+  target_compile_options(trama_flags INTERFACE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -D_GLIBCXX_ASSERTIONS)
+  target_link_options(trama_flags INTERFACE -Wl,-z,relro,-z,now)
+endif()
+
+# trama_library(name SOURCES a.cc ... LINKS x y): a static library that sees the whole tree by root-relative includes.
+function(trama_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC trama_flags ${ARG_LINKS})
+endfunction()
+
+# trama_test(name LABEL unit|contract|kernel|e2e SOURCES ... LINKS ...): one GoogleTest binary, one ctest entry.
+function(trama_test name)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LINKS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE trama_flags trama_test_support ${ARG_LINKS} GTest::gmock GTest::gtest GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+    ENVIRONMENT "TRAMA_SOURCE_DIR=${CMAKE_SOURCE_DIR};TRAMA_BINARY=$<TARGET_FILE:trama>")
+endfunction()
