@@ -4,7 +4,7 @@
 add_library(trama_flags INTERFACE)
 target_include_directories(trama_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(trama_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -fno-strict-overflow)
-target_compile_definitions(trama_flags INTERFACE TRAMA_VERSION="${PROJECT_VERSION}" SPDLOG_FMT_EXTERNAL=1
+target_compile_definitions(trama_flags INTERFACE TRAMA_VERSION="${PROJECT_VERSION}"
   BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED _FILE_OFFSET_BITS=64)
 if(TRAMA_WERROR)
   target_compile_options(trama_flags INTERFACE -Werror)

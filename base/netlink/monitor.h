@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <functional>
+
+#include "base/async/event.h"
+#include "base/netlink/message.h"
+
+namespace trama::netlink {
+
+// Listens to rtnetlink multicast groups in the current network namespace. Events carry no state into our model:
+// they only say "look again". A lost event (ENOBUFS) says the same, so losing some does no harm.
+class Monitor {
+ public:
+  struct Seen {
+    bool overrun = false;        // events were lost
+    std::uint16_t type = 0;      // RTM_*; 0 with overrun
+  };
+  // groups: RTNLGRP_* numbers. Opens the socket at once, so nothing after this call is missed.
+  static Result<Monitor> open(async::asio::any_io_executor ex, std::vector<unsigned> groups);
+  // Calls `on_event` for every datagram with its first message; runs until cancelled.
+  async::awaitable<void> run(std::function<void(Seen)> on_event);
+
+ private:
+  Monitor(async::asio::posix::stream_descriptor fd) : fd_(std::move(fd)), buffer_(1 << 16) {}
+  async::asio::posix::stream_descriptor fd_;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace trama::netlink
