@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Container sandboxes as values: what there should be and what there is. No I/O, no clock.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+
+namespace trama::netns {
+
+using base::Cidr;
+using base::Ip;
+using base::Mac;
+
+using Uid = std::string;  // pod uid: the identity of a sandbox; a re-created pod of the same name has another
+
+// The network half: one namespace, one point-to-point veth, no bridge.
+struct Network {
+  std::string netns_name;       // below /run/netns: "default.web-1", in a lab "hello.n1.web-1"
+  std::vector<Ip> addresses;    // at most one per family; /32 and /128
+  unsigned mtu = 1450;
+  std::string hosts;            // content of /etc/netns/<netns_name>/hosts
+  std::string resolv_conf;      // content of /etc/netns/<netns_name>/resolv.conf
+  unsigned connection_limit = 0;  // conntrack entries that the pod may originate; 0 = no limit
+  friend bool operator==(const Network&, const Network&) = default;
+};
+
+struct Limits {
+  unsigned cpu_millis = 0;          // quota; 0 = none
+  unsigned cpu_request_millis = 0;  // weight under contention
+  std::uint64_t memory_bytes = 0;   // 0 = none
+  unsigned pids = 0;                // 0 = the node's default
+  friend bool operator==(const Limits&, const Limits&) = default;
+};
+
+struct Container {
+  std::string name;
+  std::string root = "host";        // "host" (the node's root, read-only) or "dir:/path"
+  std::vector<std::string> command; // never empty
+  std::map<std::string, std::string> environment;
+  std::string working_directory;    // "" = /
+  friend bool operator==(const Container&, const Container&) = default;
+};
+
+enum class RestartPolicy { always, on_failure, never };
+
+struct Sandbox {
+  Uid uid;
+  std::string ns, name;             // of the pod
+  std::string hostname;
+  Network network;
+  Limits limits;
+  std::vector<Container> containers;
+  RestartPolicy restart = RestartPolicy::always;
+  // Set: end the processes (SIGTERM, then SIGKILL after the grace time) but keep the network until they are gone.
+  std::optional<std::chrono::seconds> stop_with_grace;
+  friend bool operator==(const Sandbox&, const Sandbox&) = default;
+};
+
+// What the node should have. A sandbox that is absent is torn down: network first, at once.
+struct Desired {
+  std::map<Uid, Sandbox> sandboxes;
+  friend bool operator==(const Desired&, const Desired&) = default;
+};
+
+// Where this agent keeps things; several agents share one machine in a lab.
+struct Paths {
+  std::string run_dir = "/run/trama";          // registry, process state, logs
+  std::string netns_dir = "/run/netns";
+  std::string etc_netns_dir = "/etc/netns";
+  std::string cgroup_root = "trama.slice";     // below each controller's mount
+};
+
+enum class ContainerPhase { waiting, running, terminated };
+
+struct ContainerState {
+  std::string name;
+  ContainerPhase phase = ContainerPhase::waiting;
+  std::string reason;               // "Completed", "Error", "OOMKilled", "CrashLoopBackOff", "StartError", …
+  std::string message;
+  int exit_code = 0;
+  int signal = 0;
+  int restarts = 0;
+  std::string started_at, finished_at;   // RFC 3339; "" = not yet
+  friend bool operator==(const ContainerState&, const ContainerState&) = default;
+};
+
+enum class ProcessPhase { none, running, finished };  // finished: every container ended for good, or was stopped
+
+// What is there of one sandbox. Fields that could not be found are empty or false.
+struct ObservedSandbox {
+  Uid uid;
+  std::string ns, name;
+  Network network;                  // as recorded when it was made (hosts and resolv_conf: as the files are now)
+  bool netns = false;               // pinned and alive
+  bool link = false;                // host veth present, up, with the right alias
+  bool guarded = false;             // anti-spoof entries present
+  std::vector<Ip> routes;           // pod addresses with a host route to this veth
+  std::vector<Ip> neighbours;       // pod addresses with a permanent neighbour entry
+  std::string ifname;               // host veth
+  Limits limits;
+  ProcessPhase processes = ProcessPhase::none;
+  std::vector<ContainerState> containers;
+};
+
+struct Observed {
+  std::map<Uid, ObservedSandbox> sandboxes;   // only ours; foreign namespaces and links are not listed
+};
+
+// Names derived from the identity; the marks by which a fresh agent finds its own (DESIGN: names and marks).
+std::string veth_name(const Uid& uid);                                            // "tr" + 11 hex
+std::string veth_alias(const std::string& ns, const std::string& name, const Uid& uid);  // "trama pod=default/web-1 uid=…"
+std::string veth_altname(const std::string& ns, const std::string& name);         // "pod-default-web-1"
+Mac pod_mac(const Uid& uid);
+Mac host_mac();                                                                   // ee:ee:ee:ee:ee:ee
+Ip gateway(base::Family family);                                                  // 169.254.1.1, fe80::1
+std::string cgroup_name(const Uid& uid);                                          // "pod-<uid>"
+
+}  // namespace trama::netns

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The overlay as values: this node, its peers, and what the kernel should hold for them. No I/O, no clock.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/strong.h"
+
+namespace trama::overlay {
+
+using base::Cidr;
+using base::Ip;
+using base::Mac;
+using base::Vni;
+
+constexpr std::uint16_t kDataPort = 6784;      // UDP, VXLAN
+constexpr std::uint16_t kControlPort = 6783;
+constexpr std::uint8_t kRouteProtocol = 116;   // "trama" in rt_protos.d
+
+struct Peer {
+  std::string node;
+  Ip underlay;                      // where its VXLAN listens
+  std::vector<Cidr> pod_cidrs;      // at most one per family
+  friend bool operator==(const Peer&, const Peer&) = default;
+};
+
+struct Desired {
+  std::string node;                 // ours
+  std::string cluster_id;           // seeds the deterministic MACs, with the node's name
+  Ip underlay;                      // our address that peers send to
+  std::vector<Cidr> pod_cidrs;      // ours; the first address of each is the device's own
+  std::vector<Cidr> cluster_cidrs;  // all pods: traffic to a removed peer must not leak out of the uplink
+  std::map<std::string, Peer> peers;  // by node name, without ourselves
+  Vni vni{116};
+  std::uint16_t port = kDataPort;
+  unsigned underlay_mtu = 0;        // 0 = taken from the link that carries `underlay`
+  bool masquerade = true;           // pods reach what lies beyond the cluster through their node
+  friend bool operator==(const Desired&, const Desired&) = default;
+};
+
+// Deterministic: every node computes every other node's, so that no MAC has to be exchanged.
+Mac vtep_mac(const std::string& cluster_id, const std::string& node);
+// The device's own address: the network address of the pod prefix (pods never get it).
+Ip vtep_ip(const Cidr& pod_cidr);
+// Bytes that VXLAN adds on an IPv4 / IPv6 underlay: 50 / 70.
+unsigned overhead(base::Family underlay);
+
+}  // namespace trama::overlay
