@@ -1,0 +1,6 @@
+# Rules about the sources themselves.
+foreach(check check_layers check_coawait)
+  add_test(NAME ${check} COMMAND ${CMAKE_SOURCE_DIR}/scripts/${check})
+  add_test(NAME ${check}_self_test COMMAND ${CMAKE_SOURCE_DIR}/scripts/${check} --self-test)
+  set_tests_properties(${check} ${check}_self_test PROPERTIES LABELS checks WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+endforeach()
