@@ -26,7 +26,10 @@ class [[nodiscard]] Error {
   }
   // `sentence` already says it all ("nodePort: expected 30000-32767, got 5"); no code message is appended.
   static Error text(std::string sentence, std::errc code = std::errc::invalid_argument) {
-    Error e(std::make_error_code(code), std::move(sentence));
+    return text(std::move(sentence), std::make_error_code(code));
+  }
+  static Error text(std::string sentence, std::error_code code) {
+    Error e(code, std::move(sentence));
     e.complete_ = true;
     return e;
   }
