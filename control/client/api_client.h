@@ -29,7 +29,9 @@ struct ClientOptions {
   // SHA-256 of the CA's SubjectPublicKeyInfo, lower-case hex. With `ca_pem` empty, a chain is accepted iff it ends in
   // a self-signed CA with this key. With both given, both must hold.
   std::string ca_pin;
-  std::string server_name;      // verify the certificate for this name instead of the URL's host
+  // Verify the certificate for this name instead of the URL's host. With a pin alone the default is
+  // "kubernetes.default.svc": only the API server's certificate carries it, so no node can pose as the server.
+  std::string server_name;
   std::string certificate_pem;  // client certificate (chain) and its key; both or none
   std::string key_pem;
   std::string bearer_token;
@@ -124,6 +126,8 @@ class ApiClient {
   virtual void close_idle() = 0;
   // Replaces the client certificate for connections made from now on (renewal).
   virtual base::Result<> use_certificate(std::string certificate_pem, std::string key_pem) = 0;
+  // The CA certificate at the end of the last verified chain; "" before the first connection.
+  virtual std::string verified_ca_pem() const = 0;
   virtual const ClientOptions& options() const = 0;
 
   // Objects. Paths are the API's ("/api/v1/namespaces/default/pods/web-1"); see object_path() in paths.h.

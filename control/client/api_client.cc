@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/client/api_client.h"
+
+#include <list>
+
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/write.hpp>
+
+#include "control/client/stream.h"
+
+namespace trama::client {
+
+using base::Error;
+using base::Result;
+namespace asio = async::asio;
+
+namespace {
+
+constexpr std::size_t kIdleConnections = 8;
+
+using Request = http::request<http::string_body>;
+
+Response to_response(http::response<http::string_body> answer) {
+  Response r;
+  r.status = static_cast<int>(answer.result_int());
+  r.content_type = std::string(answer[http::field::content_type]);
+  for (auto [it, end] = answer.equal_range(http::field::warning); it != end; ++it)
+    r.warnings.emplace_back("Warning", std::string(it->value()));
+  if (r.content_type.starts_with("application/json")) {
+    boost::system::error_code bad;
+    auto value = json::parse(answer.body(), bad);
+    if (!bad) {
+      r.body = std::move(value);
+      return r;
+    }
+  }
+  r.text = std::move(answer.body());
+  return r;
+}
+
+class Client final : public ApiClient {
+ public:
+  Client(asio::any_io_executor ex, ClientOptions options, Target target, std::shared_ptr<TlsSetup> tls)
+      : ex_(std::move(ex)), options_(std::move(options)), target_(std::move(target)), tls_(std::move(tls)) {}
+
+  awaitable<Result<Response>> request(std::string method, std::string path, std::string body, std::string content_type,
+                                      Headers extra) override {
+    auto message = compose(method, path, std::move(body), content_type, extra);
+    for (;;) {
+      auto connection = co_await acquire();
+      if (!connection) co_return std::move(connection).error().in(fmt::format("{} {}", method, path));
+      auto c = std::move(*connection);
+      bool reused = c->used;
+      c->lowest().expires_after(options_.request_timeout);
+      auto [sent_ec, sent] = co_await http::async_write(c->stream, message, async::kTuple);
+      BodyParser parser;
+      parser.body_limit(options_.response_limit);
+      boost::system::error_code ec = sent_ec;
+      if (!ec) {
+        auto [read_ec, n] = co_await http::async_read(c->stream, c->buffer, parser, async::kTuple);
+        ec = read_ec;
+      }
+      if (ec) {
+        // The server may close an idle connection just as we use it. POST is not repeated: it may have been done.
+        bool nothing_came = !parser.got_some();
+        bool closed = ec != beast::error::timeout && ec != asio::error::operation_aborted;
+        if (reused && nothing_came && closed && (method != "POST" || sent_ec)) continue;
+        co_return transport_error(ec, fmt::format("{} {}{}", method, options_.server, path));
+      }
+      bool keep = parser.get().keep_alive();
+      auto answer = to_response(parser.release());
+      if (keep) give_back(std::move(c));
+      co_return answer;
+    }
+  }
+
+  awaitable<Result<Upgraded>> upgrade(std::string method, std::string path, Headers headers) override {
+    auto opened = co_await connect();
+    if (!opened) co_return std::move(opened).error().in(fmt::format("{} {}", method, path));
+    auto c = std::move(*opened);
+    auto message = compose(method, path, "", "", headers);
+    message.set(http::field::connection, "Upgrade");
+    c->lowest().expires_after(options_.request_timeout);
+    auto [sent_ec, sent] = co_await http::async_write(c->stream, message, async::kTuple);
+    if (sent_ec) co_return transport_error(sent_ec, fmt::format("{} {}", method, path));
+    BodyParser parser;
+    auto [ec, n] = co_await http::async_read_header(c->stream, c->buffer, parser, async::kTuple);
+    if (ec) co_return transport_error(ec, fmt::format("{} {}", method, path));
+    Upgraded result;
+    const auto& head = parser.get();
+    result.status = static_cast<int>(head.result_int());
+    result.head = fmt::format("HTTP/1.1 {} {}\r\n", head.result_int(), std::string(head.reason()));
+    for (const auto& field : head) {
+      result.headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
+      result.head += fmt::format("{}: {}\r\n", result.headers.back().first, result.headers.back().second);
+    }
+    result.head += "\r\n";
+    if (result.status == 101) {
+      result.tunnel = std::make_unique<TlsTunnel>(std::move(c));
+      co_return result;
+    }
+    if (!parser.is_done()) {
+      auto [body_ec, more] = co_await http::async_read(c->stream, c->buffer, parser, async::kTuple);
+      if (body_ec) co_return transport_error(body_ec, fmt::format("{} {}", method, path));
+    }
+    result.refusal = to_response(parser.release());
+    co_return result;
+  }
+
+  awaitable<Result<std::unique_ptr<WebSocket>>> websocket(std::string path, std::string subprotocol) override {
+    auto opened = co_await connect();
+    if (!opened) co_return std::move(opened).error().in(path);
+    auto headers = own_headers();
+    co_return co_await open_websocket(std::move(*opened), target_, path, subprotocol, headers,
+                                      options_.request_timeout);
+  }
+
+  awaitable<Result<std::unique_ptr<Stream>>> stream(std::string path) override {
+    auto opened = co_await connect();
+    if (!opened) co_return std::move(opened).error().in(fmt::format("GET {}", path));
+    auto c = std::move(*opened);
+    Headers none;
+    auto message = compose("GET", path, "", "", none);
+    c->lowest().expires_after(options_.request_timeout);
+    auto [sent_ec, sent] = co_await http::async_write(c->stream, message, async::kTuple);
+    if (sent_ec) co_return transport_error(sent_ec, fmt::format("GET {}", path));
+    auto parser = std::make_unique<BodyParser>();
+    parser->body_limit(options_.response_limit);
+    auto [ec, n] = co_await http::async_read_header(c->stream, c->buffer, *parser, async::kTuple);
+    if (ec) co_return transport_error(ec, fmt::format("GET {}", path));
+    auto status = parser->get().result_int();
+    if (status < 200 || status > 299) {
+      if (!parser->is_done()) {
+        auto [body_ec, more] = co_await http::async_read(c->stream, c->buffer, *parser, async::kTuple);
+        if (body_ec) co_return transport_error(body_ec, fmt::format("GET {}", path));
+      }
+      auto refusal = to_response(parser->release());
+      co_return error_of(refusal);
+    }
+    co_return std::unique_ptr<Stream>(std::make_unique<HttpStream>(std::move(c), std::move(parser)));
+  }
+
+  void close_idle() override { idle_.clear(); }
+
+  Result<> use_certificate(std::string certificate_pem, std::string key_pem) override {
+    auto changed = options_;
+    changed.certificate_pem = std::move(certificate_pem);
+    changed.key_pem = std::move(key_pem);
+    auto tls = make_tls(changed);
+    if (!tls) return std::move(tls).error();
+    tls_ = std::move(*tls);
+    options_ = std::move(changed);
+    idle_.clear();
+    return {};
+  }
+
+  std::string verified_ca_pem() const override { return ca_pem_; }
+  const ClientOptions& options() const override { return options_; }
+
+ private:
+  Headers own_headers() const {
+    Headers headers;
+    headers.emplace_back("User-Agent", options_.user_agent);
+    if (!options_.bearer_token.empty()) headers.emplace_back("Authorization", "Bearer " + options_.bearer_token);
+    return headers;
+  }
+
+  Request compose(const std::string& method, const std::string& path, std::string body, const std::string& content_type,
+                  const Headers& extra) const {
+    Request message;
+    message.version(11);
+    message.method_string(method);
+    message.target(path);
+    message.set(http::field::host, target_.authority);
+    message.set(http::field::accept, "application/json");
+    for (const auto& [name, value] : own_headers()) message.set(name, value);
+    if (!body.empty()) message.set(http::field::content_type, content_type);
+    message.body() = std::move(body);
+    for (const auto& [name, value] : extra) message.set(name, value);
+    // Methods with a body say its length even when it is empty; GET stays without.
+    if (!message.body().empty() || method == "POST" || method == "PUT" || method == "PATCH")
+      message.content_length(message.body().size());
+    return message;
+  }
+
+  awaitable<Result<std::unique_ptr<Connection>>> connect() {
+    auto opened = co_await open_connection(ex_, tls_, target_, options_.connect_timeout);
+    if (opened) ca_pem_ = root_of_verified_chain((*opened)->stream.native_handle());
+    co_return opened;
+  }
+
+  awaitable<Result<std::unique_ptr<Connection>>> acquire() {
+    while (!idle_.empty()) {
+      auto c = std::move(idle_.back());  // the most recently used one is the least likely to be stale
+      idle_.pop_back();
+      if (c->looks_alive()) co_return c;
+    }
+    co_return co_await connect();
+  }
+
+  void give_back(std::unique_ptr<Connection> c) {
+    if (c->tls != tls_) return;  // opened with credentials that have been replaced
+    c->used = true;
+    c->lowest().expires_never();
+    idle_.push_back(std::move(c));
+    if (idle_.size() > kIdleConnections) idle_.pop_front();
+  }
+
+  asio::any_io_executor ex_;
+  ClientOptions options_;
+  Target target_;
+  std::shared_ptr<TlsSetup> tls_;
+  std::list<std::unique_ptr<Connection>> idle_;
+  std::string ca_pem_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ApiClient>> ApiClient::make(asio::any_io_executor ex, ClientOptions options) {
+  auto target = parse_target(options);
+  if (!target) return std::move(target).error();
+  auto tls = make_tls(options);
+  if (!tls) return std::move(tls).error();
+  return std::unique_ptr<ApiClient>(
+      std::make_unique<Client>(std::move(ex), std::move(options), std::move(*target), std::move(*tls)));
+}
+
+}  // namespace trama::client

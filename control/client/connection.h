@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One TLS connection to the server. Private to control/client; includes Beast.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/fields.hpp>
+
+#include "control/client/api_client.h"
+#include "control/client/tls.h"
+
+namespace trama::client {
+
+namespace beast = boost::beast;
+namespace http = beast::http;
+using tcp = async::asio::ip::tcp;
+using TlsStream = async::asio::ssl::stream<beast::tcp_stream>;
+
+struct Target {
+  std::string host;  // without brackets
+  std::string port;
+  std::string authority;  // for the Host header
+  std::string verify;     // name or address that the certificate must carry
+};
+base::Result<Target> parse_target(const ClientOptions& options);
+
+struct Connection {
+  Connection(async::asio::any_io_executor ex, std::shared_ptr<TlsSetup> setup)
+      : tls(std::move(setup)), stream(beast::tcp_stream(std::move(ex)), tls->context) {}
+  std::shared_ptr<TlsSetup> tls;  // outlives the stream
+  TlsStream stream;
+  beast::flat_buffer buffer{1u << 16};
+  bool used = false;  // has carried a whole exchange before
+
+  // Whether an idle connection may carry another request: nothing to read means nobody has closed it.
+  bool looks_alive();
+  beast::tcp_stream& lowest() { return beast::get_lowest_layer(stream); }
+};
+
+awaitable<base::Result<std::unique_ptr<Connection>>> open_connection(async::asio::any_io_executor ex,
+                                                                     std::shared_ptr<TlsSetup> tls, Target target,
+                                                                     milliseconds limit);
+
+// A transport failure as an Error: beast's own timeout becomes ETIMEDOUT.
+base::Error transport_error(const boost::system::error_code& ec, std::string what);
+
+awaitable<base::Result<std::unique_ptr<WebSocket>>> open_websocket(std::unique_ptr<Connection> connection,
+                                                                   Target target, std::string path,
+                                                                   std::string subprotocol, Headers headers,
+                                                                   milliseconds limit);
+
+}  // namespace trama::client

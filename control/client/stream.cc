@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/client/stream.h"
+
+#include <boost/asio/ssl/error.hpp>
+#include <boost/beast/http/read.hpp>
+
+namespace trama::client {
+
+using base::Error;
+using base::Result;
+
+HttpStream::HttpStream(std::unique_ptr<Connection> connection, std::unique_ptr<BodyParser> parser)
+    : connection_(std::move(connection)), parser_(std::move(parser)) {
+  parser_->body_limit(boost::none);
+  parser_->eager(true);
+}
+
+int HttpStream::status() const { return static_cast<int>(parser_->get().result_int()); }
+
+awaitable<Result<std::string>> HttpStream::read(milliseconds limit) {
+  if (!rest_.empty()) co_return std::exchange(rest_, {});
+  co_return co_await more(limit);
+}
+
+awaitable<Result<std::string>> HttpStream::more(milliseconds limit) {
+  auto& body = parser_->get().body();
+  connection_->lowest().expires_after(limit);
+  while (body.empty() && !parser_->is_done()) {
+    auto [ec, n] = co_await http::async_read_some(connection_->stream, connection_->buffer, *parser_, async::kTuple);
+    if (ec) co_return transport_error(ec, "read the stream");
+  }
+  co_return std::exchange(body, {});
+}
+
+awaitable<Result<std::string>> HttpStream::read_line(milliseconds limit) {
+  for (;;) {
+    auto end = rest_.find('\n', scanned_);
+    if (end != std::string::npos) {
+      auto line = rest_.substr(0, end);
+      rest_.erase(0, end + 1);
+      scanned_ = 0;
+      if (line.empty()) continue;
+      co_return line;
+    }
+    scanned_ = rest_.size();
+    auto piece = co_await more(limit);
+    if (!piece) co_return std::move(piece).error();
+    if (piece->empty()) co_return Error::from_errno(ENODATA, "the stream has ended");
+    rest_ += *piece;
+  }
+}
+
+TlsTunnel::TlsTunnel(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {
+  connection_->lowest().expires_never();
+}
+
+awaitable<Result<std::string>> TlsTunnel::read() {
+  auto& early = connection_->buffer;  // what came right behind the answer's head
+  if (early.size() > 0) {
+    std::string bytes(static_cast<const char*>(early.data().data()), early.size());
+    early.consume(early.size());
+    co_return bytes;
+  }
+  std::string bytes(16384, '\0');
+  auto [ec, n] = co_await connection_->stream.async_read_some(async::asio::buffer(bytes), async::kTuple);
+  if (ec == async::asio::error::eof || ec == async::asio::ssl::error::stream_truncated) co_return std::string();
+  if (ec) co_return transport_error(ec, "read the tunnel");
+  bytes.resize(n);
+  co_return bytes;
+}
+
+awaitable<Result<>> TlsTunnel::write(std::string bytes) {
+  auto [ec, n] = co_await async::asio::async_write(connection_->stream, async::asio::buffer(bytes), async::kTuple);
+  if (ec) co_return transport_error(ec, "write the tunnel");
+  co_return Result<>();
+}
+
+void TlsTunnel::close() {
+  boost::system::error_code ignored;
+  connection_->lowest().socket().shutdown(tcp::socket::shutdown_both, ignored);
+}
+
+}  // namespace trama::client

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The controller's keys on disk: made on first start, kept ever after.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "control/pki/authority.h"
+
+namespace trama::pki {
+
+struct ServingNames {
+  std::vector<std::string> dns;
+  std::vector<base::Ip> ips;
+};
+
+// What a controller needs to serve and to speak for itself.
+struct ClusterKeys {
+  Authority authority;
+  KeyPair serving;     // the PEM holds leaf and CA, so that a joining agent finds the pinned CA in the chain
+  KeyPair admin;       // CN=trama:admin, O=system:masters; one year
+  KeyPair controller;  // CN=trama:controller, O=system:masters: made anew at every start, never written down
+};
+
+// Loads or makes <dir>/ca.crt, ca.key, server.crt, server.key, admin.crt, admin.key (directory 0700, files 0600).
+// The CA is never replaced: a damaged file is an error that names it. Serving and admin certificates are made again
+// when missing, unusable, past two thirds of their life, or (serving) when `names` are not all covered. `names` is what
+// the caller adds to 127.0.0.1, ::1, localhost and kubernetes[.default[.svc[.cluster.local]]].
+base::Result<ClusterKeys> load_or_create_cluster_keys(const std::string& dir, const ServingNames& names,
+                                                      std::int64_t now);
+
+// True once two thirds of the time between not_before and not_after are over.
+bool is_aging(const Certificate& certificate, std::int64_t now);
+
+}  // namespace trama::pki
