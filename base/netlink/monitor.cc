@@ -2,6 +2,7 @@
 #include "base/netlink/monitor.h"
 
 #include <boost/asio/error.hpp>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -24,6 +25,38 @@ Result<Monitor> Monitor::open(async::asio::any_io_executor ex, std::vector<unsig
   return Monitor(async::asio::posix::stream_descriptor(std::move(ex), fd.release()));
 }
 
+Monitor::Seen Monitor::read(Bytes datagram) {
+  Seen seen;
+  auto header = fixed_header<nlmsghdr>(datagram);
+  if (!header) return seen;
+  seen.type = header->nlmsg_type;
+  auto payload = behind_header<nlmsghdr>(datagram);
+  switch (seen.type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+      if (auto m = fixed_header<ifinfomsg>(payload)) seen.link = static_cast<std::uint32_t>(m->ifi_index);
+      break;
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+      if (auto m = fixed_header<ifaddrmsg>(payload)) seen.link = m->ifa_index;
+      break;
+    case RTM_NEWNEIGH:
+    case RTM_DELNEIGH:
+      if (auto m = fixed_header<ndmsg>(payload)) seen.link = static_cast<std::uint32_t>(m->ndm_ifindex);
+      break;
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      if (auto m = fixed_header<rtmsg>(payload)) seen.protocol = m->rtm_protocol;
+      break;
+    case RTM_NEWNEXTHOP:
+    case RTM_DELNEXTHOP:
+      if (auto m = fixed_header<nhmsg>(payload)) seen.protocol = m->nh_protocol;
+      break;
+    default: break;
+  }
+  return seen;
+}
+
 async::awaitable<void> Monitor::run(std::function<void(Seen)> on_event) {
   for (;;) {
     auto buffer = async::asio::buffer(buffer_.data(), buffer_.size());
@@ -32,8 +65,8 @@ async::awaitable<void> Monitor::run(std::function<void(Seen)> on_event) {
     Seen seen;
     if (ec) {
       seen.overrun = true;  // ENOBUFS: the queue overflowed
-    } else if (auto header = fixed_header<nlmsghdr>(Bytes(buffer_.data(), n))) {
-      seen.type = header->nlmsg_type;
+    } else {
+      seen = read(Bytes(buffer_.data(), n));
     }
     on_event(seen);
   }

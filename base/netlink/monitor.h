@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <functional>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
 
 #include "base/async/event.h"
 #include "base/netlink/message.h"
@@ -14,11 +15,15 @@ namespace trama::netlink {
 class Monitor {
  public:
   struct Seen {
-    bool overrun = false;        // events were lost
-    std::uint16_t type = 0;      // RTM_*; 0 with overrun
+    bool overrun = false;       // events were lost
+    std::uint16_t type = 0;     // RTM_*; 0 with overrun
+    std::uint32_t link = 0;     // interface index of link, address and neighbour messages; 0 = not known
+    std::uint8_t protocol = 0;  // of route and nexthop messages (RTPROT_*)
   };
   // groups: RTNLGRP_* numbers. Opens the socket at once, so nothing after this call is missed.
   static Result<Monitor> open(async::asio::any_io_executor ex, std::vector<unsigned> groups);
+  // What one datagram says about itself: the reading of its first message.
+  static Seen read(Bytes datagram);
   // Calls `on_event` for every datagram with its first message; runs until cancelled.
   async::awaitable<void> run(std::function<void(Seen)> on_event);
 

@@ -24,9 +24,9 @@ using base::Vni;
 // ---- links ------------------------------------------------------------------------------------------------------
 
 struct Vxlan {
-  Vni vni;                    // 0 with external
-  std::uint16_t port = 0;     // UDP destination port
-  bool external = false;      // tunnel parameters come with each packet (collect metadata)
+  Vni vni;                 // 0 with external
+  std::uint16_t port = 0;  // UDP destination port
+  bool external = false;   // tunnel parameters come with each packet (collect metadata)
   bool learning = false;
   bool udp_csum = true;
   std::uint16_t source_port_low = 0, source_port_high = 0;  // 0,0 = the kernel's choice
@@ -37,28 +37,28 @@ struct Vxlan {
 struct Link {
   IfIndex index;
   std::string name;
-  std::string kind;           // "veth", "vxlan", "bridge", ""
-  std::string alias;          // ifalias
+  std::string kind;   // "veth", "vxlan", "bridge", ""
+  std::string alias;  // ifalias
   std::vector<std::string> altnames;
   Mac mac;
   unsigned mtu = 0;
   std::uint32_t group = 0;
   bool up = false;
-  std::optional<IfIndex> peer;          // IFLA_LINK
+  std::optional<IfIndex> peer;            // IFLA_LINK
   std::optional<std::int32_t> peer_nsid;  // IFLA_LINK_NETNSID
   std::optional<IfIndex> master;
   std::optional<Vxlan> vxlan;
 };
 
 struct VethSpec {
-  std::string name;                     // host end
-  IfIndex index;                        // 0 = the kernel's choice
+  std::string name;  // host end
+  IfIndex index;     // 0 = the kernel's choice
   Mac mac;
   unsigned mtu = 1500;
   std::uint32_t group = 0;
-  std::string peer_name;                // other end
+  std::string peer_name;  // other end
   Mac peer_mac;
-  int peer_netns_fd = -1;               // made directly in that namespace; -1 = here
+  int peer_netns_fd = -1;  // made directly in that namespace; -1 = here
 };
 // Both ends stay down: set up what must be there before the first packet, then bring them up.
 Request create_veth(const VethSpec&);
@@ -78,6 +78,7 @@ Request delete_link(IfIndex);
 // Deletes every link of the group at once: one RCU grace period for all of them.
 Request delete_link_group(std::uint32_t group);
 Request get_link(const std::string& name);
+Request get_link(IfIndex);
 Request list_links();
 Result<Link> decode_link(const Part&);
 
@@ -87,11 +88,11 @@ struct Address {
   IfIndex link;
   Ip ip;
   unsigned length = 32;
-  std::uint32_t flags = 0;              // IFA_F_*
-  std::uint8_t scope = 0;               // RT_SCOPE_*
+  std::uint32_t flags = 0;  // IFA_F_*
+  std::uint8_t scope = 0;   // RT_SCOPE_*
   friend auto operator<=>(const Address&, const Address&) = default;
 };
-Request put_address(const Address&);    // idempotent
+Request put_address(const Address&);  // idempotent
 Request delete_address(const Address&);
 Request list_addresses(std::optional<Family> = {});
 Result<Address> decode_address(const Part&);
@@ -100,20 +101,21 @@ Result<Address> decode_address(const Part&);
 
 struct Route {
   Cidr destination;
-  IfIndex link;                         // 0 with a nexthop id or a type without a link
+  IfIndex link;  // 0 with a nexthop id or a type without a link
   std::optional<Ip> gateway;
-  std::optional<Ip> source;             // preferred source address
+  std::optional<Ip> source;  // preferred source address
   std::uint32_t nexthop_id = 0;
-  unsigned mtu = 0;                     // 0 = the link's
-  std::uint32_t metric = 0;             // IPv6: 0 means the kernel's 1024
+  unsigned mtu = 0;          // 0 = the link's
+  std::uint32_t metric = 0;  // IPv6: 0 means the kernel's 1024
   std::uint8_t protocol = 0;
-  std::uint8_t type = 1;                // RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, …
-  std::uint8_t scope = 0;               // RT_SCOPE_*
+  std::uint8_t type = 1;   // RTN_UNICAST, RTN_BLACKHOLE, RTN_UNREACHABLE, …
+  std::uint8_t scope = 0;  // RT_SCOPE_*
   std::uint32_t table = 254;
   bool onlink = false;
   friend auto operator<=>(const Route&, const Route&) = default;
 };
-Request put_route(const Route&);        // create or replace
+Request add_route(const Route&);  // EEXIST when the prefix is taken at that metric, by us or by anybody
+Request put_route(const Route&);  // create or replace; replaces a foreign route just the same
 Request delete_route(const Route&);
 // protocol 0 = all. With strict checking the kernel filters by protocol and table, so foreign routes cost nothing.
 Request list_routes(Family, std::uint8_t protocol);
@@ -125,10 +127,10 @@ Request lookup_route(const Ip& destination);
 
 struct Neighbour {
   IfIndex link;
-  Ip ip;                                // for FDB entries: unused
+  Ip ip;  // for FDB entries: unused
   Mac mac;
-  std::uint16_t state = 0;              // NUD_*
-  std::optional<Ip> fdb_destination;    // present = an FDB entry of a VXLAN device: frames to mac go there
+  std::uint16_t state = 0;            // NUD_*
+  std::optional<Ip> fdb_destination;  // present = an FDB entry of a VXLAN device: frames to mac go there
   friend auto operator<=>(const Neighbour&, const Neighbour&) = default;
 };
 Request put_neighbour(const Neighbour&);  // create or replace, permanent
@@ -145,15 +147,16 @@ struct Nexthop {
   std::optional<Ip> gateway;
   bool onlink = false;
   std::uint8_t protocol = 0;
-  struct Encap {                        // lightweight tunnel: outer destination for an external VXLAN device
+  struct Encap {  // lightweight tunnel: outer destination for an external VXLAN device
     Vni vni;
     Ip destination;
+    std::optional<Ip> source;  // outer source address; absent = the kernel's choice by route
     friend auto operator<=>(const Encap&, const Encap&) = default;
   };
   std::optional<Encap> encap;
   friend auto operator<=>(const Nexthop&, const Nexthop&) = default;
 };
-Request put_nexthop(const Nexthop&);    // create or replace
+Request put_nexthop(const Nexthop&);  // create or replace
 Request delete_nexthop(std::uint32_t id);
 Request list_nexthops();
 Result<Nexthop> decode_nexthop(const Part&);

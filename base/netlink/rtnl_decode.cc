@@ -165,6 +165,8 @@ Result<Nexthop> decode_nexthop(const Part& part) {
     Nexthop::Encap encap;
     encap.vni.value = static_cast<std::uint32_t>(be64toh(tunnel.get<std::uint64_t>(LWTUNNEL_IP_ID).value_or(0)));
     if (auto ip = ip_in(tunnel, LWTUNNEL_IP_DST)) encap.destination = *ip;
+    encap.source = ip_in(tunnel, LWTUNNEL_IP_SRC);
+    if (encap.source && encap.source->is_unspecified()) encap.source.reset();
     out.encap = encap;
   }
   return out;

@@ -166,6 +166,13 @@ Request get_link(const std::string& name) {
   r.text(name.size() < IFNAMSIZ ? IFLA_IFNAME : IFLA_ALT_IFNAME, name);
   return r;
 }
+Request get_link(IfIndex link) {
+  Request r(RTM_GETLINK, 0, fmt::format("find {}", link_text(link)));
+  ifinfomsg header{};
+  header.ifi_index = index_of(link);
+  r.body(header);
+  return r;
+}
 Request list_links() {
   Request r(RTM_GETLINK, 0, "list links");
   r.body(ifinfomsg{});
@@ -233,6 +240,9 @@ Request route_request(std::uint16_t type, std::uint16_t flags, const Route& rout
 }
 }  // namespace
 
+Request add_route(const Route& route) {
+  return route_request(RTM_NEWROUTE, kCreate, route, fmt::format("add route {}", route.destination.to_string()));
+}
 Request put_route(const Route& route) {
   return route_request(RTM_NEWROUTE, kPut, route, fmt::format("put route {}", route.destination.to_string()));
 }
@@ -307,8 +317,9 @@ Request list_fdb(IfIndex link) {
 }
 
 namespace {
-// LWTUNNEL_IP_* / LWTUNNEL_IP6_*: the two enumerations agree up to DST.
-constexpr std::uint16_t kTunnelId = LWTUNNEL_IP_ID, kTunnelDestination = LWTUNNEL_IP_DST;
+// LWTUNNEL_IP_* / LWTUNNEL_IP6_*: the two enumerations agree up to SRC.
+constexpr std::uint16_t kTunnelId = LWTUNNEL_IP_ID, kTunnelDestination = LWTUNNEL_IP_DST,
+                        kTunnelSource = LWTUNNEL_IP_SRC;
 }  // namespace
 
 Request put_nexthop(const Nexthop& n) {
@@ -326,6 +337,7 @@ Request put_nexthop(const Nexthop& n) {
     r.u16(NHA_ENCAP_TYPE, v4 ? LWTUNNEL_ENCAP_IP : LWTUNNEL_ENCAP_IP6);
     auto* encap = r.begin(NHA_ENCAP);
     r.be64(kTunnelId, n.encap->vni.value).ip(kTunnelDestination, n.encap->destination);
+    if (n.encap->source) r.ip(kTunnelSource, *n.encap->source);
     r.end(encap);
   }
   return r;
