@@ -39,5 +39,5 @@ function(trama_test name)
   target_link_libraries(${name} PRIVATE trama_flags trama_test_support ${ARG_LINKS} GTest::gmock GTest::gtest GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
-    ENVIRONMENT "TRAMA_SOURCE_DIR=${CMAKE_SOURCE_DIR};TRAMA_BINARY=$<TARGET_FILE:trama>")
+    ENVIRONMENT "TRAMA_SOURCE_DIR=${CMAKE_SOURCE_DIR};TRAMA_BINARY=$<$<TARGET_EXISTS:trama>:$<TARGET_FILE:trama>>")
 endfunction()
