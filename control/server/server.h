@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The API server: HTTPS/1.1 on sockets that are already listening, pure handlers behind thin sessions.
+// Runs on the controller's one executor; nothing here is thread-safe.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/async/event.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "control/store/store.h"
+
+namespace trama::server {
+
+using async::awaitable;
+
+// Who speaks: a client certificate's CN and O, or what a bearer token stands for. Empty name = anonymous.
+struct Identity {
+  std::string name;                 // "system:node:n1", "admin"
+  std::vector<std::string> groups;  // "system:masters", "system:nodes", "system:bootstrappers"
+  bool in(std::string_view group) const;
+};
+
+// One request as the handlers see it: no HTTP library in here.
+struct Request {
+  std::string method;               // "GET"
+  std::string path;                 // decoded, without the query
+  std::map<std::string, std::vector<std::string>> query;
+  std::map<std::string, std::string> headers;  // names in lower case
+  std::string target;               // as it came, for proxies
+  std::string body;
+  Identity identity;
+  std::string header(const std::string& lower_case_name) const;
+  std::string parameter(const std::string& name) const;  // first value, "" when absent
+  bool has(const std::string& parameter_name) const { return query.count(parameter_name) != 0; }
+};
+
+struct Reply {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;  // "Warning", "Retry-After", …
+};
+
+// The connection of one request, for answers that are streams (watch, logs) or that stop being HTTP (exec).
+// Every call may fail because the client went away; then the caller just ends.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // A complete answer. Once, and instead of everything else.
+  virtual awaitable<base::Result<>> reply(Reply reply) = 0;
+  // Starts a chunked answer; then chunk() any number of times; finish() ends it cleanly.
+  virtual awaitable<base::Result<>> begin(int status, std::string content_type) = 0;
+  virtual awaitable<base::Result<>> chunk(std::string data) = 0;
+  virtual awaitable<base::Result<>> finish() = 0;
+  // Raw bytes in both directions, after an upgrade; nothing of the above may be used any more.
+  virtual awaitable<base::Result<std::string>> read_some() = 0;   // "" = the client has closed
+  virtual awaitable<base::Result<>> write(std::string data) = 0;
+};
+
+// Handles paths that are not objects: pods/NAME/log, pods/NAME/exec, nodes/NAME/proxy/… Authorised already.
+// `resource`, `ns`, `name`, `subresource` and `rest` (what follows the subresource, "" or "/status") describe the path.
+struct SubresourcePath {
+  std::string resource, ns, name, subresource, rest;
+};
+using RawHandler = std::function<awaitable<void>(SubresourcePath, Request, Stream&)>;
+
+// Runs inside the write transaction of every create, update and delete of the API, after validation:
+// allocates addresses and ports, refuses what may not be. `old` is null on create, `body` is null on delete.
+using Admission = std::function<std::optional<api::Status>(store::Transaction&, const api::Key&, const api::Object* old,
+                                                           api::json::object* body, const Identity&)>;
+
+struct Options {
+  std::string certificate_pem, key_pem;   // serving certificate with its chain
+  std::string client_ca_pem;              // client certificates are optional; one that does not verify is refused
+  std::function<std::optional<Identity>(std::string token)> authenticate_token;  // empty = no bearer tokens
+  std::vector<Admission> admissions;
+  RawHandler raw;
+  std::function<std::string()> metrics;   // text of /metrics; empty = 404
+  std::string cluster_version = "v1.31.0";  // what /version claims to be compatible with
+  std::chrono::seconds bookmark_period{30};
+  std::chrono::seconds slow_client{10};   // to send a request, or to take an answer
+  std::size_t connections = 4096;         // more than that wait in the listen queue
+};
+
+class Server {
+ public:
+  static base::Result<std::unique_ptr<Server>> create(async::asio::any_io_executor ex, store::Store& store,
+                                                      Options options);
+  virtual ~Server() = default;
+  // Serves on a listening socket until stop(); may be called for several sockets.
+  virtual base::Result<> listen(base::UniqueFd socket) = 0;
+  // Ends every connection and watch, and waits.
+  virtual awaitable<void> stop() = 0;
+};
+
+}  // namespace trama::server
