@@ -64,6 +64,9 @@ class Store {
   virtual awaitable<api::Answer<api::ObjectPtr>> write(Decision decide) = 0;
   // Events of `resource` with a revision greater than `after`. 410 when the history no longer reaches back.
   virtual api::Answer<std::unique_ptr<Watch>> watch(const std::string& resource, std::uint64_t after) = 0;
+  // Writes down what is still behind and stops. Every write() must have answered, every Watch be gone; the store must
+  // be closed before it is destroyed.
+  virtual awaitable<void> close() = 0;
 };
 
 }  // namespace trama::store
