@@ -159,6 +159,8 @@ Result<> Client::transact(Bytes datagram, std::uint32_t last_seq,
   // Answers of an earlier, abandoned transaction must not be taken for ours.
   while (recv(fd_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT) >= 0) {
   }
+  auto first = fixed_header<nlmsghdr>(datagram);
+  if (!first) return Error::from_errno(EINVAL, "an empty transaction");
   if (auto sent = send(datagram); !sent) return sent;
   bool finished = false;
   while (!finished) {
@@ -167,6 +169,9 @@ Result<> Client::transact(Bytes datagram, std::uint32_t last_seq,
     auto walked = for_each_message(*got, [&](const nlmsghdr& h, Bytes payload) {
       on_message(h, payload);
       if (h.nlmsg_seq == last_seq && (h.nlmsg_type == NLMSG_ERROR || h.nlmsg_type == NLMSG_DONE)) finished = true;
+      // A refusal of the whole datagram (not permitted, generation passed) answers its first message and nothing else.
+      auto e = fixed_header<nlmsgerr>(payload);
+      if (h.nlmsg_type == NLMSG_ERROR && h.nlmsg_seq == first->nlmsg_seq && e && e->error != 0) finished = true;
     });
     if (!walked) return walked;
   }
