@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/nft/batch.h"
 
+#include <stdexcept>
+
 #include <arpa/inet.h>
 #include <endian.h>
 #include <fmt/format.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <stdexcept>
 
 #include "base/nft/decode.h"
 #include "base/nft/rule_wire.h"
@@ -16,11 +17,12 @@ namespace trama::nft {
 namespace {
 
 constexpr std::size_t kHead = sizeof(nlmsghdr) + sizeof(nfgenmsg);
-constexpr std::size_t kFront = kHead + 8;        // room for BATCH_BEGIN and its generation
-constexpr std::size_t kElementsCut = 60'000;     // an attribute holds at most 65,535 bytes
+constexpr std::size_t kFront = kHead + 8;     // room for BATCH_BEGIN and its generation
+constexpr std::size_t kElementsCut = 60'000;  // an attribute holds at most 65,535 bytes
 constexpr std::uint16_t kNested = NLA_F_NESTED;
 
-void write_head(std::byte* at, std::uint32_t length, std::uint16_t type, std::uint16_t flags, std::uint8_t family, std::uint16_t res_id) {
+void write_head(std::byte* at, std::uint32_t length, std::uint16_t type, std::uint16_t flags, std::uint8_t family,
+                std::uint16_t res_id) {
   nlmsghdr h{};
   h.nlmsg_len = length, h.nlmsg_type = type, h.nlmsg_flags = flags;
   nfgenmsg g{};
@@ -28,7 +30,9 @@ void write_head(std::byte* at, std::uint32_t length, std::uint16_t type, std::ui
   std::memcpy(at, &h, sizeof h);
   std::memcpy(at + sizeof h, &g, sizeof g);
 }
-std::uint16_t nft_type(std::uint16_t message) { return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message); }
+std::uint16_t nft_type(std::uint16_t message) {
+  return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
+}
 std::string comment_record(const std::string& comment) {
   std::string clean = clean_comment(comment);
   std::string out{'\0', static_cast<char>(clean.size() + 1)};
@@ -54,7 +58,8 @@ std::size_t Batch::begin(std::uint16_t type, std::uint16_t flags, Family family)
   open_type_ = 0;
   std::size_t at = bytes_.size();
   bytes_.resize(at + kHead);
-  write_head(bytes_.data() + at, 0, nft_type(type), static_cast<std::uint16_t>(NLM_F_REQUEST | flags), static_cast<std::uint8_t>(family), 0);
+  write_head(bytes_.data() + at, 0, nft_type(type), static_cast<std::uint16_t>(NLM_F_REQUEST | flags),
+             static_cast<std::uint8_t>(family), 0);
   Message m;
   m.offset = at;
   messages_.push_back(std::move(m));
@@ -91,7 +96,7 @@ void Batch::unnest(std::size_t at) {
 Batch& Batch::put_table(const Table& t) {
   auto at = begin(NFT_MSG_NEWTABLE, NLM_F_CREATE, t.family);
   put_text(NFTA_TABLE_NAME, t.name);
-  put_u32(NFTA_TABLE_FLAGS, 0);
+  put_u32(NFTA_TABLE_FLAGS, t.flags);
   if (!t.comment.empty()) put_attr(NFTA_TABLE_USERDATA, bytes_of(comment_record(t.comment)));
   end(at);
   messages_.back().text = "add table " + t.to_string();
@@ -114,7 +119,9 @@ Batch& Batch::put_chain(const Table& t, const Chain& c) {
     put_u32(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(c.base->priority));
     unnest(hook);
     put_u32(NFTA_CHAIN_POLICY, c.base->drop ? NF_DROP : NF_ACCEPT);
-    put_text(NFTA_CHAIN_TYPE, c.base->type == ChainType::nat ? "nat" : c.base->type == ChainType::route ? "route" : "filter");
+    put_text(NFTA_CHAIN_TYPE, c.base->type == ChainType::nat     ? "nat"
+                              : c.base->type == ChainType::route ? "route"
+                                                                 : "filter");
   }
   if (!c.comment.empty()) put_attr(NFTA_CHAIN_USERDATA, bytes_of(comment_record(c.comment)));
   end(at);
@@ -338,7 +345,8 @@ std::string Batch::describe(std::size_t i) const {
   bool add = (h.nlmsg_type & 0xff) == NFT_MSG_NEWSETELEM;
   std::string first = seen.empty() ? "" : to_text(*m.set, seen.front().element);
   std::string more = seen.size() > 1 ? fmt::format(", … ({} elements)", seen.size()) : "";
-  return fmt::format("{} element {} {} {{ {}{} }}", add ? "add" : "delete", m.table->to_string(), m.set->name, first, more);
+  return fmt::format("{} element {} {} {{ {}{} }}", add ? "add" : "delete", m.table->to_string(), m.set->name, first,
+                     more);
 }
 
 std::vector<std::string> Batch::text(std::size_t limit) const {

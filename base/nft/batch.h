@@ -23,15 +23,15 @@ class Batch {
 
   // put_*: created if absent; an equal one that exists is no error.
   Batch& put_table(const Table& table);
-  Batch& delete_table(const Table& table);          // with everything in it; ENOENT when absent
+  Batch& delete_table(const Table& table);  // with everything in it; ENOENT when absent
   Batch& put_chain(const Table& table, const Chain& chain);
-  Batch& delete_chain(const Table& table, const std::string& chain);  // must be empty and unreferenced
-  Batch& flush_chain(const Table& table, const std::string& chain);   // deletes its rules
+  Batch& delete_chain(const Table& table, const std::string& chain);                // must be empty and unreferenced
+  Batch& flush_chain(const Table& table, const std::string& chain);                 // deletes its rules
   Batch& add_rule(const Table& table, const std::string& chain, const Rule& rule);  // appends
   Batch& delete_rule(const Table& table, const std::string& chain, std::uint64_t handle);
   Batch& put_set(const Table& table, const Set& set);
   Batch& delete_set(const Table& table, const std::string& set);
-  Batch& flush_set(const Table& table, const std::string& set);       // deletes its elements
+  Batch& flush_set(const Table& table, const std::string& set);  // deletes its elements
   // An equal element that exists is no error, one with other data is EEXIST: delete it first, in the same batch.
   Batch& put_element(const Table& table, const Set& set, const Element& element);
   // By key; ENOENT when absent.
@@ -49,16 +49,19 @@ class Batch {
   std::string describe(std::size_t message) const;
 
   // The datagram: BATCH_BEGIN with `first_seq`, the messages with the following numbers, BATCH_END. Only the last
-  // message asks for an acknowledgement. With a generation the kernel refuses (ERESTART) when it is not the current one.
+  // message asks for an acknowledgement. With a generation the kernel refuses (ERESTART) when it is not the current
+  // one.
   Bytes finish(std::uint32_t first_seq, std::optional<std::uint32_t> generation = {});
-  std::uint32_t last_seq(std::uint32_t first_seq) const { return first_seq + static_cast<std::uint32_t>(messages_.size()); }
+  std::uint32_t last_seq(std::uint32_t first_seq) const {
+    return first_seq + static_cast<std::uint32_t>(messages_.size());
+  }
   // The messages as they go over the wire, for fakes and tests.
   void for_each(const std::function<void(const nlmsghdr&, Bytes payload)>& fn) const;
 
  private:
   struct Message {
     std::size_t offset = 0;
-    std::string text;                 // empty for elements: their text is read from the bytes
+    std::string text;  // empty for elements: their text is read from the bytes
     const Set* set = nullptr;
     const Table* table = nullptr;
   };

@@ -62,6 +62,7 @@ Result<Table> decode_table(Bytes payload) {
   Table t;
   t.family = o->family;
   t.name = o->attributes.text(NFTA_TABLE_NAME);
+  t.flags = u32(o->attributes, NFTA_TABLE_FLAGS);
   t.comment = comment_in(o->attributes.bytes(NFTA_TABLE_USERDATA));
   return t;
 }
@@ -141,36 +142,37 @@ Result<> decode_elements(Bytes payload, std::vector<ElementSeen>& out) {
   auto o = open(payload);
   if (!o) return std::move(o).error();
   std::optional<Error> failure;
-  auto walked = netlink::for_each_attribute(o->attributes.bytes(NFTA_SET_ELEM_LIST_ELEMENTS), [&](const Attribute& item) {
-    if (failure || item.type != NFTA_LIST_ELEM) return;
-    auto a = Attributes::parse(item.payload);
-    if (!a) {
-      failure = std::move(a).error();
-      return;
-    }
-    ElementSeen seen;
-    auto take = [&](std::uint16_t type, Value& to) {
-      auto value = value_in(a->nested(type));
-      if (!value)
-        failure = std::move(value).error();
-      else
-        to = *value;
-    };
-    take(NFTA_SET_ELEM_KEY, seen.element.key);
-    if (a->has(NFTA_SET_ELEM_KEY_END)) take(NFTA_SET_ELEM_KEY_END, seen.element.key_end);
-    if (seen.element.key_end == seen.element.key) seen.element.key_end = Value();
-    if (a->has(NFTA_SET_ELEM_DATA)) {
-      auto data = a->nested(NFTA_SET_ELEM_DATA);
-      if (data.has(NFTA_DATA_VERDICT))
-        seen.element.chain = data.nested(NFTA_DATA_VERDICT).text(NFTA_VERDICT_CHAIN);
-      else
-        take(NFTA_SET_ELEM_DATA, seen.element.data);
-    }
-    seen.element.comment = comment_in(a->bytes(NFTA_SET_ELEM_USERDATA));
-    seen.element.timeout = std::chrono::milliseconds(u64(*a, NFTA_SET_ELEM_TIMEOUT));
-    seen.interval_end = (u32(*a, NFTA_SET_ELEM_FLAGS) & NFT_SET_ELEM_INTERVAL_END) != 0;
-    if (!failure) out.push_back(std::move(seen));
-  });
+  auto walked =
+      netlink::for_each_attribute(o->attributes.bytes(NFTA_SET_ELEM_LIST_ELEMENTS), [&](const Attribute& item) {
+        if (failure || item.type != NFTA_LIST_ELEM) return;
+        auto a = Attributes::parse(item.payload);
+        if (!a) {
+          failure = std::move(a).error();
+          return;
+        }
+        ElementSeen seen;
+        auto take = [&](std::uint16_t type, Value& to) {
+          auto value = value_in(a->nested(type));
+          if (!value)
+            failure = std::move(value).error();
+          else
+            to = *value;
+        };
+        take(NFTA_SET_ELEM_KEY, seen.element.key);
+        if (a->has(NFTA_SET_ELEM_KEY_END)) take(NFTA_SET_ELEM_KEY_END, seen.element.key_end);
+        if (seen.element.key_end == seen.element.key) seen.element.key_end = Value();
+        if (a->has(NFTA_SET_ELEM_DATA)) {
+          auto data = a->nested(NFTA_SET_ELEM_DATA);
+          if (data.has(NFTA_DATA_VERDICT))
+            seen.element.chain = data.nested(NFTA_DATA_VERDICT).text(NFTA_VERDICT_CHAIN);
+          else
+            take(NFTA_SET_ELEM_DATA, seen.element.data);
+        }
+        seen.element.comment = comment_in(a->bytes(NFTA_SET_ELEM_USERDATA));
+        seen.element.timeout = std::chrono::milliseconds(u64(*a, NFTA_SET_ELEM_TIMEOUT));
+        seen.interval_end = (u32(*a, NFTA_SET_ELEM_FLAGS) & NFT_SET_ELEM_INTERVAL_END) != 0;
+        if (!failure) out.push_back(std::move(seen));
+      });
   if (failure) return std::move(*failure);
   return walked;
 }

@@ -22,7 +22,7 @@ struct RuleSeen {
   Family family = Family::any;
   std::string table, chain;
   std::uint64_t handle = 0;
-  std::string code;                    // compare with Rule::code()
+  std::string code;  // compare with Rule::code()
   std::string comment;
 };
 struct SetSeen {

@@ -2,6 +2,7 @@
 #include "base/nft/field.h"
 
 #include <array>
+
 #include <fmt/format.h>
 
 namespace trama::nft {
@@ -23,7 +24,8 @@ std::string tlv(std::uint8_t type, std::string_view value) {
 std::string tlv32(std::uint8_t type, std::uint32_t value) {
   return tlv(type, std::string_view(reinterpret_cast<const char*>(&value), sizeof value));
 }
-Field payload(std::string name, std::uint32_t type, std::uint32_t length, std::uint32_t description, std::uint32_t member) {
+Field payload(std::string name, std::uint32_t type, std::uint32_t length, std::uint32_t description,
+              std::uint32_t member) {
   Field f;
   f.name = std::move(name), f.type = type, f.length = length;
   f.expression = kPayload;
@@ -77,7 +79,8 @@ std::string Field::print(Bytes b) const {
     }
     default: break;
   }
-  if (length <= 4) return expression == kNumgen ? std::to_string(number(*this, b)) : fmt::format("0x{:x}", number(*this, b));
+  if (length <= 4)
+    return expression == kNumgen ? std::to_string(number(*this, b)) : fmt::format("0x{:x}", number(*this, b));
   std::string hex = "0x";
   for (std::byte byte : b) hex += fmt::format("{:02x}", static_cast<unsigned>(byte));
   return hex;

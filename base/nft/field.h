@@ -13,12 +13,12 @@ namespace trama::nft {
 enum class Base : std::uint32_t { link = 0, network = 1, transport = 2 };  // where a payload offset starts
 
 struct Field {
-  std::string name;               // as in nft's typeof: "ip daddr"
-  std::uint32_t type = 0;         // nft's data type number (TYPE_IPADDR, …), informational for the kernel
-  std::uint32_t length = 0;       // bytes
+  std::string name;          // as in nft's typeof: "ip daddr"
+  std::uint32_t type = 0;    // nft's data type number (TYPE_IPADDR, …), informational for the kernel
+  std::uint32_t length = 0;  // bytes
   bool host_order = false;
-  std::uint32_t expression = 0;   // nft's own number of the expression kind, for the typeof record
-  std::string detail;             // the expression's record: nested TLVs as nft 1.0 writes them
+  std::uint32_t expression = 0;  // nft's own number of the expression kind, for the typeof record
+  std::string detail;            // the expression's record: nested TLVs as nft 1.0 writes them
   bool is_verdict = false;
 
   std::uint32_t padded() const { return (length + 3) & ~3u; }
@@ -33,15 +33,15 @@ Field ip6_saddr();
 Field ip6_daddr();
 Field ether_saddr();
 Field ether_daddr();
-Field l4proto();       // meta l4proto
+Field l4proto();  // meta l4proto
 Field th_sport();
 Field th_dport();
 Field iifname();
 Field oifname();
 Field meta_mark();
 Field ct_mark();
-Field verdict();       // data of verdict maps
-Field numgen_random(); // a number below 65536
+Field verdict();        // data of verdict maps
+Field numgen_random();  // a number below 65536
 // Bits of the packet nft has no name for: "@th,336,32". Both must be multiples of 8.
 Field raw(Base base, std::uint32_t bit_offset, std::uint32_t bits);
 }  // namespace field

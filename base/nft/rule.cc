@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/nft/rule.h"
 
+#include <utility>
+
 #include <arpa/inet.h>
 #include <libnftnl/expr.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
-#include <utility>
 
 #include "base/nft/rule_wire.h"
 
 namespace trama::nft {
 namespace {
 
-Expr make(std::string kind,
-          std::vector<std::pair<std::uint16_t, std::variant<std::uint32_t, std::uint64_t, std::string, Value>>> attributes) {
+Expr make(
+    std::string kind,
+    std::vector<std::pair<std::uint16_t, std::variant<std::uint32_t, std::uint64_t, std::string, Value>>> attributes) {
   Expr e;
   e.kind = std::move(kind);
   e.attributes = std::move(attributes);
@@ -53,14 +55,18 @@ Exprs match_ct_bits(Ct key, std::uint32_t any_of) {
   return {load_ct(key, r(0)), bitwise(r(0), r(0), Value().host32(any_of), Value().host32(0)),
           compare(r(0), Cmp::ne, Value().host32(0))};
 }
-std::uint32_t address_offset(Family f, bool source) { return f == Family::ip6 ? (source ? 8 : 24) : (source ? 12 : 16); }
+std::uint32_t address_offset(Family f, bool source) {
+  return f == Family::ip6 ? (source ? 8 : 24) : (source ? 12 : 16);
+}
 }  // namespace
 
 std::uint32_t Reg::wire() const { return index % 4 == 0 ? NFT_REG_1 + index / 4 : u(NFT_REG32_00) + index; }
 
 Expr load_payload(Base base, std::uint32_t offset, std::uint32_t bytes, Reg to) {
-  return make("payload", {{NFTNL_EXPR_PAYLOAD_DREG, to.wire()}, {NFTNL_EXPR_PAYLOAD_BASE, u(base)},
-                          {NFTNL_EXPR_PAYLOAD_OFFSET, offset}, {NFTNL_EXPR_PAYLOAD_LEN, bytes}});
+  return make("payload", {{NFTNL_EXPR_PAYLOAD_DREG, to.wire()},
+                          {NFTNL_EXPR_PAYLOAD_BASE, u(base)},
+                          {NFTNL_EXPR_PAYLOAD_OFFSET, offset},
+                          {NFTNL_EXPR_PAYLOAD_LEN, bytes}});
 }
 Expr load_meta(Meta key, Reg to) {
   return make("meta", {{NFTNL_EXPR_META_KEY, u(key)}, {NFTNL_EXPR_META_DREG, to.wire()}});
@@ -74,16 +80,21 @@ Expr load(Value value, Reg to) {
   return make("immediate", {{NFTNL_EXPR_IMM_DREG, to.wire()}, {NFTNL_EXPR_IMM_DATA, value}});
 }
 Expr bitwise(Reg to, Reg from, Value mask, Value flip) {
-  return make("bitwise", {{NFTNL_EXPR_BITWISE_SREG, from.wire()}, {NFTNL_EXPR_BITWISE_DREG, to.wire()},
+  return make("bitwise", {{NFTNL_EXPR_BITWISE_SREG, from.wire()},
+                          {NFTNL_EXPR_BITWISE_DREG, to.wire()},
                           {NFTNL_EXPR_BITWISE_LEN, u(mask.tight().size())},
-                          {NFTNL_EXPR_BITWISE_MASK, mask}, {NFTNL_EXPR_BITWISE_XOR, flip}});
+                          {NFTNL_EXPR_BITWISE_MASK, mask},
+                          {NFTNL_EXPR_BITWISE_XOR, flip}});
 }
 Expr numgen_random(std::uint32_t modulus, Reg to) {
-  return make("numgen", {{NFTNL_EXPR_NG_DREG, to.wire()}, {NFTNL_EXPR_NG_MODULUS, modulus},
-                         {NFTNL_EXPR_NG_TYPE, u(NFT_NG_RANDOM)}, {NFTNL_EXPR_NG_OFFSET, u(0)}});
+  return make("numgen", {{NFTNL_EXPR_NG_DREG, to.wire()},
+                         {NFTNL_EXPR_NG_MODULUS, modulus},
+                         {NFTNL_EXPR_NG_TYPE, u(NFT_NG_RANDOM)},
+                         {NFTNL_EXPR_NG_OFFSET, u(0)}});
 }
 Expr fib_daddr_type(Reg to) {
-  return make("fib", {{NFTNL_EXPR_FIB_DREG, to.wire()}, {NFTNL_EXPR_FIB_RESULT, u(NFT_FIB_RESULT_ADDRTYPE)},
+  return make("fib", {{NFTNL_EXPR_FIB_DREG, to.wire()},
+                      {NFTNL_EXPR_FIB_RESULT, u(NFT_FIB_RESULT_ADDRTYPE)},
                       {NFTNL_EXPR_FIB_FLAGS, u(NFTA_FIB_F_DADDR)}});
 }
 
@@ -91,8 +102,10 @@ Expr compare(Reg from, Cmp op, Value value) {
   return make("cmp", {{NFTNL_EXPR_CMP_SREG, from.wire()}, {NFTNL_EXPR_CMP_OP, u(op)}, {NFTNL_EXPR_CMP_DATA, value}});
 }
 Expr range(Reg from, Value low, Value high, bool invert) {
-  return make("range", {{NFTNL_EXPR_RANGE_SREG, from.wire()}, {NFTNL_EXPR_RANGE_OP, u(invert ? NFT_RANGE_NEQ : NFT_RANGE_EQ)},
-                        {NFTNL_EXPR_RANGE_FROM_DATA, low}, {NFTNL_EXPR_RANGE_TO_DATA, high}});
+  return make("range", {{NFTNL_EXPR_RANGE_SREG, from.wire()},
+                        {NFTNL_EXPR_RANGE_OP, u(invert ? NFT_RANGE_NEQ : NFT_RANGE_EQ)},
+                        {NFTNL_EXPR_RANGE_FROM_DATA, low},
+                        {NFTNL_EXPR_RANGE_TO_DATA, high}});
 }
 Expr lookup(const std::string& set, Reg key, bool invert) {
   Expr e = make("lookup", {{NFTNL_EXPR_LOOKUP_SREG, key.wire()}, {NFTNL_EXPR_LOOKUP_SET, set}});
@@ -118,8 +131,10 @@ Expr connlimit(std::uint32_t over) {
   return make("connlimit", {{NFTNL_EXPR_CONNLIMIT_COUNT, over}, {NFTNL_EXPR_CONNLIMIT_FLAGS, u(NFT_CONNLIMIT_F_INV)}});
 }
 Expr limit(std::uint64_t rate, std::uint64_t per_seconds, std::uint32_t burst, bool over) {
-  return make("limit", {{NFTNL_EXPR_LIMIT_RATE, rate}, {NFTNL_EXPR_LIMIT_UNIT, per_seconds},
-                        {NFTNL_EXPR_LIMIT_BURST, burst}, {NFTNL_EXPR_LIMIT_TYPE, u(NFT_LIMIT_PKTS)},
+  return make("limit", {{NFTNL_EXPR_LIMIT_RATE, rate},
+                        {NFTNL_EXPR_LIMIT_UNIT, per_seconds},
+                        {NFTNL_EXPR_LIMIT_BURST, burst},
+                        {NFTNL_EXPR_LIMIT_TYPE, u(NFT_LIMIT_PKTS)},
                         {NFTNL_EXPR_LIMIT_FLAGS, u(over ? NFT_LIMIT_F_INV : 0)}});
 }
 
@@ -136,7 +151,8 @@ Expr snat(Family family, Reg address) { return nat(NFT_NAT_SNAT, family, address
 Expr masquerade() { return make("masq", {{NFTNL_EXPR_MASQ_FLAGS, u(NF_NAT_RANGE_PROTO_RANDOM_FULLY)}}); }
 Expr masquerade(Reg port_low, Reg port_high) {
   return make("masq", {{NFTNL_EXPR_MASQ_FLAGS, u(NF_NAT_RANGE_PROTO_RANDOM_FULLY | NF_NAT_RANGE_PROTO_SPECIFIED)},
-                       {NFTNL_EXPR_MASQ_REG_PROTO_MIN, port_low.wire()}, {NFTNL_EXPR_MASQ_REG_PROTO_MAX, port_high.wire()}});
+                       {NFTNL_EXPR_MASQ_REG_PROTO_MIN, port_low.wire()},
+                       {NFTNL_EXPR_MASQ_REG_PROTO_MAX, port_high.wire()}});
 }
 Expr reject_tcp_reset() {
   return make("reject", {{NFTNL_EXPR_REJECT_TYPE, u(NFT_REJECT_TCP_RST)}, {NFTNL_EXPR_REJECT_CODE, u(0)}});
@@ -147,8 +163,11 @@ Expr reject_port_unreachable(Family family) {
   return make("reject", {{NFTNL_EXPR_REJECT_TYPE, type}, {NFTNL_EXPR_REJECT_CODE, code}});
 }
 Expr dynset(Dyn op, const std::string& set, Reg key, std::chrono::milliseconds timeout, Exprs per_element) {
-  Expr e = make("dynset", {{NFTNL_EXPR_DYNSET_SREG_KEY, key.wire()}, {NFTNL_EXPR_DYNSET_OP, u(op)}, {NFTNL_EXPR_DYNSET_SET_NAME, set}});
-  if (timeout.count() > 0) e.attributes.emplace_back(NFTNL_EXPR_DYNSET_TIMEOUT, static_cast<std::uint64_t>(timeout.count()));
+  Expr e = make(
+      "dynset",
+      {{NFTNL_EXPR_DYNSET_SREG_KEY, key.wire()}, {NFTNL_EXPR_DYNSET_OP, u(op)}, {NFTNL_EXPR_DYNSET_SET_NAME, set}});
+  if (timeout.count() > 0)
+    e.attributes.emplace_back(NFTNL_EXPR_DYNSET_TIMEOUT, static_cast<std::uint64_t>(timeout.count()));
   e.nested = std::move(per_element);
   return e;
 }
@@ -181,7 +200,8 @@ Exprs match_addr(bool source, const Cidr& range, bool invert) {
   Cmp op = invert ? Cmp::ne : Cmp::eq;
   auto address = range.address().bytes();
   // nft itself loads only the bytes of a prefix that ends on one, and masks otherwise.
-  if (bits % 8 == 0) return {load_payload(Base::network, offset, bits / 8, r(0)), compare(r(0), op, Value::of(address.first(bits / 8)))};
+  if (bits % 8 == 0)
+    return {load_payload(Base::network, offset, bits / 8, r(0)), compare(r(0), op, Value::of(address.first(bits / 8)))};
   std::vector<std::byte> mask(address.size());
   for (unsigned i = 0; i < bits; ++i) mask[i / 8] |= std::byte(0x80 >> (i % 8));
   std::vector<std::byte> zero(address.size());

@@ -29,16 +29,26 @@ using Exprs = std::vector<Expr>;
 struct Expr {
   std::string kind;
   std::vector<std::pair<std::uint16_t, std::variant<std::uint32_t, std::uint64_t, std::string, Value>>> attributes;
-  Exprs nested;                                // dynset
-  struct Anonymous {                           // lookup in a constant set that lives and dies with the rule
+  Exprs nested;       // dynset
+  struct Anonymous {  // lookup in a constant set that lives and dies with the rule
     Field field;
     std::vector<Value> values;
   };
-  std::vector<Anonymous> anonymous;            // none or one
+  std::vector<Anonymous> anonymous;  // none or one
 };
 
 enum class Cmp : std::uint32_t { eq = 0, ne = 1, lt = 2, le = 3, gt = 4, ge = 5 };
-enum class Meta : std::uint32_t { mark = 3, iif = 4, oif = 5, iifname = 6, oifname = 7, iiftype = 8, nfproto = 15, l4proto = 16, pkttype = 19 };
+enum class Meta : std::uint32_t {
+  mark = 3,
+  iif = 4,
+  oif = 5,
+  iifname = 6,
+  oifname = 7,
+  iiftype = 8,
+  nfproto = 15,
+  l4proto = 16,
+  pkttype = 19
+};
 enum class Ct : std::uint32_t { state = 0, direction = 1, status = 2, mark = 3 };
 // Bits of `ct state` and `ct status`, for bitwise().
 constexpr std::uint32_t kCtInvalid = 1, kCtEstablished = 2, kCtRelated = 4, kCtNew = 8, kCtUntracked = 64;
@@ -50,23 +60,25 @@ Expr load_meta(Meta key, Reg to);
 Expr set_meta(Meta key, Reg from);
 Expr load_ct(Ct key, Reg to);
 Expr set_ct(Ct key, Reg from);
-Expr load(Value value, Reg to);                               // a constant
-Expr bitwise(Reg to, Reg from, Value mask, Value flip);       // to = (from & mask) ^ flip
+Expr load(Value value, Reg to);                          // a constant
+Expr bitwise(Reg to, Reg from, Value mask, Value flip);  // to = (from & mask) ^ flip
 Expr numgen_random(std::uint32_t modulus, Reg to);
-Expr fib_daddr_type(Reg to);                                  // RTN_*, e.g. kRtnLocal, in host byte order
+Expr fib_daddr_type(Reg to);  // RTN_*, e.g. kRtnLocal, in host byte order
 constexpr std::uint32_t kRtnUnicast = 1, kRtnLocal = 2, kRtnBroadcast = 3, kRtnMulticast = 5;
 
-// ---- matching ---------------------------------------------------------------------------------------------------------
-Expr compare(Reg from, Cmp op, Value value);                  // the value's last padding is not compared
+// ---- matching
+// ---------------------------------------------------------------------------------------------------------
+Expr compare(Reg from, Cmp op, Value value);  // the value's last padding is not compared
 Expr range(Reg from, Value low, Value high, bool invert = false);
 Expr lookup(const std::string& set, Reg key, bool invert = false);
-Expr map(const std::string& map, Reg key, Reg to);            // no element: the rule ends here
-Expr vmap(const std::string& map, Reg key);                   // no element: the next rule
+Expr map(const std::string& map, Reg key, Reg to);  // no element: the rule ends here
+Expr vmap(const std::string& map, Reg key);         // no element: the next rule
 Expr lookup_any(Field field, std::vector<Value> values, Reg key, bool invert = false);  // { a, b, c }
-Expr connlimit(std::uint32_t over);                           // "ct count over n"; in a dynset: per element
+Expr connlimit(std::uint32_t over);  // "ct count over n"; in a dynset: per element
 Expr limit(std::uint64_t rate, std::uint64_t per_seconds, std::uint32_t burst, bool over);
 
-// ---- acting -----------------------------------------------------------------------------------------------------------
+// ---- acting
+// -----------------------------------------------------------------------------------------------------------
 Expr accept();
 Expr drop();
 Expr return_();
@@ -77,18 +89,19 @@ Expr notrack();
 Expr dnat(Family ip_or_ip6, Reg address);
 Expr dnat(Family ip_or_ip6, Reg address, Reg port);
 Expr snat(Family ip_or_ip6, Reg address);
-Expr masquerade();                                            // fully-random
-Expr masquerade(Reg port_low, Reg port_high);                 // "to :low-high", fully-random
+Expr masquerade();                             // fully-random
+Expr masquerade(Reg port_low, Reg port_high);  // "to :low-high", fully-random
 Expr reject_tcp_reset();
-Expr reject_port_unreachable(Family family);                  // ip, ip6, or inet (either, by packet)
+Expr reject_port_unreachable(Family family);  // ip, ip6, or inet (either, by packet)
 enum class Dyn : std::uint32_t { add = 0, update = 1, remove = 2 };
 Expr dynset(Dyn op, const std::string& set, Reg key, std::chrono::milliseconds timeout = {}, Exprs per_element = {});
 Expr dynset_map(Dyn op, const std::string& map, Reg key, Reg data, std::chrono::milliseconds timeout = {});
 
-// ---- whole matches, using register 0 and its followers -------------------------------------------------------------------
-Exprs match_nfproto(Family ip_or_ip6);                        // inet tables: needed before matching addresses
+// ---- whole matches, using register 0 and its followers
+// -------------------------------------------------------------------
+Exprs match_nfproto(Family ip_or_ip6);  // inet tables: needed before matching addresses
 Exprs match_l4proto(std::uint8_t protocol);
-Exprs match_dport(std::uint8_t protocol, std::uint16_t port); // "udp dport 6784"
+Exprs match_dport(std::uint8_t protocol, std::uint16_t port);  // "udp dport 6784"
 // A name, or a prefix when it ends in '*'.
 Exprs match_iifname(const std::string& name, bool invert = false);
 Exprs match_oifname(const std::string& name, bool invert = false);

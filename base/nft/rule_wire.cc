@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/nft/rule_wire.h"
 
+#include <stdexcept>
+
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/common.h>
@@ -8,7 +10,6 @@
 #include <libnftnl/rule.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <stdexcept>
 
 #include "base/c_ptr.h"
 
@@ -34,7 +35,8 @@ ExprPtr build(const Expr& e, const std::vector<std::uint32_t>& set_ids, std::siz
     nftnl_expr_set(out.get(), NFTNL_EXPR_DYNSET_EXPR, build(e.nested.front(), set_ids, next_set).release(), 0);
   if (e.nested.size() > 1) {
     nftnl_expr_set_u32(out.get(), NFTNL_EXPR_DYNSET_FLAGS, NFT_DYNSET_F_EXPR);
-    for (const auto& inner : e.nested) nftnl_expr_add_expr(out.get(), NFTNL_EXPR_DYNSET_EXPRESSIONS, build(inner, set_ids, next_set).release());
+    for (const auto& inner : e.nested)
+      nftnl_expr_add_expr(out.get(), NFTNL_EXPR_DYNSET_EXPRESSIONS, build(inner, set_ids, next_set).release());
   }
   return out;
 }
@@ -56,8 +58,8 @@ std::vector<std::byte> encode_rule(Family family, const std::string& table, cons
   }
   // An expression is at most a few hundred bytes: registers are 64, names 128.
   std::vector<std::byte> buffer(4096 + 512 * rule.expressions().size());
-  auto* header = nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(buffer.data()), NFT_MSG_NEWRULE, static_cast<std::uint16_t>(family),
-                                       NLM_F_CREATE | NLM_F_APPEND, 0);
+  auto* header = nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(buffer.data()), NFT_MSG_NEWRULE,
+                                       static_cast<std::uint16_t>(family), NLM_F_CREATE | NLM_F_APPEND, 0);
   nftnl_rule_nlmsg_build_payload(header, out.get());
   buffer.resize(header->nlmsg_len);
   return buffer;
@@ -85,7 +87,13 @@ std::string rule_code(Bytes message) {
       auto end = line.find(' ', at);
       line.replace(at, end == std::string::npos ? end : end - at, "__set");
     }
+    // Attributes the kernel adds with their neutral values.
+    auto strip = [&line](std::string_view neutral) {
+      if (auto at = line.find(neutral); at != std::string::npos) line.erase(at, neutral.size());
+    };
+    if (line.starts_with("dynset")) strip(" timeout 0ms");
     while (!line.empty() && line.back() == ' ') line.pop_back();
+    if (line.starts_with("lookup") && line.ends_with(" 0x0")) line.resize(line.size() - 4);
     all += "[ " + line + " ]";
     return 0;
   };

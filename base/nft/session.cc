@@ -13,7 +13,9 @@ using netlink::Reply;
 using netlink::Request;
 
 constexpr int kBigSend = 1 << 30;  // a batch must be one datagram: tens of megabytes for a full load
-std::uint16_t nft_type(std::uint16_t message) { return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message); }
+std::uint16_t nft_type(std::uint16_t message) {
+  return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
+}
 Request request(std::uint16_t message, Family family, std::string what) {
   Request r(nft_type(message), 0, std::move(what));
   nfgenmsg g{};
@@ -105,7 +107,8 @@ Result<> Session::commit(Batch& batch, std::optional<std::uint32_t> required) {
   return {};
 }
 
-Result<Reply> Session::dump(std::uint16_t type, Family family, const std::string& what, const std::function<void(Request&)>& fill) {
+Result<Reply> Session::dump(std::uint16_t type, Family family, const std::string& what,
+                            const std::function<void(Request&)>& fill) {
   for (int attempt = 0; attempt < 10; ++attempt) {
     auto before = generation();
     if (!before) return std::move(before).error();
@@ -154,22 +157,26 @@ Result<std::vector<Table>> Session::tables(Family family) {
   return out;
 }
 Result<std::vector<ChainSeen>> Session::chains(const Table& table) {
-  return collect<ChainSeen>(dump(NFT_MSG_GETCHAIN, table.family, "list chains of " + table.to_string(), [](Request&) {}),
-                            table, decode_chain);
+  return collect<ChainSeen>(
+      dump(NFT_MSG_GETCHAIN, table.family, "list chains of " + table.to_string(), [](Request&) {}), table,
+      decode_chain);
 }
 Result<std::vector<RuleSeen>> Session::rules(const Table& table) {
   auto only = [&](Request& r) { r.text(NFTA_RULE_TABLE, table.name); };
-  return collect<RuleSeen>(dump(NFT_MSG_GETRULE, table.family, "list rules of " + table.to_string(), only), table, decode_rule);
+  return collect<RuleSeen>(dump(NFT_MSG_GETRULE, table.family, "list rules of " + table.to_string(), only), table,
+                           decode_rule);
 }
 Result<std::vector<SetSeen>> Session::sets(const Table& table) {
   auto only = [&](Request& r) { r.text(NFTA_SET_TABLE, table.name); };
-  auto all = collect<SetSeen>(dump(NFT_MSG_GETSET, table.family, "list sets of " + table.to_string(), only), table, decode_set);
+  auto all = collect<SetSeen>(dump(NFT_MSG_GETSET, table.family, "list sets of " + table.to_string(), only), table,
+                              decode_set);
   if (all) std::erase_if(*all, [](const SetSeen& s) { return s.anonymous(); });
   return all;
 }
 Result<std::vector<Element>> Session::elements(const Table& table, const Set& set) {
   auto only = [&](Request& r) { r.text(NFTA_SET_ELEM_LIST_TABLE, table.name).text(NFTA_SET_ELEM_LIST_SET, set.name); };
-  auto reply = dump(NFT_MSG_GETSETELEM, table.family, fmt::format("list elements of {} {}", table.to_string(), set.name), only);
+  auto reply =
+      dump(NFT_MSG_GETSETELEM, table.family, fmt::format("list elements of {} {}", table.to_string(), set.name), only);
   if (!reply) return std::move(reply).error();
   std::vector<ElementSeen> seen;
   for (const auto& part : *reply)

@@ -31,10 +31,10 @@ class Session {
   Result<std::uint64_t> epoch();
 
   // Dumps: everything or an error. A dump that spans a change of the ruleset is asked again, up to ten times.
-  Result<std::vector<Table>> tables(Family family);                  // Family::any = all
+  Result<std::vector<Table>> tables(Family family);  // Family::any = all
   Result<std::vector<ChainSeen>> chains(const Table& table);
-  Result<std::vector<RuleSeen>> rules(const Table& table);           // in chain order
-  Result<std::vector<SetSeen>> sets(const Table& table);             // anonymous ones excluded
+  Result<std::vector<RuleSeen>> rules(const Table& table);  // in chain order
+  Result<std::vector<SetSeen>> sets(const Table& table);    // anonymous ones excluded
   Result<std::vector<Element>> elements(const Table& table, const Set& set);
 
   netlink::Client& client() { return client_; }

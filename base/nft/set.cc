@@ -116,8 +116,10 @@ std::string clean_comment(std::string_view text) {
   if (text.size() > kMaxComment)
     while (!out.empty() && (static_cast<unsigned char>(text[out.size()]) & 0xc0) == 0x80) out.pop_back();
   for (char& c : out)
-    if (c == '"') c = '\'';
-    else if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+    if (c == '"')
+      c = '\'';
+    else if (static_cast<unsigned char>(c) < 0x20)
+      c = ' ';
   return out;
 }
 

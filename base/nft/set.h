@@ -15,31 +15,31 @@ namespace trama::nft {
 struct Set {
   std::string name;
   std::vector<Field> key;
-  std::vector<Field> data;             // field::verdict() alone makes a verdict map
-  bool interval = false;               // elements may be ranges
-  bool dynamic = false;                // rules add elements (dynset)
+  std::vector<Field> data;  // field::verdict() alone makes a verdict map
+  bool interval = false;    // elements may be ranges
+  bool dynamic = false;     // rules add elements (dynset)
   bool has_timeout = false;
   std::chrono::milliseconds timeout{0};  // default timeout of elements; 0 = none
-  std::uint32_t size = 0;              // maximum number of elements; 0 = unlimited
+  std::uint32_t size = 0;                // maximum number of elements; 0 = unlimited
   std::string comment;
 
   bool is_map() const { return !data.empty(); }
   bool is_verdict_map() const { return data.size() == 1 && data.front().is_verdict; }
-  std::uint32_t flags() const;         // NFT_SET_*
-  std::uint32_t key_type() const;      // nft's type number, concatenated
+  std::uint32_t flags() const;     // NFT_SET_*
+  std::uint32_t key_type() const;  // nft's type number, concatenated
   std::uint32_t data_type() const;
-  std::uint32_t key_length() const;    // bytes, as the kernel wants it
+  std::uint32_t key_length() const;  // bytes, as the kernel wants it
   std::uint32_t data_length() const;
-  std::string userdata() const;        // byte order, typeof and comment records of the nft tool
-  std::string to_string() const;       // "map slots { typeof … : …; }"
+  std::string userdata() const;   // byte order, typeof and comment records of the nft tool
+  std::string to_string() const;  // "map slots { typeof … : …; }"
 };
 
 struct Element {
   Value key;
-  Value key_end;                       // last value of a range, inclusive; empty = a single value
-  Value data;                          // maps
-  std::string chain;                   // verdict maps: `goto chain`
-  std::string comment;                 // at most kMaxComment bytes survive
+  Value key_end;        // last value of a range, inclusive; empty = a single value
+  Value data;           // maps
+  std::string chain;    // verdict maps: `goto chain`
+  std::string comment;  // at most kMaxComment bytes survive
   std::chrono::milliseconds timeout{0};
   friend bool operator==(const Element&, const Element&) = default;
 

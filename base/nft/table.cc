@@ -2,6 +2,7 @@
 #include "base/nft/table.h"
 
 #include <array>
+
 #include <fmt/format.h>
 
 namespace trama::nft {

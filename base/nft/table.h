@@ -16,6 +16,7 @@ struct Table {
   Family family = Family::inet;
   std::string name;
   std::string comment;
+  std::uint32_t flags = 0;  // NFT_TABLE_F_*; a dormant table (1) filters nothing
   friend auto operator<=>(const Table&, const Table&) = default;
   std::string to_string() const;  // "inet trama"
 };

@@ -35,10 +35,12 @@ class Value {
   Value& ip(const Ip& v) { return raw(v.bytes()); }
   Value& mac(const Mac& v) { return raw(std::as_bytes(std::span(v.octets))); }
   Value& proto(std::uint8_t v) { return raw(std::as_bytes(std::span(&v, 1))); }
-  Value& port(std::uint16_t v) { return be16(v); }       // network byte order
-  Value& mark(std::uint32_t v) { return host32(v); }     // marks, numgen, fib and ct state live in host byte order
+  Value& port(std::uint16_t v) { return be16(v); }    // network byte order
+  Value& mark(std::uint32_t v) { return host32(v); }  // marks, numgen, fib and ct state live in host byte order
   Value& be16(std::uint16_t v) { return put({std::byte(v >> 8), std::byte(v)}); }
-  Value& be32(std::uint32_t v) { return put({std::byte(v >> 24), std::byte(v >> 16), std::byte(v >> 8), std::byte(v)}); }
+  Value& be32(std::uint32_t v) {
+    return put({std::byte(v >> 24), std::byte(v >> 16), std::byte(v >> 8), std::byte(v)});
+  }
   Value& host32(std::uint32_t v) { return raw(std::as_bytes(std::span(&v, 1))); }
   // An interface name as 16 bytes; longer names are cut (the kernel has none).
   Value& ifname(std::string_view name);

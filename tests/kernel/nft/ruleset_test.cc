@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Everything base/nft can say, said to the kernel and read back: by our own decoders and by the nft tool.
 #include <fstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/nft/blueprint.h"
 #include "base/nft/session.h"
 #include "tests/support/private_netns.h"
 
@@ -11,7 +13,7 @@ namespace trama::nft {
 namespace {
 using test::PrivateNetns;
 
-const Table kTable{Family::inet, "trama-test", "rules of a test"};
+const Table kTable{Family::inet, "trama-test", "rules of a test", 0};
 
 Set peers() {
   Set s;
@@ -108,26 +110,29 @@ std::vector<Line> lines() {
                  .add(lookup("sources", r(0)))
                  .add(accept()));
   add("raw", Rule("iifname \"tr*\" drop").add(match_iifname("tr*")).add(drop()));
-  add("fwd", Rule("ct state new add @flows { ip saddr ct count over 1000 } drop")
-                 .add(match_ct_state(kCtNew))
-                 .add(match_nfproto(Family::ip))
-                 .add(load_payload(Base::network, 12, 4, r(0)))
-                 .add(dynset(Dyn::add, "flows", r(0), {}, {connlimit(1000)}))
-                 .add(drop()));
-  add("fwd", Rule("meta l4proto tcp reject with tcp reset").add(match_l4proto(6)).add(reject_tcp_reset()));
-  add("fwd", Rule("reject").add(reject_port_unreachable(Family::inet)));
-  add("fwd", Rule("ct mark & 0x000007ff vmap @classes")
-                 .add(load_ct(Ct::mark, r(0)))
-                 .add(bitwise(r(0), r(0), Value().mark(0x7ff), Value().mark(0)))
-                 .add(vmap("classes", r(0))));
-  add("fwd", Rule("meta mark set 0x00000000").add(load(Value().mark(0), r(0))).add(set_meta(Meta::mark, r(0))));
-  add("fwd", Rule("limit rate 10/second accept").add(limit(10, 1, 5, false)).add(accept()));
-  add("fwd", Rule("fib daddr type local return")
-                 .add(fib_daddr_type(r(0)))
-                 .add(compare(r(0), Cmp::eq, Value().host32(kRtnLocal)))
-                 .add(return_()));
-  add("fwd", Rule("ip saddr 10.64.0.0/10 jump other").add(match_nfproto(Family::ip)).add(match_addr(true, ip("10.64.0.0/10"))).add(jump("other")));
-  add("fwd", Rule("goto other").add(goto_("other")));
+  add("forward", Rule("ct state new add @flows { ip saddr ct count over 1000 } drop")
+                     .add(match_ct_state(kCtNew))
+                     .add(match_nfproto(Family::ip))
+                     .add(load_payload(Base::network, 12, 4, r(0)))
+                     .add(dynset(Dyn::add, "flows", r(0), {}, {connlimit(1000)}))
+                     .add(drop()));
+  add("forward", Rule("meta l4proto tcp reject with tcp reset").add(match_l4proto(6)).add(reject_tcp_reset()));
+  add("forward", Rule("reject").add(reject_port_unreachable(Family::inet)));
+  add("forward", Rule("ct mark & 0x000007ff vmap @classes")
+                     .add(load_ct(Ct::mark, r(0)))
+                     .add(bitwise(r(0), r(0), Value().mark(0x7ff), Value().mark(0)))
+                     .add(vmap("classes", r(0))));
+  add("forward", Rule("meta mark set 0x00000000").add(load(Value().mark(0), r(0))).add(set_meta(Meta::mark, r(0))));
+  add("forward", Rule("limit rate 10/second accept").add(limit(10, 1, 5, false)).add(accept()));
+  add("forward", Rule("fib daddr type local return")
+                     .add(fib_daddr_type(r(0)))
+                     .add(compare(r(0), Cmp::eq, Value().host32(kRtnLocal)))
+                     .add(return_()));
+  add("forward", Rule("ip saddr 10.64.0.0/10 jump other")
+                     .add(match_nfproto(Family::ip))
+                     .add(match_addr(true, ip("10.64.0.0/10")))
+                     .add(jump("other")));
+  add("forward", Rule("goto other").add(goto_("other")));
   add("post", Rule("ip saddr 10.244.0.0/16 ip daddr != @cluster masquerade fully-random")
                   .add(match_nfproto(Family::ip))
                   .add(match_addr(true, ip("10.244.0.0/16")))
@@ -138,27 +143,32 @@ std::vector<Line> lines() {
                   .add(load_meta(Meta::l4proto, r(0)))
                   .add(lookup_any(field::l4proto(), {Value().proto(6), Value().proto(17)}, r(0)))
                   .add(load(Value().port(32768), r(0)))
-                  .add(load(Value().port(60999), r(1)))
-                  .add(masquerade(r(0), r(1))));
+                  .add(load(Value().port(60999), r(4)))
+                  .add(masquerade(r(0), r(4))));
   return out;
+}
+
+Blueprint blueprint() {
+  Blueprint b;
+  b.table = kTable;
+  b.sets = {peers(), peers6(), sources(), cluster(), flows(), sticky(), classes()};
+  auto chain = [&](const char* name, const char* comment, std::optional<Chain::Base> base) {
+    Blueprint::ChainRules c;
+    c.chain.name = name, c.chain.comment = comment, c.chain.base = base;
+    for (auto& l : lines())
+      if (l.chain == name) c.rules.push_back(std::move(l.rule));
+    b.chains.push_back(std::move(c));
+  };
+  chain("other", "nothing here", std::nullopt);
+  chain("raw", "", Chain::Base{ChainType::filter, Hook::prerouting, -300, false});
+  chain("forward", "", Chain::Base{ChainType::filter, Hook::forward, 0, false});
+  chain("post", "", Chain::Base{ChainType::nat, Hook::postrouting, 100, false});
+  return b;
 }
 
 Batch whole() {
   Batch b;
-  b.put_table(kTable);
-  for (const auto& s : {peers(), peers6(), sources(), cluster(), flows(), sticky(), classes()}) b.put_set(kTable, s);
-  Chain other;
-  other.name = "other", other.comment = "nothing here";
-  b.put_chain(kTable, other);
-  for (auto [name, type, hook, priority] : {std::tuple{"raw", ChainType::filter, Hook::prerouting, -300},
-                                            std::tuple{"fwd", ChainType::filter, Hook::forward, 0},
-                                            std::tuple{"post", ChainType::nat, Hook::postrouting, 100}}) {
-    Chain c;
-    c.name = name;
-    c.base = Chain::Base{type, hook, priority, false};
-    b.put_chain(kTable, c);
-  }
-  for (const auto& l : lines()) b.add_rule(kTable, l.chain, l.rule);
+  put_frame(b, blueprint());
   Element e;
   e.key = Value().ip(*Ip::parse("192.168.77.1")).ip(*Ip::parse("10.244.1.0"));
   e.key_end = Value().ip(*Ip::parse("192.168.77.1")).ip(*Ip::parse("10.244.1.255"));
@@ -174,6 +184,7 @@ Batch whole() {
   Element v;
   v.key = Value().mark(3), v.chain = "other";
   b.put_element(kTable, classes(), v);
+  put_rules(b, blueprint());
   return b;
 }
 
@@ -196,11 +207,7 @@ TEST_F(NftKernel, WhatWeWriteIsWhatNftPrintsAndWhatWeReadBack) {
     ASSERT_TRUE(done) << done.error().to_string();
     std::string listing;
     ASSERT_EQ(ns.shell("nft list table inet trama-test", &listing), 0) << listing;
-    for (const auto& l : lines()) {
-      // nft leaves the protocol match away where the statement implies it
-      std::string text = l.rule.text() == "meta l4proto tcp reject with tcp reset" ? "reject with tcp reset" : l.rule.text();
-      EXPECT_THAT(listing, ::testing::HasSubstr("\t\t" + text)) << listing;
-    }
+    for (const auto& l : lines()) EXPECT_THAT(listing, ::testing::HasSubstr("\t\t" + l.rule.text())) << listing;
     EXPECT_THAT(listing, ::testing::HasSubstr("typeof ip saddr . @th,336,32"));
     EXPECT_THAT(listing, ::testing::HasSubstr("comment \"rules of a test\""));
     EXPECT_THAT(listing, ::testing::HasSubstr("comment \"VXLAN is not tracked\""));
@@ -210,7 +217,11 @@ TEST_F(NftKernel, WhatWeWriteIsWhatNftPrintsAndWhatWeReadBack) {
     // list -> load -> list
     std::ofstream("/tmp/trama-nft-test.nft") << listing;
     std::string again;
-    ASSERT_EQ(ns.shell("nft delete table inet trama-test && nft -f /tmp/trama-nft-test.nft && nft list table inet trama-test", &again), 0) << again;
+    ASSERT_EQ(
+        ns.shell("nft delete table inet trama-test && nft -f /tmp/trama-nft-test.nft && nft list table inet trama-test",
+                 &again),
+        0)
+        << again;
     unlink("/tmp/trama-nft-test.nft");
     EXPECT_EQ(listing, again);
 
@@ -230,7 +241,7 @@ TEST_F(NftKernel, WhatWeWriteIsWhatNftPrintsAndWhatWeReadBack) {
     ASSERT_TRUE(rules) << rules.error().to_string();
     auto want = lines();
     ASSERT_EQ(rules->size(), want.size());
-    for (const auto& chain : {"raw", "fwd", "post"}) {
+    for (const auto& chain : {"raw", "forward", "post"}) {
       std::vector<std::string> ours, theirs;
       for (const auto& l : want)
         if (l.chain == chain) ours.push_back(l.rule.code() + l.rule.comment());
@@ -242,7 +253,8 @@ TEST_F(NftKernel, WhatWeWriteIsWhatNftPrintsAndWhatWeReadBack) {
     ASSERT_TRUE(ranges) << ranges.error().to_string();
     std::vector<std::string> text;
     for (const auto& e : *ranges) text.push_back(to_text(cluster(), e));
-    EXPECT_THAT(text, ::testing::ElementsAre("10.1.2.3", "10.244.0.0-10.244.255.255 comment \"pods\"", "255.0.0.0-255.255.255.255"));
+    EXPECT_THAT(text, ::testing::ElementsAre("10.1.2.3", "10.244.0.0-10.244.255.255 comment \"pods\"",
+                                             "255.0.0.0-255.255.255.255"));
     auto bound = session.elements(kTable, peers());
     ASSERT_TRUE(bound);
     ASSERT_EQ(bound->size(), 1u);
@@ -275,14 +287,17 @@ TEST_F(NftKernel, ARefusedMessageIsNamedAndNothingIsChanged) {
           b.delete_element(kTable, sources(), e);  // not there
         else
           b.put_element(kTable, sources(), e);
-        b.put_element(kTable, cluster(), Element::of(Cidr::host(Ip::v4(10, 9, static_cast<std::uint8_t>(i / 200), static_cast<std::uint8_t>(i % 200)))));
+        b.put_element(kTable, cluster(),
+                      Element::of(Cidr::host(
+                          Ip::v4(10, 9, static_cast<std::uint8_t>(i / 200), static_cast<std::uint8_t>(i % 200)))));
       }
       auto before = *session.generation();
       auto epoch = *session.epoch();
       auto done = session.commit(b);
       ASSERT_FALSE(done);
       EXPECT_EQ(done.error().code().value(), ENOENT) << done.error().to_string();
-      EXPECT_THAT(done.error().to_string(), ::testing::HasSubstr("delete element inet trama-test sources { \"tr" + std::to_string(bad) + "\""));
+      EXPECT_THAT(done.error().to_string(),
+                  ::testing::HasSubstr("delete element inet trama-test sources { \"tr" + std::to_string(bad) + "\""));
       EXPECT_EQ(*session.generation(), before);
       EXPECT_EQ(*session.epoch(), epoch);
       EXPECT_EQ(session.elements(kTable, sources())->size(), 1u);
@@ -340,6 +355,46 @@ TEST_F(NftKernel, ManyElementsAreCutIntoMessagesAndReadBackWhole) {
     auto seen = session.elements(kTable, s);
     ASSERT_TRUE(seen) << seen.error().to_string();
     EXPECT_EQ(seen->size(), 20'000u);
+  });
+}
+
+TEST_F(NftKernel, EveryKindOfDamageIsSeenAndOneTransactionRepairsIt) {
+  in_netns([&](Session& session) {
+    auto batch = whole();
+    ASSERT_TRUE(session.commit(batch));
+    auto intact = damage(session, blueprint());
+    ASSERT_TRUE(intact) << intact.error().to_string();
+    EXPECT_EQ(*intact, "");
+    struct Case {
+      const char* command;
+      const char* words;
+    };
+    for (auto [command, words] : {
+             Case{"nft delete table inet trama-test", "table inet trama-test is missing"},
+             Case{"nft add table inet trama-test \"{ flags dormant; }\"", "the table is dormant or otherwise flagged"},
+             Case{"nft flush ruleset", "table inet trama-test is missing"},
+             Case{"nft flush chain inet trama-test raw", "chain raw has 0 rules instead of 8"},
+             Case{"nft delete chain inet trama-test post", "chain post is missing"},
+             Case{"nft insert rule inet trama-test raw drop", "chain raw has 9 rules instead of 8"},
+             Case{"nft add chain inet trama-test stranger", "chain stranger is not ours"},
+             Case{"nft add set inet trama-test stranger \"{ type ipv4_addr; }\"", "set stranger is not ours"},
+             Case{"nft delete set inet trama-test sticky", "set sticky is missing"},
+             Case{"nft replace rule inet trama-test forward handle $(nft -a list chain inet trama-test forward | grep "
+                  "goto | sed \"s/.*handle //\") accept",
+                  "chain forward: rule 9 differs"},
+         }) {
+      std::string said;
+      ASSERT_EQ(ns.shell(command, &said), 0) << command << said;
+      auto seen = damage(session, blueprint());
+      ASSERT_TRUE(seen) << seen.error().to_string();
+      EXPECT_EQ(*seen, words) << command;
+      Batch repair;
+      replace_frame(repair, blueprint());
+      put_rules(repair, blueprint());
+      auto ok = session.commit(repair);
+      ASSERT_TRUE(ok) << ok.error().to_string();
+      EXPECT_EQ(*damage(session, blueprint()), "") << command;
+    }
   });
 }
 
