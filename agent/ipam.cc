@@ -83,9 +83,9 @@ bool AddressPool::usable(const Cidr& cidr, const Ip& ip) const {
 }
 
 base::Result<std::vector<Ip>> AddressPool::assign(const std::string& owner, Time now, const std::vector<Ip>& wanted) {
-  if (cidrs_.empty())
-    return base::Error::text("the controller has not given this node a pod CIDR yet", std::errc::invalid_argument);
   auto known = owners_.find(owner);
+  if (cidrs_.empty() && known == owners_.end())
+    return base::Error::text("the controller has not given this node a pod CIDR yet", std::errc::invalid_argument);
   std::vector<Ip> addresses = known == owners_.end() ? std::vector<Ip>{} : known->second;
   for (const auto& cidr : cidrs_) {
     auto has_family = [&](const Ip& ip) { return ip.family() == cidr.family(); };

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "agent/compute/topology.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "agent/compute/services.h"
+
+namespace trama::agent {
+namespace {
+
+using base::Cidr;
+using base::Ip;
+
+struct Claim {
+  std::string node;
+  Cidr cidr;
+};
+
+// The first thing that is wrong with a peer, "" if nothing is.
+std::string objection(const overlay::Peer& peer, const std::vector<Claim>& claims,
+                      const std::map<Ip, std::string>& owners, const TopologyContext& context) {
+  if (auto why = unacceptable(peer.underlay); !why.empty())
+    return fmt::format("its address {} is a {}", peer.underlay.to_string(), why);
+  if (auto it = owners.find(peer.underlay); it != owners.end() && it->second != peer.node)
+    return fmt::format("its address {} is that of {}", peer.underlay.to_string(), it->second);
+  for (const auto& cidr : peer.pod_cidrs) {
+    auto inside = [&](const Cidr& whole) {
+      return whole.family() == cidr.family() && whole.length() <= cidr.length() && whole.contains(cidr.address());
+    };
+    bool same_family = std::any_of(context.cluster_cidrs.begin(), context.cluster_cidrs.end(),
+                                   [&](const Cidr& c) { return c.family() == cidr.family(); });
+    if (same_family && std::none_of(context.cluster_cidrs.begin(), context.cluster_cidrs.end(), inside))
+      return fmt::format("its pod CIDR {} is not one of the cluster's", cidr.to_string());
+    for (const auto& claim : claims)
+      if (claim.cidr.overlaps(cidr))
+        return fmt::format("its pod CIDR {} overlaps that of {}", cidr.to_string(), claim.node);
+    for (const auto& [ip, owner] : owners)
+      if (cidr.contains(ip))
+        return fmt::format("its pod CIDR {} covers {}, the address of {}", cidr.to_string(), ip.to_string(), owner);
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<Ip> node_addresses(const api::Object& node, std::string_view type) {
+  std::vector<Ip> out;
+  for (const auto& value : api::array_at(node.body, "status.addresses")) {
+    if (!value.is_object() || api::text_at(value.get_object(), "type") != type) continue;
+    if (auto ip = Ip::parse(api::text_at(value.get_object(), "address"))) out.push_back(*ip);
+  }
+  return out;
+}
+
+std::vector<Cidr> node_pod_cidrs(const api::Object& node) {
+  std::vector<Cidr> out;
+  for (const auto& value : api::array_at(node.body, "spec.podCIDRs"))
+    if (value.is_string())
+      if (auto cidr = Cidr::parse(std::string_view(value.get_string()))) out.push_back(*cidr);
+  if (out.empty())
+    if (auto cidr = Cidr::parse(api::text_at(node.body, "spec.podCIDR"))) out.push_back(*cidr);
+  return out;
+}
+
+TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const TopologyContext& context) {
+  TopologyOutcome out;
+  std::vector<api::ObjectPtr> by_age;
+  for (const auto& [name, node] : nodes) by_age.push_back(node);
+  auto age = [](const api::ObjectPtr& n) {
+    return std::make_tuple(api::text_at(n->body, "metadata.creationTimestamp"), n->key.name);
+  };
+  std::sort(by_age.begin(), by_age.end(), [&](const auto& a, const auto& b) { return age(a) < age(b); });
+
+  std::map<Ip, std::string> owners;  // of addresses; the older node keeps a disputed one
+  for (const auto& ip : context.node_ips) owners.emplace(ip, context.node_name);
+  for (const auto& node : by_age)
+    for (const auto& ip : node_addresses(*node))
+      if (unacceptable(ip).empty()) owners.emplace(ip, node->key.name);
+  for (const auto& [ip, owner] : owners) out.node_addresses.insert(ip);
+
+  overlay::Desired want;
+  want.node = context.node_name;
+  want.cluster_id = context.cluster_id;
+  want.cluster_cidrs = context.cluster_cidrs;
+  want.masquerade = context.masquerade;
+  if (auto self = nodes.find(context.node_name); self != nodes.end()) out.pod_cidrs = node_pod_cidrs(*self->second);
+  if (context.node_ips.empty() || out.pod_cidrs.empty()) return out;
+  want.underlay = context.node_ips.front();
+  want.pod_cidrs = out.pod_cidrs;
+
+  std::vector<Claim> claims;
+  for (const auto& cidr : out.pod_cidrs) claims.push_back({context.node_name, cidr});
+  for (const auto& node : by_age) {
+    if (node->key.name == context.node_name) continue;
+    overlay::Peer peer;
+    peer.node = node->key.name;
+    peer.pod_cidrs = node_pod_cidrs(*node);
+    auto addresses = node_addresses(*node);
+    auto underlay = std::find_if(addresses.begin(), addresses.end(),
+                                 [&](const Ip& ip) { return ip.family() == want.underlay.family(); });
+    if (underlay == addresses.end() || peer.pod_cidrs.empty()) continue;
+    peer.underlay = *underlay;
+    if (auto why = objection(peer, claims, owners, context); !why.empty()) {
+      out.refusals.push_back(fmt::format("node {} is no peer: {}", peer.node, why));
+      continue;
+    }
+    for (const auto& cidr : peer.pod_cidrs) claims.push_back({peer.node, cidr});
+    want.peers.emplace(peer.node, std::move(peer));
+  }
+  out.overlay = std::move(want);
+  return out;
+}
+
+}  // namespace trama::agent
