@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What this node knows of the cluster: the newest version of every object it watches, and what changed since last asked.
+// What this node knows of the cluster: the newest version of every object it watches, and what changed since last
+// asked.
 #pragma once
 
 #include <array>
@@ -35,8 +36,8 @@ class ClusterView {
   struct Dirty {
     bool nodes = false;
     bool pods = false;
-    bool service_names = false;       // a Service came, went or changed its addresses: hosts files
-    std::set<ServiceKey> services;    // the Service itself or one of its slices
+    bool service_names = false;     // a Service came, went or changed its addresses: hosts files
+    std::set<ServiceKey> services;  // the Service itself or one of its slices
     bool any() const { return nodes || pods || service_names || !services.empty(); }
   };
 

@@ -121,8 +121,9 @@ base::Result<Ip> AddressPool::pick(const Cidr& cidr, Time now) {
   for (const auto& [ip, owner] : used_) in_use += cidr.contains(ip) ? 1 : 0;
   auto size = end > kFirstOffset ? end - kFirstOffset : 0;
   if (range.freed.empty())
-    return base::Error::text(fmt::format("no free pod address in {}: {} of {} are in use", cidr.to_string(), in_use, size),
-                             std::errc::address_not_available);
+    return base::Error::text(
+        fmt::format("no free pod address in {}: {} of {} are in use", cidr.to_string(), in_use, size),
+        std::errc::address_not_available);
   return base::Error::text(
       fmt::format("no free pod address in {}: {} of {} are in use, the others were freed less than {} s ago",
                   cidr.to_string(), in_use, size, std::chrono::duration_cast<std::chrono::seconds>(hold_down_).count()),

@@ -52,8 +52,8 @@ class AddressPool {
 
  private:
   struct Range {
-    std::uint64_t next = 2;                       // every address below this offset is in use or in `freed`
-    std::set<std::pair<Time, Ip>> oldest;         // the same as `freed`, in the order in which they go out
+    std::uint64_t next = 2;                // every address below this offset is in use or in `freed`
+    std::set<std::pair<Time, Ip>> oldest;  // the same as `freed`, in the order in which they go out
     std::map<Ip, Time> freed;
     void put(const Ip& ip, Time when);
     void take(const Ip& ip);

@@ -74,8 +74,10 @@ std::vector<ProbeSpec> parse_probes(const json::object& container, std::vector<s
     spec.initial_delay = seconds("initialDelaySeconds", 0);
     spec.period = std::max(milliseconds(1000), seconds("periodSeconds", 10));
     spec.timeout = std::max(milliseconds(1000), seconds("timeoutSeconds", 1));
-    spec.success_threshold = static_cast<int>(std::clamp<std::int64_t>(api::int_at(probe, "successThreshold", 1), 1, 1000));
-    spec.failure_threshold = static_cast<int>(std::clamp<std::int64_t>(api::int_at(probe, "failureThreshold", 3), 1, 1000));
+    spec.success_threshold =
+        static_cast<int>(std::clamp<std::int64_t>(api::int_at(probe, "successThreshold", 1), 1, 1000));
+    spec.failure_threshold =
+        static_cast<int>(std::clamp<std::int64_t>(api::int_at(probe, "failureThreshold", 3), 1, 1000));
     auto why = parse_action(container, probe, spec.action);
     if (why.empty())
       out.push_back(std::move(spec));
@@ -98,7 +100,7 @@ ProbeState::Verdict ProbeState::answered(bool ok, Time now) {
   if (!ok && eager) streak_ = 0;  // asked more often than was agreed: such failures count for nothing
   if (ok && streak_ >= spec_.success_threshold) verdict_ = Verdict::success;
   if (!ok && streak_ >= spec_.failure_threshold) verdict_ = Verdict::failure;
-  next_ = now + (eager ? std::min(kEager, spec_.period) : spec_.period);
+  next_ = now + (eager && verdict_ != Verdict::success ? std::min(kEager, spec_.period) : spec_.period);
   return verdict_;
 }
 

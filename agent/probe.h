@@ -21,8 +21,8 @@ const char* to_string(ProbeKind kind);
 struct ProbeAction {
   enum class Type { tcp, http, exec } type = Type::tcp;
   std::uint16_t port = 0;
-  std::string host;                  // "" = the pod's address
-  std::string path = "/";            // http
+  std::string host;        // "" = the pod's address
+  std::string path = "/";  // http
   std::vector<std::pair<std::string, std::string>> headers;
   std::vector<std::string> command;  // exec
   friend bool operator==(const ProbeAction&, const ProbeAction&) = default;
@@ -42,15 +42,16 @@ std::vector<ProbeSpec> parse_probes(const json::object& container, std::vector<s
 
 // One probe of one run of one container: from its start until it ends or the agent restarts.
 //
-// A container that has not been ready yet is asked every kEager for the first kEagerFor after its start (plus its initial
-// delay), so that a lab is up when its processes are; after that in its own period.
+// A container that has not been ready yet is asked every kEager for the first kEagerFor after its start (plus its
+// initial delay), so that a lab is up when its processes are; after that in its own period.
 class ProbeState {
  public:
   using Time = std::chrono::steady_clock::time_point;
   static constexpr milliseconds kEager{50};
   static constexpr milliseconds kEagerFor{3'000};
 
-  ProbeState(ProbeSpec spec, Time started) : spec_(std::move(spec)), started_(started), next_(started + spec_.initial_delay) {}
+  ProbeState(ProbeSpec spec, Time started)
+      : spec_(std::move(spec)), started_(started), next_(started + spec_.initial_delay) {}
 
   const ProbeSpec& spec() const { return spec_; }
   // When to ask next; the past means now.

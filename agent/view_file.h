@@ -17,8 +17,8 @@ struct SavedKind {
   std::vector<api::ObjectPtr> objects;
 };
 
-// One header line "trama-view 1 <kind> revision=<n> count=<n> crc32c=<hex>", then one JSON object per line. The checksum
-// covers everything after the header line, the count guards against a cut at a line's end.
+// One header line "trama-view 1 <kind> revision=<n> count=<n> crc32c=<hex>", then one JSON object per line. The
+// checksum covers everything after the header line, the count guards against a cut at a line's end.
 std::string encode_view(Kind kind, std::uint64_t revision, const std::vector<api::ObjectPtr>& objects);
 // A damaged file is an error that says what does not fit; a part of it is never returned.
 base::Result<SavedKind> decode_view(Kind kind, std::string_view text);

@@ -73,8 +73,7 @@ base::Result<Environment> container_environment(const api::Object& pod, const js
   out["TRAMA_NODE"] = facts.node_name;
   out["TRAMA_POD_IP"] = first(facts.pod_ips);
   auto cannot = [&](const std::string& name, const std::string& why) {
-    return base::Error::text(
-        fmt::format("container {}: variable {}: {}", api::text_at(container, "name"), name, why));
+    return base::Error::text(fmt::format("container {}: variable {}: {}", api::text_at(container, "name"), name, why));
   };
   if (!api::array_at(container, "envFrom").empty())
     return cannot("envFrom", "ConfigMaps and Secrets are not supported");

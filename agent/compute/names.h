@@ -19,8 +19,7 @@ constexpr std::size_t kMostHostsServices = 1000;
 // The Service lines of the hosts files, made once for all pods of a namespace.
 class ServiceNames {
  public:
-  ServiceNames(const ClusterView::Objects& services, std::string cluster_domain,
-               std::size_t most = kMostHostsServices);
+  ServiceNames(const ClusterView::Objects& services, std::string cluster_domain, std::size_t most = kMostHostsServices);
   // "10.96.0.10 db db.default db.default.svc db.default.svc.cluster.local": the short name only for pods of the
   // Service's own namespace.
   const std::string& lines_for(const std::string& ns) const;

@@ -13,9 +13,9 @@ namespace trama::agent {
 
 // Found out once at start.
 struct MachineFacts {
-  std::string kernel_version;   // uname -r
-  std::string os_image;         // PRETTY_NAME of /etc/os-release
-  std::string architecture;     // "amd64"
+  std::string kernel_version;  // uname -r
+  std::string os_image;        // PRETTY_NAME of /etc/os-release
+  std::string architecture;    // "amd64"
   std::string machine_id, boot_id;
   unsigned cpus = 1;
   std::uint64_t memory_bytes = 0;
@@ -27,10 +27,10 @@ struct NodeFindings {
   std::map<std::string, std::string> labels;  // asked for by the operator
   MachineFacts machine;
   unsigned max_pods = 110;
-  std::uint16_t api_port = 0;                 // of the agent; 0 = none
+  std::uint16_t api_port = 0;  // of the agent; 0 = none
   bool ready = false;
-  std::string reason;                         // "AgentReady", "OverlayNotProgrammed"
-  std::string message;                        // readable: what is programmed, or what is not and why
+  std::string reason;   // "AgentReady", "OverlayNotProgrammed"
+  std::string message;  // readable: what is programmed, or what is not and why
   bool network_ready = false;
   std::string now;
 };
@@ -42,8 +42,8 @@ json::object new_node(const NodeFindings& findings);
 // Labels that the present object lacks or has differently; empty = nothing to patch.
 std::map<std::string, std::string> missing_labels(const api::Object& node, const NodeFindings& findings);
 
-// Conditions of others (Unknown set by the controller included) are taken over, ours replaced; lastTransitionTime is kept
-// while the condition's status stays.
+// Conditions of others (Unknown set by the controller included) are taken over, ours replaced; lastTransitionTime is
+// kept while the condition's status stays.
 json::object compute_node_status(const json::object& present_status, const NodeFindings& findings);
 
 }  // namespace trama::agent

@@ -109,8 +109,8 @@ std::string pod_phase(const std::string& restart_policy, std::size_t containers,
       continue;
     }
     const ContainerState* ended = status.state.phase == ContainerPhase::terminated ? &status.state
-                                  : status.last                                   ? &*status.last
-                                                                                  : nullptr;
+                                  : status.last                                    ? &*status.last
+                                                                                   : nullptr;
     if (!ended) {
       ++waiting;
       continue;

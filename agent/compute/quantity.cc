@@ -15,10 +15,22 @@ long double factor_of(std::string_view suffix) {
     long double factor;
   };
   constexpr long double k = 1000, ki = 1024;
-  static const Unit units[] = {{"", 1},          {"n", 1e-9L},        {"u", 1e-6L},         {"m", 1e-3L},
-                               {"k", k},         {"M", k * k},        {"G", k * k * k},     {"T", k * k * k * k},
-                               {"P", 1e15L},     {"E", 1e18L},        {"Ki", ki},           {"Mi", ki * ki},
-                               {"Gi", ki * ki * ki}, {"Ti", ki * ki * ki * ki}, {"Pi", 0x1p50L}, {"Ei", 0x1p60L}};
+  static const Unit units[] = {{"", 1},
+                               {"n", 1e-9L},
+                               {"u", 1e-6L},
+                               {"m", 1e-3L},
+                               {"k", k},
+                               {"M", k * k},
+                               {"G", k * k * k},
+                               {"T", k * k * k * k},
+                               {"P", 1e15L},
+                               {"E", 1e18L},
+                               {"Ki", ki},
+                               {"Mi", ki * ki},
+                               {"Gi", ki * ki * ki},
+                               {"Ti", ki * ki * ki * ki},
+                               {"Pi", 0x1p50L},
+                               {"Ei", 0x1p60L}};
   for (const auto& unit : units)
     if (unit.name == suffix) return unit.factor;
   return 0;
@@ -27,7 +39,9 @@ long double factor_of(std::string_view suffix) {
 }  // namespace
 
 base::Result<std::int64_t> parse_quantity_millis(std::string_view text) {
-  auto wrong = [&] { return base::Error::text(fmt::format("\"{}\" is not a quantity such as 500m, 2 or 128Mi", text)); };
+  auto wrong = [&] {
+    return base::Error::text(fmt::format("\"{}\" is not a quantity such as 500m, 2 or 128Mi", text));
+  };
   auto number = text.substr(0, text.find_first_not_of("0123456789.+-"));
   auto rest = text.substr(number.size());
   double value = 0;

@@ -9,7 +9,8 @@
 
 namespace trama::agent {
 
-// In thousandths, rounded up as upstream does: "500m" is 500, "2" is 2000, "1Ki" is 1024000. Saturates at the type's end.
+// In thousandths, rounded up as upstream does: "500m" is 500, "2" is 2000, "1Ki" is 1024000. Saturates at the type's
+// end.
 base::Result<std::int64_t> parse_quantity_millis(std::string_view text);
 
 }  // namespace trama::agent

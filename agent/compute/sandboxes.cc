@@ -21,9 +21,10 @@ std::string unsupported_container(const json::object& container) {
   auto name = api::text_at(container, "name");
   auto image = api::text_at(container, "image");
   if (!runnable_image(image))
-    return fmt::format("container {}: image \"{}\": trama runs \"host\" (the node's own files, read-only), "
-                       "\"dir:/path\" and \"bind:/path\"; it does not pull images",
-                       name, image);
+    return fmt::format(
+        "container {}: image \"{}\": trama runs \"host\" (the node's own files, read-only), "
+        "\"dir:/path\" and \"bind:/path\"; it does not pull images",
+        name, image);
   if (api::array_at(container, "command").empty() && api::array_at(container, "args").empty())
     return fmt::format("container {}: needs a command: image \"{}\" has no entry point", name, image);
   for (const auto& mount : api::array_at(container, "volumeMounts"))
@@ -184,14 +185,14 @@ SandboxOutcome compute_sandboxes(const ClusterView::Objects& pods, const Service
     auto file = netns_name(context.netns_prefix, pod->key.ns, pod->key.name);
     auto [owner, free] = name_owner.try_emplace(file, pod->key.ns + "/" + pod->key.name);
     if (!free) {
-      out.troubles[pod->uid] = {"NameTaken", fmt::format("the namespace name {} is that of pod {}", file, owner->second),
-                                true};
+      out.troubles[pod->uid] = {"NameTaken",
+                                fmt::format("the namespace name {} is that of pod {}", file, owner->second), true};
       continue;
     }
     auto ips = addresses(*pod);
     if (!ips) {
-      bool full = ips.error().is(std::errc::address_not_available) ||
-                  ips.error().is(std::errc::resource_unavailable_try_again);
+      bool full =
+          ips.error().is(std::errc::address_not_available) || ips.error().is(std::errc::resource_unavailable_try_again);
       out.troubles[pod->uid] = {full ? "AddressExhausted" : "NetworkNotReady", ips.error().to_string(), false};
       continue;
     }

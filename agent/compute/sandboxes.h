@@ -17,18 +17,18 @@ namespace trama::agent {
 
 // Why a pod does not run, in the words of its status and its event.
 struct PodTrouble {
-  std::string reason;   // "UnsupportedField", "AddressExhausted", "SandboxCreateFailed"
+  std::string reason;  // "UnsupportedField", "AddressExhausted", "SandboxCreateFailed"
   std::string message;
-  bool final = false;   // true: waiting will not help, the pod itself has to change
+  bool final = false;  // true: waiting will not help, the pod itself has to change
   friend bool operator==(const PodTrouble&, const PodTrouble&) = default;
 };
 
 struct SandboxContext {
   std::string node_name;
-  std::string netns_prefix;              // "" or "hello.n1."
+  std::string netns_prefix;  // "" or "hello.n1."
   std::vector<base::Ip> host_ips;
   unsigned mtu = 1450;
-  std::string node_resolv_conf;          // content of the node's own file
+  std::string node_resolv_conf;  // content of the node's own file
   // Sandboxes that are there, or were asked for by this process: a pod that has ended, or is being deleted, is started
   // by nobody, but kept as it is until it is gone from the API.
   std::set<netns::Uid> existing;
@@ -47,7 +47,8 @@ struct SandboxOutcome {
 SandboxOutcome compute_sandboxes(const ClusterView::Objects& pods, const ServiceNames& services,
                                  const SandboxContext& context, const AddressSource& addresses);
 
-// Below /run/netns: "default.web-1"; with a prefix "hello.n1.web-1" for the namespace default, else "hello.n1.ns.web-1".
+// Below /run/netns: "default.web-1"; with a prefix "hello.n1.web-1" for the namespace default, else
+// "hello.n1.ns.web-1".
 std::string netns_name(const std::string& prefix, const std::string& ns, const std::string& pod);
 
 // The first field that would have to be ignored to run this pod, as a sentence; "" = it can be run as written.

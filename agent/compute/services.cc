@@ -155,8 +155,8 @@ ServiceOutcome compute_service(const ServiceKey& key, const api::Object* service
     auto protocol = protocol_of(text_of(item, "protocol"));
     auto number = api::int_at(item, "port");
     if (!protocol || number < 1 || number > 65535) {
-      out.refusals.push_back(fmt::format("{}: port {} {} refused: no such port", key.to_string(),
-                                         text_of(item, "protocol"), number));
+      out.refusals.push_back(
+          fmt::format("{}: port {} {} refused: no such port", key.to_string(), text_of(item, "protocol"), number));
       continue;
     }
     servicelb::ServicePort port;

@@ -20,7 +20,7 @@ struct ServiceContext {
 
 struct ServiceOutcome {
   std::optional<servicelb::Service> service;  // nothing: this Service is not ours to program
-  std::vector<std::string> refusals;          // "default/web: endpoint 127.0.0.1 of web-x7k2p refused: loopback address"
+  std::vector<std::string> refusals;  // "default/web: endpoint 127.0.0.1 of web-x7k2p refused: loopback address"
 };
 
 // Skipped as by kube-proxy: label service.kubernetes.io/service-proxy-name, clusterIP None, type ExternalName, no

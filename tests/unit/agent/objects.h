@@ -2,9 +2,10 @@
 // API objects for tests, written as JSON text.
 #pragma once
 
-#include <gtest/gtest.h>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "control/api/object.h"
 

@@ -12,14 +12,16 @@ const ServiceKey kWeb{"default", "web"};
 
 api::ObjectPtr web(const std::string& extra = "", const std::string& labels = "{}") {
   return object_from("services", R"({"metadata":{"name":"web","namespace":"default","labels":)" + labels + R"(},
-    "spec":{"type":"ClusterIP","clusterIP":"10.96.0.10","clusterIPs":["10.96.0.10"],)" + extra + R"(
+    "spec":{"type":"ClusterIP","clusterIP":"10.96.0.10","clusterIPs":["10.96.0.10"],)" +
+                                     extra + R"(
     "ports":[{"name":"http","port":80,"protocol":"TCP"},{"name":"dns","port":53,"protocol":"UDP","nodePort":30053}]}})");
 }
 
 api::ObjectPtr slice(const std::string& name, const std::string& endpoints, const std::string& type = "IPv4",
                      const std::string& labels = "") {
   return object_from("endpointslices", R"({"metadata":{"name":")" + name + R"(","namespace":"default","labels":
-    {"kubernetes.io/service-name":"web")" + labels + R"(}},"addressType":")" + type + R"(",
+    {"kubernetes.io/service-name":"web")" + labels +
+                                           R"(}},"addressType":")" + type + R"(",
     "ports":[{"name":"http","port":8080,"protocol":"TCP"},{"name":"dns","port":5353,"protocol":"UDP"}],
     "endpoints":)" + endpoints + "}");
 }
@@ -51,7 +53,8 @@ TEST(ComputeService, ReadyEndpointsSortedUniqueWithTheirPods) {
     {"addresses":["10.244.1.5","10.244.1.6"],"targetRef":{"kind":"Pod","namespace":"default","name":"web-1"}},
     {"addresses":["10.244.1.7"],"conditions":{"ready":false,"serving":true,"terminating":true}},
     {"addresses":["10.244.1.8"],"conditions":{"ready":false}}])");
-  auto s2 = slice("web-a", R"([{"addresses":["10.244.2.9"],"conditions":{"ready":false,"serving":true,"terminating":true}}])");
+  auto s2 = slice("web-a",
+                  R"([{"addresses":["10.244.2.9"],"conditions":{"ready":false,"serving":true,"terminating":true}}])");
   auto service = web();
   auto out = compute_service(kWeb, service.get(), {s1, s2}, context());
   EXPECT_EQ(text(out),
@@ -75,11 +78,13 @@ TEST(ComputeService, TerminatingOnesServeWhenNobodyElseDoesPerFamily) {
 TEST(ComputeService, SkipsWhatKubeProxySkips) {
   auto endpoints = slice("a", R"([{"addresses":["10.244.1.7"]}])");
   auto other_proxy = web("", R"({"service.kubernetes.io/service-proxy-name":"other"})");
-  auto headless = object_from("services", R"({"metadata":{"name":"web","namespace":"default"},"spec":{"clusterIP":"None",
+  auto headless =
+      object_from("services", R"({"metadata":{"name":"web","namespace":"default"},"spec":{"clusterIP":"None",
     "clusterIPs":["None"],"ports":[{"port":80}]}})");
   auto external = object_from("services", R"({"metadata":{"name":"web","namespace":"default"},
     "spec":{"type":"ExternalName","externalName":"example.org"}})");
-  auto unassigned = object_from("services", R"({"metadata":{"name":"web","namespace":"default"},"spec":{"ports":[{"port":80}]}})");
+  auto unassigned =
+      object_from("services", R"({"metadata":{"name":"web","namespace":"default"},"spec":{"ports":[{"port":80}]}})");
   for (const auto& s : {other_proxy, headless, external, unassigned})
     EXPECT_EQ(text(compute_service(kWeb, s.get(), {endpoints}, context())), "none");
   EXPECT_EQ(text(compute_service(kWeb, nullptr, {endpoints}, context())), "none");
@@ -97,8 +102,10 @@ TEST(ComputeService, RefusesAndNamesDangerousEndpoints) {
   auto bad = slice("bad", R"([{"addresses":["127.0.0.1"]},{"addresses":["169.254.169.254"]},{"addresses":["224.0.0.5"]},
     {"addresses":["0.0.0.0"]},{"addresses":["255.255.255.255"]},{"addresses":["10.96.0.77"]},{"addresses":["nonsense"]},
     {"addresses":["0.1.2.3"]},{"addresses":["10.244.1.5"]}])");
-  auto bad6 = slice("bad6", R"([{"addresses":["::1"]},{"addresses":["fe80::1"]},{"addresses":["ff02::1"]},{"addresses":["::"]},
-    {"addresses":["::ffff:127.0.0.1"]}])", "IPv6");
+  auto bad6 =
+      slice("bad6", R"([{"addresses":["::1"]},{"addresses":["fe80::1"]},{"addresses":["ff02::1"]},{"addresses":["::"]},
+    {"addresses":["::ffff:127.0.0.1"]}])",
+            "IPv6");
   auto service = web();
   auto out = compute_service(kWeb, service.get(), {bad, bad6}, context());
   ASSERT_TRUE(out.service);
