@@ -19,8 +19,15 @@ const std::vector<Kind>& kinds() {
       {"apps", "v1", "replicasets", "replicaset", "ReplicaSet", true, {"rs"}, {"status", "scale"}, {"all"}},
       {"discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", true, {}, {}, {}},
       {"coordination.k8s.io", "v1", "leases", "lease", "Lease", true, {}, {}, {}},
-      {"certificates.k8s.io", "v1", "certificatesigningrequests", "certificatesigningrequest",
-       "CertificateSigningRequest", false, {"csr"}, {"status", "approval"}, {}},
+      {"certificates.k8s.io",
+       "v1",
+       "certificatesigningrequests",
+       "certificatesigningrequest",
+       "CertificateSigningRequest",
+       false,
+       {"csr"},
+       {"status", "approval"},
+       {}},
       {"events.k8s.io", "v1", "events", "event", "Event", true, {"ev"}, {}, {}, "events"},
   };
   return table;

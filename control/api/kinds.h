@@ -10,9 +10,9 @@
 namespace trama::api {
 
 struct Kind {
-  std::string_view group;      // "" for the core group
-  std::string_view version;    // "v1"
-  std::string_view resource;   // plural, unique over all groups: also the store's name
+  std::string_view group;     // "" for the core group
+  std::string_view version;   // "v1"
+  std::string_view resource;  // plural, unique over all groups: also the store's name
   std::string_view singular;
   std::string_view kind;
   bool namespaced = true;

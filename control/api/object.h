@@ -2,13 +2,14 @@
 // The objects of the API as values: canonical JSON plus the few header fields everybody asks for.
 #pragma once
 
-#include <boost/json.hpp>
 #include <compare>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+
+#include <boost/json.hpp>
 
 namespace trama::api {
 
@@ -28,9 +29,9 @@ struct Key {
 struct Object {
   Key key;
   std::string uid;
-  std::uint64_t revision = 0;               // metadata.resourceVersion as a number
+  std::uint64_t revision = 0;  // metadata.resourceVersion as a number
   std::map<std::string, std::string> labels;
-  json::object body;                        // the whole object, apiVersion and kind included
+  json::object body;  // the whole object, apiVersion and kind included
   // `body` as bytes, serialised once on first use; every watcher shares them.
   const std::string& text() const;
 
@@ -44,7 +45,7 @@ ObjectPtr make_object(Key key, json::object body, std::uint64_t revision);
 
 // Reading JSON without ceremony. Every function answers "nothing there" for a missing or differently typed field:
 // validation has happened at the door, later code never re-validates.
-const json::value* at(const json::value& v, std::string_view dotted_path);   // "spec.template.metadata"
+const json::value* at(const json::value& v, std::string_view dotted_path);  // "spec.template.metadata"
 const json::value* at(const json::object& v, std::string_view dotted_path);
 std::string text_at(const json::object& v, std::string_view dotted_path, std::string_view otherwise = "");
 std::int64_t int_at(const json::object& v, std::string_view dotted_path, std::int64_t otherwise = 0);

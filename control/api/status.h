@@ -2,28 +2,29 @@
 // What the API answers when it does not do what was asked: code, reason and message in upstream's words.
 #pragma once
 
-#include <boost/json.hpp>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <boost/json.hpp>
 
 #include "control/api/object.h"
 
 namespace trama::api {
 
 struct Cause {
-  std::string reason;   // "FieldValueInvalid"
+  std::string reason;  // "FieldValueInvalid"
   std::string message;
-  std::string field;    // "spec.ports[0].nodePort"
+  std::string field;  // "spec.ports[0].nodePort"
 };
 
 struct Status {
   int code = 500;
-  std::string reason;   // "NotFound", "AlreadyExists", "Conflict", "Invalid", "BadRequest", "Forbidden", "Expired", ...
+  std::string reason;  // "NotFound", "AlreadyExists", "Conflict", "Invalid", "BadRequest", "Forbidden", "Expired", ...
   std::string message;
-  std::string kind;     // details.kind: the resource ("pods")
-  std::string name;     // details.name
+  std::string kind;  // details.kind: the resource ("pods")
+  std::string name;  // details.name
   std::vector<Cause> causes;
   int retry_after_seconds = 0;
 
@@ -48,8 +49,8 @@ template <class T>
 class Answer {
  public:
   Answer() : v_(std::in_place_index<1>, Status{}) {}
-  Answer(T value) : v_(std::in_place_index<0>, std::move(value)) {}    // NOLINT: implicit on purpose
-  Answer(Status s) : v_(std::in_place_index<1>, std::move(s)) {}       // NOLINT: implicit on purpose
+  Answer(T value) : v_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
+  Answer(Status s) : v_(std::in_place_index<1>, std::move(s)) {}     // NOLINT: implicit on purpose
   explicit operator bool() const noexcept { return v_.index() == 0; }
   T& operator*() & { return std::get<0>(v_); }
   const T& operator*() const& { return std::get<0>(v_); }
