@@ -2,6 +2,7 @@
 // A run directory, a cgroup root and a network namespace of a test's own, and proof that nothing of them is left.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -61,8 +62,24 @@ class ProcessTest : public testing::Test {
     for (std::string line; std::getline(lines, line);)
       if (line.find(scratch_) != std::string::npos) out += line + "\n";
     for (pid_t pid : inits_)
-      if (!test::eventually([&] { return !process_start_time(pid); })) out += "process " + std::to_string(pid) + "\n";
+      if (!test::eventually([&] { return gone(pid); })) out += "process " + std::to_string(pid) + "\n";
     return out;
+  }
+
+  // A zombie is gone too: reaping orphans is the business of the machine's init.
+  static bool gone(pid_t pid) {
+    auto text = base::read_file("/proc/" + std::to_string(pid) + "/stat");
+    return !text || text->find(") Z ") != std::string::npos;
+  }
+
+  // Processes of the pod, its init included, that are not dead yet.
+  std::size_t live(const Uid& uid) {
+    std::size_t n = 0;
+    std::string group = pods_->cgroups().directories("pod-" + uid).back();
+    for (std::error_code e; const auto& entry : std::filesystem::directory_iterator(group, e))
+      if (auto text = base::read_file(entry.path().string() + "/cgroup.procs"))
+        n += static_cast<std::size_t>(std::count(text->begin(), text->end(), '\n'));
+    return n;
   }
 
   PodProcesses::Options options() const {
