@@ -12,32 +12,39 @@
 namespace trama::overlay {
 
 using base::Cidr;
+using base::Family;
 using base::Ip;
 using base::Mac;
 using base::Vni;
 
-constexpr std::uint16_t kDataPort = 6784;      // UDP, VXLAN
+constexpr std::uint16_t kDataPort = 6784;  // UDP, VXLAN
 constexpr std::uint16_t kControlPort = 6783;
-constexpr std::uint8_t kRouteProtocol = 116;   // "trama" in rt_protos.d
+constexpr std::uint8_t kRouteProtocol = 116;  // "trama" in rt_protos.d
+constexpr const char* kDevice = "trama0";
+constexpr const char* kAlias = "trama overlay";
+constexpr const char* kGuardTable = "trama-overlay";  // nft, family inet
 
 struct Peer {
   std::string node;
-  Ip underlay;                      // where its VXLAN listens
-  std::vector<Cidr> pod_cidrs;      // at most one per family
+  Ip underlay;                  // where its VXLAN listens, and what it sends from
+  std::vector<Cidr> pod_cidrs;  // at most one per family
   friend bool operator==(const Peer&, const Peer&) = default;
 };
 
 struct Desired {
-  std::string node;                 // ours
-  std::string cluster_id;           // seeds the deterministic MACs, with the node's name
-  Ip underlay;                      // our address that peers send to
-  std::vector<Cidr> pod_cidrs;      // ours; the first address of each is the device's own
-  std::vector<Cidr> cluster_cidrs;  // all pods: traffic to a removed peer must not leak out of the uplink
+  std::string node;                   // ours; empty = the overlay is to be removed from this machine (see absent)
+  std::string cluster_id;             // seeds the deterministic MACs, with the node's name
+  Ip underlay;                        // our address that peers send to; outer packets leave with it as their source
+  std::vector<Cidr> pod_cidrs;        // ours, at most one per family; the first address of each is the device's own
+  std::vector<Cidr> cluster_cidrs;    // all pods: traffic to a removed peer must not leak out of the uplink
   std::map<std::string, Peer> peers;  // by node name, without ourselves
   Vni vni{116};
   std::uint16_t port = kDataPort;
-  unsigned underlay_mtu = 0;        // 0 = taken from the link that carries `underlay`
-  bool masquerade = true;           // pods reach what lies beyond the cluster through their node
+  unsigned underlay_mtu = 0;  // 0 = taken from the link that carries `underlay`
+  bool masquerade = true;     // pods reach what lies beyond the cluster through their node
+
+  // A default-constructed Desired: publishing it removes everything of ours.
+  bool absent() const { return node.empty(); }
   friend bool operator==(const Desired&, const Desired&) = default;
 };
 
@@ -46,6 +53,20 @@ Mac vtep_mac(const std::string& cluster_id, const std::string& node);
 // The device's own address: the network address of the pod prefix (pods never get it).
 Ip vtep_ip(const Cidr& pod_cidr);
 // Bytes that VXLAN adds on an IPv4 / IPv6 underlay: 50 / 70.
-unsigned overhead(base::Family underlay);
+unsigned overhead(Family underlay);
+// What pods and trama0 get: the underlay's MTU minus the overhead, never below what the inner families need
+// (IPv4 576, IPv6 1280). underlay_mtu 0 counts as 1500.
+unsigned overlay_mtu(const Desired& desired, unsigned underlay_mtu);
+
+// The prefix of that family, or nothing.
+const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family);
+
+// The peers that can be programmed, and one sentence for each that cannot: a peer that contradicts us or an earlier
+// peer (by name) is left out, the others are not affected.
+struct Admission {
+  std::vector<const Peer*> peers;  // into the Desired given
+  std::vector<std::string> refused;
+};
+Admission admit(const Desired& desired);
 
 }  // namespace trama::overlay

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/fake_kernel.h"
+
+namespace trama::overlay {
+namespace {
+using base::Error;
+using base::Result;
+
+// What a new device starts with.
+constexpr std::pair<const char*, const char*> kDeviceDefaults[] = {
+    {"net/ipv4/conf/trama0/rp_filter", "0"},  {"net/ipv4/conf/trama0/send_redirects", "1"},
+    {"net/ipv4/conf/trama0/forwarding", "0"}, {"net/ipv6/conf/trama0/addr_gen_mode", "0"},
+    {"net/ipv6/conf/trama0/accept_ra", "1"},  {"net/ipv6/conf/trama0/disable_ipv6", "0"},
+    {"net/ipv6/conf/trama0/forwarding", "0"},
+};
+
+}  // namespace
+
+// One step on the world.
+struct FakeKernel::Step {
+  FakeKernel& k;
+  Observed& world;
+
+  Result<> operator()(const LoadGuards& o) const {
+    SeenGuards seen{rules_text(o.guards.frame), {}, {}};
+    for (const auto& [ip, node] : o.guards.peers) seen.peers[ip] = {element_comment(node), false};
+    for (const auto& [b, node] : o.guards.pods) seen.pods[b] = {element_comment(node), false};
+    world.guards = std::move(seen);
+    return {};
+  }
+  Result<> operator()(const ChangeGuards& o) const {
+    if (!world.guards) return Error::from_errno(ENOENT, kGuardTable);
+    auto& [rules, peers, pods] = *world.guards;
+    for (const auto& ip : o.change.remove_peers) peers.erase(ip);
+    for (const auto& b : o.change.remove_pods) pods.erase(b);
+    for (const auto& [ip, node] : o.change.retire_peers) peers[ip].expiring = true;
+    for (const auto& [b, node] : o.change.retire_pods) pods[b].expiring = true;
+    for (const auto& [ip, node] : o.change.put_peers) peers[ip] = {element_comment(node), false};
+    for (const auto& [b, node] : o.change.put_pods) pods[b] = {element_comment(node), false};
+    return {};
+  }
+  Result<> operator()(const RemoveGuards&) const {
+    if (!world.guards) return Error::from_errno(ENOENT, kGuardTable);
+    world.guards.reset();
+    return {};
+  }
+  Result<> operator()(const SetSysctl& o) const {
+    if (o.key.find("/trama0/") != std::string::npos && !world.device) return Error::from_errno(ENOENT, o.key);
+    world.sysctls[o.key] = o.value;
+    return {};
+  }
+  Result<> operator()(const CreateDevice& o) const {
+    if (world.device) return Error::from_errno(EEXIST, kDevice);
+    world.device = Device{{}, "vxlan", kAlias, o.vxlan, o.mac, o.mtu, false};
+    for (auto& [key, value] : kDeviceDefaults) world.sysctls[key] = value;
+    return {};
+  }
+  Result<> operator()(const DeleteDevice&) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    k.delete_device();
+    return {};
+  }
+  Result<> operator()(const SetAlias&) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    world.device->alias = kAlias;
+    return {};
+  }
+  Result<> operator()(const SetMtu& o) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    world.device->mtu = o.mtu;
+    return {};
+  }
+  Result<> operator()(const SetUp&) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    if (k.port_taken) return Error::from_errno(EADDRINUSE, kDevice);
+    world.device->up = true;
+    return {};
+  }
+  Result<> operator()(const PutAddress& o) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    world.addresses[o.ip] = o.ip.bits();
+    return {};
+  }
+  Result<> operator()(const DeleteAddress& o) const {
+    if (world.addresses.erase(o.ip) == 0) return Error::from_errno(EADDRNOTAVAIL, o.ip.to_string());
+    return {};
+  }
+  Result<> operator()(const PutNeighbour& o) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    world.neighbours[o.ip] = o.mac;
+    return {};
+  }
+  Result<> operator()(const DeleteNeighbour& o) const {
+    if (world.neighbours.erase(o.ip) == 0) return Error::from_errno(ENOENT, o.ip.to_string());
+    return {};
+  }
+  Result<> operator()(const PutForward& o) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    world.forwards[o.mac] = {o.to};
+    return {};
+  }
+  Result<> operator()(const DeleteForward& o) const {
+    auto found = world.forwards.find(o.mac);
+    if (found == world.forwards.end() || found->second.erase(o.to) == 0)
+      return Error::from_errno(ENOENT, o.mac.to_string());
+    if (found->second.empty()) world.forwards.erase(found);
+    return {};
+  }
+  Result<> operator()(const PutNexthop& o) const {
+    if (world.mode != Mode::nexthop) return Error::from_errno(EOPNOTSUPP, "nexthop");
+    if (auto ok = k.need_device(true); !ok) return ok;
+    if (world.foreign_nexthops.count(o.nexthop.id)) return Error::from_errno(EEXIST, "nexthop");
+    world.nexthops[o.nexthop.id] = o.nexthop;
+    return {};
+  }
+  Result<> operator()(const DeleteNexthop& o) const {
+    if (world.nexthops.erase(o.id) == 0) return Error::from_errno(ENOENT, "nexthop");
+    std::erase_if(world.routes, [&](const auto& r) { return r.second.nexthop == o.id; });
+    return {};
+  }
+  Result<> operator()(const AddRoute& o) const {
+    if (world.routes.count({o.route.to, o.route.metric}) || k.foreign_routes.count(o.route.to))
+      return Error::from_errno(EEXIST, o.route.to.to_string());
+    return put(o.route);
+  }
+  Result<> operator()(const ReplaceRoute& o) const { return put(o.route); }
+  Result<> operator()(const DeleteRoute& o) const {
+    if (world.routes.erase({o.route.to, o.route.metric}) == 0) return Error::from_errno(ESRCH, o.route.to.to_string());
+    return {};
+  }
+
+ private:
+  Result<> put(const Route& route) const {
+    if (!route.unreachable) {
+      if (auto ok = k.need_device(true); !ok) return ok;
+      if (route.nexthop && !world.nexthops.count(route.nexthop)) return Error::from_errno(EINVAL, "no such nexthop");
+      if (route.source && !world.addresses.count(*route.source)) return Error::from_errno(EINVAL, "no such source");
+    }
+    world.routes[{route.to, route.metric}] = route;
+    return {};
+  }
+};
+
+Result<> FakeKernel::need_device(bool up) const {
+  if (!world.device) return Error::from_errno(ENODEV, kDevice);
+  if (up && !world.device->up) return Error::from_errno(ENETDOWN, kDevice);
+  return {};
+}
+
+void FakeKernel::set_down() {
+  if (!world.device) return;
+  world.device->up = false;
+  std::erase_if(world.routes, [](const auto& r) { return !r.second.unreachable; });
+  std::erase_if(world.addresses, [](const auto& a) { return !a.first.is_v4(); });
+  world.nexthops.clear();
+  world.neighbours.clear();
+}
+
+void FakeKernel::delete_device() {
+  set_down();
+  world.device.reset();
+  world.addresses.clear();
+  world.forwards.clear();
+  for (auto& [key, value] : kDeviceDefaults) world.sysctls.erase(key);
+}
+
+Result<Observed> FakeKernel::observe() { return world; }
+
+Result<> FakeKernel::apply(const Op& op) { return std::visit(Step{*this, world}, op); }
+
+}  // namespace trama::overlay

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/kernel_linux.h"
+
+#include <algorithm>
+
+#include <linux/if_addr.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "overlay/guards_table.h"
+#include "overlay/port_owner.h"
+#include "overlay/probe.h"
+
+namespace trama::overlay {
+
+using base::Error;
+using base::IfIndex;
+using base::Result;
+
+namespace {
+
+constexpr std::uint32_t kDefaultMetricV6 = 1024;
+constexpr std::uint8_t kProtocolRa = 9;  // RTPROT_RA
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+std::string trimmed(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+bool absent_protocol(const Error& e) {
+  return e.is(std::errc::operation_not_supported) || e.is(std::errc::address_family_not_supported);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KernelLinux>> KernelLinux::open(nft::Session& session, Options options) {
+  auto client = netlink::Client::open(NETLINK_ROUTE);
+  if (!client) return std::move(client).error().in("overlay");
+  std::unique_ptr<KernelLinux> kernel(new KernelLinux(std::move(*client), session));
+  if (options.mode) {
+    kernel->mode_ = *options.mode;
+  } else {
+    auto probed = probe_mode();
+    kernel->mode_ = probed.mode;
+    kernel->mode_reason_ = probed.why;
+    if (!probed.why.empty())
+      base::logger("overlay")->warn("static FDB entries instead of nexthop objects, because: {}", probed.why);
+  }
+  return kernel;
+}
+
+Result<> KernelLinux::call(netlink::Request request) {
+  auto done = client_.call(request);
+  if (!done) return std::move(done).error();
+  return {};
+}
+
+Result<netlink::Reply> KernelLinux::dump(netlink::Request request) { return client_.dump(request); }
+
+// ---- looking ------------------------------------------------------------------------------------------------------
+
+Result<std::optional<netlink::Link>> KernelLinux::find_device() {
+  auto request = netlink::get_link(kDevice);
+  auto reply = client_.call(request);
+  if (!reply) {
+    if (reply.error().is(std::errc::no_such_device)) return std::optional<netlink::Link>();
+    return std::move(reply).error();
+  }
+  if (reply->empty()) return Error::from_errno(EBADMSG, "find link trama0: no answer");
+  auto link = netlink::decode_link(reply->front());
+  if (!link) return std::move(link).error();
+  return std::optional<netlink::Link>(std::move(*link));
+}
+
+Result<Observed> KernelLinux::observe() {
+  Observed out;
+  out.mode = mode_;
+  device_failed_ = false;
+  auto link = find_device();
+  if (!link) return std::move(link).error();
+  device_.reset();
+  if (*link) {
+    device_ = (*link)->index;
+    Device d;
+    d.index = (*link)->index;
+    d.kind = (*link)->kind;
+    d.alias = (*link)->alias;
+    if ((*link)->vxlan) d.vxlan = *(*link)->vxlan;
+    d.mac = (*link)->mac;
+    d.mtu = (*link)->mtu;
+    d.up = (*link)->up;
+    out.device = std::move(d);
+  }
+  for (auto look : {&KernelLinux::observe_addresses, &KernelLinux::observe_neighbours, &KernelLinux::observe_nexthops,
+                    &KernelLinux::observe_routes, &KernelLinux::observe_guards})
+    if (auto done = (this->*look)(out); !done) return std::move(done).error();
+  for (const auto& key : watched_sysctls())
+    if (auto value = base::read_file("/proc/sys/" + key)) out.sysctls[key] = trimmed(std::move(*value));
+  return out;
+}
+
+Result<> KernelLinux::observe_addresses(Observed& out) {
+  auto reply = dump(netlink::list_addresses());
+  if (!reply) return std::move(reply).error();
+  std::map<std::uint32_t, std::optional<Uplink>> links;
+  for (const auto& part : *reply) {
+    auto address = netlink::decode_address(part);
+    if (!address) return std::move(address).error();
+    if (address->ip.is_link_local()) continue;
+    if (device_ && address->link == *device_) {
+      out.addresses[address->ip] = address->length;
+      continue;
+    }
+    auto [known, fresh] = links.try_emplace(address->link.value);
+    if (fresh) {
+      auto request = netlink::get_link(address->link);
+      auto found = client_.call(request);
+      if (!found && !found.error().is(std::errc::no_such_device)) return std::move(found).error();
+      if (found && !found->empty()) {
+        auto link = netlink::decode_link(found->front());
+        if (!link) return std::move(link).error();
+        known->second = Uplink{link->index, link->name, link->mtu};
+      }
+    }
+    if (known->second) out.uplinks[address->ip] = *known->second;
+  }
+  return {};
+}
+
+Result<> KernelLinux::observe_neighbours(Observed& out) {
+  if (!device_) return {};
+  for (Family f : {Family::v4, Family::v6}) {
+    auto reply = dump(netlink::list_neighbours(f, *device_));
+    if (!reply) {
+      if (absent_protocol(reply.error())) continue;
+      return std::move(reply).error();
+    }
+    for (const auto& part : *reply) {
+      auto n = netlink::decode_neighbour(part);
+      if (!n) return std::move(n).error();
+      if (n->link == *device_ && (n->state & NUD_PERMANENT)) out.neighbours[n->ip] = n->mac;
+    }
+  }
+  if (out.device->kind != "vxlan") return {};
+  auto reply = dump(netlink::list_fdb(*device_));
+  if (!reply) return std::move(reply).error();
+  for (const auto& part : *reply) {
+    auto n = netlink::decode_neighbour(part);
+    if (!n) return std::move(n).error();
+    if (n->link == *device_ && n->fdb_destination) out.forwards[n->mac].insert(*n->fdb_destination);
+  }
+  return {};
+}
+
+Result<> KernelLinux::observe_nexthops(Observed& out) {
+  auto reply = dump(netlink::list_nexthops());
+  if (!reply) {
+    if (mode_ == Mode::fdb) return {};  // a kernel without them
+    return std::move(reply).error();
+  }
+  for (const auto& part : *reply) {
+    auto n = netlink::decode_nexthop(part);
+    if (!n) return std::move(n).error();
+    if (!device_ || n->link != *device_ || n->protocol != kRouteProtocol) {
+      out.foreign_nexthops.insert(n->id);
+      continue;
+    }
+    Nexthop mine;
+    mine.id = n->id;
+    if (n->gateway) mine.gateway = *n->gateway;
+    if (n->encap) {
+      mine.vni = n->encap->vni;
+      mine.to = n->encap->destination;
+      if (n->encap->source) mine.from = *n->encap->source;
+    }
+    out.nexthops.emplace(mine.id, mine);
+  }
+  return {};
+}
+
+Result<> KernelLinux::observe_routes(Observed& out) {
+  for (Family f : {Family::v4, Family::v6}) {
+    auto reply = dump(netlink::list_routes(f, kRouteProtocol));
+    if (!reply) {
+      if (absent_protocol(reply.error())) continue;
+      return std::move(reply).error();
+    }
+    for (const auto& part : *reply) {
+      auto r = netlink::decode_route(part);
+      if (!r) return std::move(r).error();
+      if (r->protocol != kRouteProtocol || r->table != RT_TABLE_MAIN) continue;
+      Route mine;
+      mine.to = r->destination;
+      mine.metric = f == Family::v6 && r->metric == kDefaultMetricV6 ? 0 : r->metric;
+      bool fence = r->type == RTN_UNREACHABLE && r->metric == kFenceMetric;
+      bool through = (r->nexthop_id && out.nexthops.count(r->nexthop_id)) || (device_ && r->link == *device_);
+      if (fence) {
+        mine.unreachable = true;
+      } else if (through && r->type == RTN_UNICAST) {
+        mine.nexthop = r->nexthop_id;
+        if (!r->nexthop_id) mine.gateway = r->gateway;
+        mine.source = r->source;
+        mine.mtu = r->mtu;
+      } else {
+        continue;  // the sandboxes' routes carry the same protocol
+      }
+      out.routes.emplace(RouteKey{mine.to, mine.metric}, mine);
+    }
+  }
+  return {};
+}
+
+Result<> KernelLinux::observe_guards(Observed& out) {
+  auto epoch = session_.epoch();
+  if (!epoch) return std::move(epoch).error();
+  auto expiring = [](const auto& map) {
+    for (const auto& [key, element] : map)
+      if (element.expiring) return true;
+    return false;
+  };
+  // Elements that expire do so without a commit.
+  bool fresh =
+      guards_known_ && guards_epoch_ == *epoch && !(guards_ && (expiring(guards_->peers) || expiring(guards_->pods)));
+  if (!fresh) {
+    guards_known_ = false;
+    guards_.reset();
+    auto table = guard_table_name();
+    auto tables = session_.tables(nft::Family::inet);
+    if (!tables) return std::move(tables).error();
+    for (auto& seen : *tables) {
+      if (seen.name != table.name) continue;
+      GuardDump dumped;
+      dumped.table = seen;
+      auto chains = session_.chains(table);
+      if (!chains) return std::move(chains).error();
+      dumped.chains = std::move(*chains);
+      auto rules = session_.rules(table);
+      if (!rules) return std::move(rules).error();
+      dumped.rules = std::move(*rules);
+      auto sets = session_.sets(table);
+      if (!sets) return std::move(sets).error();
+      for (const auto& set : *sets)
+        if (set.name == kPeersSet) guards_underlay_ = set.key_length == 16 ? Family::v6 : Family::v4;
+      GuardFrame shape;
+      shape.underlay = guards_underlay_;
+      for (auto& expected : guard_table(shape).sets) {
+        auto set = std::find_if(sets->begin(), sets->end(), [&](auto& s) { return s.name == expected.set.name; });
+        // A set of another make is not read: its definition alone gets the table replaced.
+        if (set == sets->end() || !set->matches(expected.set)) continue;
+        auto elements = session_.elements(table, expected.set);
+        if (!elements) return std::move(elements).error();
+        dumped.sets.push_back({std::move(*set), std::move(*elements)});
+        sets->erase(set);
+      }
+      for (auto& set : *sets) dumped.sets.push_back({std::move(set), {}});
+      guards_ = read_guards(dumped);
+    }
+    guards_known_ = true;
+    guards_epoch_ = *epoch;
+  }
+  out.guards = guards_;
+  return {};
+}
+
+bool KernelLinux::guards_touched() {
+  auto epoch = session_.epoch();
+  return !epoch || (guards_known_ && *epoch != guards_epoch_);
+}
+
+// ---- changing -----------------------------------------------------------------------------------------------------
+
+Result<IfIndex> KernelLinux::device() const {
+  if (device_failed_) return Error::from_errno(ECANCELED, fmt::format("waits for {}", kDevice));
+  if (!device_) return Error::from_errno(ENODEV, kDevice);
+  return *device_;
+}
+
+Result<> KernelLinux::apply(const Op& op) {
+  auto on_device = [&](auto make) -> Result<> {
+    auto link = device();
+    if (!link) return std::move(link).error();
+    return call(make(*link));
+  };
+  return std::visit(
+      Overloaded{
+          [&](const LoadGuards& o) {
+            guards_underlay_ = o.guards.frame.underlay;
+            return commit(load_batch(o.guards));
+          },
+          [&](const ChangeGuards& o) { return commit(change_batch(o.change, guards_underlay_)); },
+          [&](const RemoveGuards&) { return commit(remove_batch()); },
+          [&](const SetSysctl& o) { return set_sysctl(o); },
+          [&](const CreateDevice& o) { return create_device(o); },
+          [&](const DeleteDevice&) -> Result<> {
+            auto done = on_device([](IfIndex i) { return netlink::delete_link(i); });
+            if (done) device_.reset();
+            device_failed_ = !done;
+            return done;
+          },
+          [&](const SetAlias&) { return on_device([](IfIndex i) { return netlink::set_link_alias(i, kAlias); }); },
+          [&](const SetMtu& o) { return on_device([&](IfIndex i) { return netlink::set_link_mtu(i, o.mtu); }); },
+          [&](const SetUp& o) { return set_up(o.port); },
+          [&](const PutAddress& o) {
+            // No duplicate address detection: until it has ended, routes may not use the address as their source.
+            return on_device([&](IfIndex i) {
+              return netlink::put_address({i, o.ip, o.ip.bits(), o.ip.is_v4() ? 0u : IFA_F_NODAD, 0});
+            });
+          },
+          [&](const DeleteAddress& o) {
+            return on_device([&](IfIndex i) { return netlink::delete_address({i, o.ip, o.length, 0, 0}); });
+          },
+          [&](const PutNeighbour& o) {
+            return on_device([&](IfIndex i) { return netlink::put_neighbour({i, o.ip, o.mac, NUD_PERMANENT, {}}); });
+          },
+          [&](const DeleteNeighbour& o) {
+            return on_device([&](IfIndex i) { return netlink::delete_neighbour({i, o.ip, {}, 0, {}}); });
+          },
+          [&](const PutForward& o) {
+            return on_device([&](IfIndex i) { return netlink::put_neighbour({i, {}, o.mac, NUD_PERMANENT, o.to}); });
+          },
+          [&](const DeleteForward& o) {
+            return on_device([&](IfIndex i) { return netlink::delete_neighbour({i, {}, o.mac, 0, o.to}); });
+          },
+          [&](const PutNexthop& o) {
+            return on_device([&](IfIndex i) {
+              netlink::Nexthop n;
+              n.id = o.nexthop.id;
+              n.link = i;
+              n.gateway = o.nexthop.gateway;
+              n.onlink = true;
+              n.protocol = kRouteProtocol;
+              n.encap = netlink::Nexthop::Encap{o.nexthop.vni, o.nexthop.to, o.nexthop.from};
+              return netlink::put_nexthop(n);
+            });
+          },
+          [&](const DeleteNexthop& o) { return call(netlink::delete_nexthop(o.id)); },
+          [&](const AddRoute& o) { return add_route(o.route); },
+          [&](const ReplaceRoute& o) -> Result<> {
+            if (auto link = device(); !link && !o.route.unreachable) return std::move(link).error();
+            return call(netlink::put_route(wire(o.route)));
+          },
+          [&](const DeleteRoute& o) { return call(netlink::delete_route(wire(o.route))); },
+      },
+      op);
+}
+
+Result<> KernelLinux::commit(nft::Batch batch) {
+  guards_known_ = false;  // read back before it is believed
+  return session_.commit(batch);
+}
+
+Result<> KernelLinux::set_sysctl(const SetSysctl& op) {
+  if (op.key == "net/ipv6/conf/all/forwarding")
+    if (auto kept = keep_router_advertisements(); !kept) return kept;
+  if (op.key.find(std::string("/") + kDevice + "/") != std::string::npos)
+    if (auto link = device(); !link) return std::move(link).error();
+  auto done = base::write_knob("/proc/sys/" + op.key, op.value);
+  if (!done && op.optional && done.error().is(std::errc::no_such_file_or_directory)) return {};
+  return done;
+}
+
+// A host that forwards stops listening to router advertisements, and forgets the default routes it learnt from them,
+// unless accept_ra is 2. So the links that have such a route are told to go on before forwarding begins.
+Result<> KernelLinux::keep_router_advertisements() {
+  auto reply = dump(netlink::list_routes(Family::v6, kProtocolRa));
+  if (!reply) return std::move(reply).error();
+  for (const auto& part : *reply) {
+    auto route = netlink::decode_route(part);
+    if (!route) return std::move(route).error();
+    if (route->protocol != kProtocolRa || route->destination.length() != 0 || !route->link.value) continue;
+    auto request = netlink::get_link(route->link);
+    auto found = client_.call(request);
+    if (!found || found->empty()) continue;
+    auto link = netlink::decode_link(found->front());
+    if (!link) return std::move(link).error();
+    auto key = "/proc/sys/net/ipv6/conf/" + link->name + "/accept_ra";
+    if (trimmed(base::read_file(key).value_or(std::string())) != "1") continue;
+    if (auto done = base::write_knob(key, "2"); !done) return done;
+    base::logger("overlay")->info(
+        "set accept_ra=2 on {}: this node forwards IPv6 and {} has its default route from "
+        "router advertisements",
+        link->name, link->name);
+  }
+  return {};
+}
+
+Result<> KernelLinux::create_device(const CreateDevice& op) {
+  device_failed_ = true;
+  auto done = call(netlink::create_vxlan(kDevice, op.vxlan, op.mac, op.mtu, kAlias));
+  if (!done) {
+    if (!done.error().is(std::errc::file_exists)) return done;
+    return Error::text(fmt::format("cannot make {}: {} already takes all VXLAN packets on UDP port {}; remove it, or "
+                                   "give the cluster another overlay port",
+                                   kDevice, udp_port_owner(op.vxlan.port), op.vxlan.port),
+                       std::errc::file_exists);
+  }
+  auto link = find_device();
+  if (!link) return std::move(link).error();
+  if (!*link) return Error::from_errno(ENODEV, fmt::format("{} vanished as soon as it was made", kDevice));
+  device_ = (*link)->index;
+  device_failed_ = false;
+  return {};
+}
+
+Result<> KernelLinux::set_up(std::uint16_t port) {
+  auto link = device();
+  if (!link) return std::move(link).error();
+  auto done = call(netlink::set_link_up(*link, true));
+  if (done) return {};
+  device_failed_ = true;
+  if (!done.error().is(std::errc::address_in_use)) return done;
+  return Error::text(fmt::format("cannot bring {} up: UDP port {} is taken by {}; stop it, or give the cluster another "
+                                 "overlay port (tried again until it is free)",
+                                 kDevice, port, udp_port_owner(port)),
+                     std::errc::address_in_use);
+}
+
+netlink::Route KernelLinux::wire(const Route& route) const {
+  netlink::Route r;
+  r.destination = route.to;
+  r.metric = route.metric;
+  r.protocol = kRouteProtocol;
+  r.source = route.source;
+  r.mtu = route.mtu;
+  r.nexthop_id = route.nexthop;
+  if (route.unreachable) {
+    r.type = RTN_UNREACHABLE;
+  } else if (!route.nexthop) {
+    r.gateway = route.gateway;
+    r.onlink = route.gateway.has_value();
+    if (device_) r.link = *device_;
+  }
+  return r;
+}
+
+Result<> KernelLinux::add_route(const Route& route) {
+  if (!route.unreachable)
+    if (auto link = device(); !link) return std::move(link).error();
+  auto done = call(netlink::add_route(wire(route)));
+  if (!done && done.error().is(std::errc::file_exists))
+    return Error::text(
+        fmt::format("{} is routed by somebody else; trama touches only its own routes: look at `ip route "
+                    "show {}` and remove that one",
+                    route.to.to_string(), route.to.to_string()),
+        std::errc::file_exists);
+  return done;
+}
+
+}  // namespace trama::overlay

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/model.h"
+
+#include <algorithm>
+#include <set>
+
+namespace trama::overlay {
+namespace {
+
+constexpr unsigned kOverheadV4 = 20 + 8 + 8 + 14;  // outer IP, UDP, VXLAN, inner Ethernet
+constexpr unsigned kOverheadV6 = 40 + 8 + 8 + 14;
+constexpr unsigned kLowestMtuV4 = 576, kLowestMtuV6 = 1280;
+
+// Prefixes that do not overlap, each with its owner.
+class Territory {
+ public:
+  // The owner of what `c` would overlap, or nullptr.
+  const std::string* owner_over(const Cidr& c) const {
+    auto next = taken_.lower_bound(c);
+    if (next != taken_.end() && next->first.overlaps(c)) return &next->second;
+    if (next != taken_.begin() && std::prev(next)->first.overlaps(c)) return &std::prev(next)->second;
+    return nullptr;
+  }
+  void take(const Cidr& c, const std::string& owner) { taken_.emplace(c, owner); }
+
+ private:
+  std::map<Cidr, std::string> taken_;
+};
+
+}  // namespace
+
+Mac vtep_mac(const std::string& cluster_id, const std::string& node) {
+  return Mac::from_seed(fmt::format("{}\n{}\nvtep", cluster_id, node));
+}
+
+Ip vtep_ip(const Cidr& pod_cidr) { return pod_cidr.address(); }
+
+unsigned overhead(Family underlay) { return underlay == Family::v4 ? kOverheadV4 : kOverheadV6; }
+
+unsigned overlay_mtu(const Desired& desired, unsigned underlay_mtu) {
+  if (underlay_mtu == 0) underlay_mtu = 1500;
+  unsigned cost = overhead(desired.underlay.family());
+  unsigned lowest = cidr_of(desired.pod_cidrs, Family::v6) ? kLowestMtuV6 : kLowestMtuV4;
+  return std::max(lowest, underlay_mtu > cost ? underlay_mtu - cost : 0u);
+}
+
+const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family) {
+  auto found = std::find_if(cidrs.begin(), cidrs.end(), [&](const Cidr& c) { return c.family() == family; });
+  return found == cidrs.end() ? nullptr : &*found;
+}
+
+Admission admit(const Desired& desired) {
+  Admission out;
+  Territory territory;
+  std::map<Mac, std::string> macs;
+  for (const auto& c : desired.pod_cidrs) territory.take(c, desired.node);
+  macs.emplace(vtep_mac(desired.cluster_id, desired.node), desired.node);
+  for (const auto& [name, peer] : desired.peers) {
+    std::string why;
+    auto mac = vtep_mac(desired.cluster_id, name);
+    if (name == desired.node) {
+      why = "it has this node's own name";
+    } else if (peer.underlay.is_unspecified() || peer.underlay.is_multicast() || peer.underlay.is_loopback()) {
+      why = fmt::format("its underlay address {} cannot be sent to", peer.underlay.to_string());
+    } else if (peer.underlay.family() != desired.underlay.family()) {
+      why = fmt::format("its underlay address {} is of another family than ours, {}", peer.underlay.to_string(),
+                        desired.underlay.to_string());
+    } else if (peer.underlay == desired.underlay) {
+      why = fmt::format("its underlay address {} is our own; give one of the two another address",
+                        peer.underlay.to_string());
+    } else if (auto twin = macs.find(mac); twin != macs.end()) {
+      why =
+          fmt::format("its overlay MAC {} is also that of node {}; rename one of them", mac.to_string(), twin->second);
+    } else {
+      for (Family f : {Family::v4, Family::v6})
+        if (std::count_if(peer.pod_cidrs.begin(), peer.pod_cidrs.end(), [&](auto& c) { return c.family() == f; }) > 1)
+          why = "it has two pod ranges of one family";
+      for (const auto& c : peer.pod_cidrs)
+        if (auto* owner = territory.owner_over(c); owner && why.empty())
+          why = fmt::format("its pod range {} overlaps that of node {}; free one of the two", c.to_string(), *owner);
+    }
+    if (!why.empty()) {
+      out.refused.push_back(fmt::format("peer {} is left out: {}", name, why));
+      continue;
+    }
+    for (const auto& c : peer.pod_cidrs) territory.take(c, name);
+    macs.emplace(mac, name);
+    out.peers.push_back(&peer);
+  }
+  return out;
+}
+
+}  // namespace trama::overlay

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/plan.h"
+
+#include <algorithm>
+
+#include "base/digest.h"
+
+namespace trama::overlay {
+namespace {
+
+// Nexthop ids 116000000-116999999: recognised at a glance, far from the small numbers that people and routing
+// daemons use.
+constexpr std::uint32_t kNexthopBase = 116'000'000, kNexthopRange = 1'000'000;
+constexpr std::uint16_t kSourcePortLow = 32768, kSourcePortHigh = 60999;  // free of 6783 and 6784
+
+constexpr const char* kForwarding4 = "net/ipv4/ip_forward";
+constexpr const char* kForwarding6 = "net/ipv6/conf/all/forwarding";
+constexpr const char* kRpFilterAll = "net/ipv4/conf/all/rp_filter";
+constexpr const char* kRpFilterDevice = "net/ipv4/conf/trama0/rp_filter";
+
+// One peer, resolved: what has to be in the kernel for it.
+struct Remote {
+  const Peer* peer;
+  Mac mac;
+  std::vector<std::pair<Cidr, Ip>> pods;  // prefix, our source address towards it
+  Ip gateway;                             // nexthop mode: the one gateway of all its routes
+};
+
+std::vector<Remote> resolve(const Desired& desired, const std::vector<const Peer*>& peers) {
+  std::vector<Remote> out;
+  for (const auto* peer : peers) {
+    Remote r{peer, vtep_mac(desired.cluster_id, peer->node), {}, {}};
+    // IPv4 routes go through an IPv6 gateway just as well, so one nexthop serves both families.
+    for (Family f : {Family::v4, Family::v6}) {
+      auto *theirs = cidr_of(peer->pod_cidrs, f), *ours = cidr_of(desired.pod_cidrs, f);
+      if (!theirs || !ours) continue;
+      r.pods.emplace_back(*theirs, vtep_ip(*ours));
+      r.gateway = vtep_ip(*theirs);
+    }
+    if (!r.pods.empty()) out.push_back(std::move(r));
+  }
+  return out;
+}
+
+netlink::Vxlan wanted_vxlan(const Desired& d, Mode mode) {
+  netlink::Vxlan v;
+  v.port = d.port;
+  v.source_port_low = kSourcePortLow;
+  v.source_port_high = kSourcePortHigh;
+  v.external = mode == Mode::nexthop;
+  if (!v.external) {
+    v.vni = d.vni;
+    v.local = d.underlay;
+  }
+  return v;
+}
+
+class Planner {
+ public:
+  Planner(const Desired& desired, const Observed& observed) : want_(desired), have_(observed) {}
+
+  std::vector<Op> install() {
+    auto admitted = admit(want_);
+    remotes_ = resolve(want_, admitted.peers);
+    guards(desired_guards(want_, admitted.peers));
+    for (const auto& s : global_sysctls(want_)) sysctl(s, false);
+    fences();
+    bool fresh = device();
+    if (fresh) lost_with_device();
+    mtu_ = wanted_mtu(want_, have_);
+    bool shrinks = !fresh && mtu_ < have_.device->mtu;
+    if (!fresh && mtu_ > have_.device->mtu) emit(SetMtu{mtu_});
+    for (const auto& s : device_sysctls(want_)) sysctl(s, fresh);
+    addresses();
+    if (fresh || !have_.device->up) emit(SetUp{want_.port});
+    neighbours();
+    nexthops();
+    routes();
+    if (shrinks) emit(SetMtu{mtu_});
+    finish_removals();
+    return std::move(ops_);
+  }
+
+  std::vector<Op> remove() {
+    for (const auto& [key, route] : have_.routes)
+      if (!route.unreachable) emit(DeleteRoute{route});
+    for (const auto& [id, nexthop] : have_.nexthops) emit(DeleteNexthop{id});
+    if (have_.device) emit(DeleteDevice{});
+    for (const auto& [key, route] : have_.routes)
+      if (route.unreachable) emit(DeleteRoute{route});
+    if (have_.guards) emit(RemoveGuards{});
+    return std::move(ops_);
+  }
+
+ private:
+  void emit(Op op) { ops_.push_back(std::move(op)); }
+
+  void guards(Guards wanted) {
+    if (!have_.guards || have_.guards->rules != rules_text(wanted.frame)) {
+      emit(LoadGuards{std::move(wanted)});
+      return;
+    }
+    auto change = change_between(wanted, *have_.guards);
+    if (!change.empty()) emit(ChangeGuards{std::move(change)});
+  }
+
+  void sysctl(const SetSysctl& s, bool always) {
+    auto found = have_.sysctls.find(s.key);
+    if (!always) {
+      if (found == have_.sysctls.end() && s.optional) return;
+      if (found != have_.sysctls.end() && found->second == s.value) return;
+    }
+    emit(s);
+  }
+
+  // `unreachable` for our own range, so that unused pod addresses do not loop through the default route, and for the
+  // whole cluster, so that traffic to a removed peer does not leave by the uplink in the clear.
+  void fences() {
+    std::set<Cidr> wanted(want_.pod_cidrs.begin(), want_.pod_cidrs.end());
+    wanted.insert(want_.cluster_cidrs.begin(), want_.cluster_cidrs.end());
+    for (const auto& c : wanted) {
+      Route route;
+      route.to = c;
+      route.metric = kFenceMetric;
+      route.unreachable = true;
+      put_route(route, "");
+    }
+    for (const auto& [key, route] : have_.routes)
+      if (key.second == kFenceMetric && !wanted.count(key.first)) last_.push_back(DeleteRoute{route});
+  }
+
+  // Returns whether the device is made anew.
+  bool device() {
+    auto vxlan = wanted_vxlan(want_, have_.mode);
+    auto mac = vtep_mac(want_.cluster_id, want_.node);
+    const auto& d = have_.device;
+    bool right = d && d->kind == "vxlan" && d->vxlan == vxlan && d->mac == mac;
+    if (right) {
+      if (d->alias != kAlias) emit(SetAlias{});
+      return false;
+    }
+    if (d) emit(DeleteDevice{});
+    emit(CreateDevice{vxlan, mac, wanted_mtu(want_, have_)});
+    return true;
+  }
+
+  // With a deleted device the kernel drops everything that points at it.
+  void lost_with_device() {
+    for (auto it = have_.routes.begin(); it != have_.routes.end();)
+      it = it->second.unreachable ? std::next(it) : have_.routes.erase(it);
+    have_.nexthops.clear();
+    have_.neighbours.clear();
+    have_.forwards.clear();
+    have_.addresses.clear();
+  }
+
+  void addresses() {
+    std::set<Ip> wanted;
+    for (const auto& c : want_.pod_cidrs) wanted.insert(vtep_ip(c));
+    for (const auto& ip : wanted) {
+      auto found = have_.addresses.find(ip);
+      if (found == have_.addresses.end() || found->second != ip.bits()) emit(PutAddress{ip});
+    }
+    for (const auto& [ip, length] : have_.addresses)
+      if (!wanted.count(ip) || length != ip.bits()) after_routes_.push_back(DeleteAddress{ip, length});
+  }
+
+  void neighbours() {
+    std::map<Ip, Mac> wanted;
+    std::map<Mac, Ip> wanted_forwards;
+    for (const auto& r : remotes_) {
+      std::vector<Ip> gateways;
+      if (have_.mode == Mode::nexthop)
+        gateways = {r.gateway};
+      else
+        for (const auto& [cidr, source] : r.pods) gateways.push_back(vtep_ip(cidr));
+      for (const auto& gateway : gateways) {
+        wanted.emplace(gateway, r.mac);
+        auto found = have_.neighbours.find(gateway);
+        if (found == have_.neighbours.end() || found->second != r.mac) emit(PutNeighbour{gateway, r.mac, r.peer->node});
+      }
+      if (have_.mode == Mode::nexthop) continue;
+      wanted_forwards.emplace(r.mac, r.peer->underlay);
+      auto found = have_.forwards.find(r.mac);
+      if (found == have_.forwards.end() || found->second != std::set<Ip>{r.peer->underlay})
+        emit(PutForward{r.mac, r.peer->underlay, r.peer->node});
+    }
+    for (const auto& [mac, destinations] : have_.forwards)
+      if (!wanted_forwards.count(mac))
+        for (const auto& to : destinations) after_nexthops_.push_back(DeleteForward{mac, to});
+    for (const auto& [ip, mac] : have_.neighbours)
+      if (!wanted.count(ip)) after_nexthops_.push_back(DeleteNeighbour{ip});
+  }
+
+  // A peer's nexthop is found again by its gateway, so the id survives restarts without being written anywhere. A new
+  // one gets the first free id from a place that its gateway decides.
+  void nexthops() {
+    std::map<Ip, std::uint32_t> by_gateway;
+    std::set<std::uint32_t> taken = have_.foreign_nexthops;
+    for (const auto& [id, nexthop] : have_.nexthops) {
+      by_gateway.emplace(nexthop.gateway, id);  // of two, the lower id stays
+      taken.insert(id);
+    }
+    std::set<std::uint32_t> used;
+    if (have_.mode == Mode::nexthop) {
+      for (const auto& r : remotes_) {
+        Nexthop wanted{0, r.gateway, want_.vni, want_.underlay, r.peer->underlay};
+        if (auto known = by_gateway.find(r.gateway); known != by_gateway.end())
+          wanted.id = known->second;
+        else
+          wanted.id = free_id(r.gateway, taken);
+        taken.insert(wanted.id);
+        used.insert(wanted.id);
+        ids_.emplace(r.gateway, wanted.id);
+        auto found = have_.nexthops.find(wanted.id);
+        if (found == have_.nexthops.end() || !(found->second == wanted)) emit(PutNexthop{wanted, r.peer->node});
+      }
+    }
+    for (const auto& [id, nexthop] : have_.nexthops)
+      if (!used.count(id)) after_routes_.push_back(DeleteNexthop{id});
+  }
+
+  static std::uint32_t free_id(const Ip& gateway, const std::set<std::uint32_t>& taken) {
+    std::uint32_t place = base::crc32c(gateway.to_string()) % kNexthopRange;
+    while (taken.count(kNexthopBase + place)) place = (place + 1) % kNexthopRange;
+    return kNexthopBase + place;
+  }
+
+  void routes() {
+    std::set<RouteKey> wanted;
+    for (const auto& r : remotes_) {
+      for (const auto& [cidr, source] : r.pods) {
+        Route route{cidr, 0, false, 0, {}, source, mtu_};
+        if (have_.mode == Mode::nexthop)
+          route.nexthop = ids_.at(r.gateway);
+        else
+          route.gateway = vtep_ip(cidr);
+        wanted.insert({cidr, 0});
+        put_route(route, r.peer->node);
+      }
+    }
+    for (const auto& [key, route] : have_.routes)
+      if (key.second != kFenceMetric && !wanted.count(key)) stale_routes_.push_back(DeleteRoute{route});
+  }
+
+  void put_route(const Route& route, const std::string& node) {
+    auto found = have_.routes.find({route.to, route.metric});
+    if (found == have_.routes.end())
+      emit(AddRoute{route, node});
+    else if (!(found->second == route))
+      emit(ReplaceRoute{route, node});
+  }
+
+  void finish_removals() {
+    for (auto* list : {&stale_routes_, &after_routes_, &after_nexthops_, &last_})
+      for (auto& op : *list) emit(std::move(op));
+  }
+
+  const Desired& want_;
+  Observed have_;  // a copy: what the plan itself destroys is taken out of it
+  std::vector<Remote> remotes_;
+  std::map<Ip, std::uint32_t> ids_;
+  unsigned mtu_ = 0;
+  std::vector<Op> ops_, stale_routes_, after_routes_, after_nexthops_, last_;
+};
+
+}  // namespace
+
+std::vector<Op> plan(const Desired& desired, const Observed& observed) {
+  Planner planner(desired, observed);
+  return desired.absent() ? planner.remove() : planner.install();
+}
+
+unsigned wanted_mtu(const Desired& desired, const Observed& observed) {
+  if (desired.underlay_mtu) return overlay_mtu(desired, desired.underlay_mtu);
+  auto uplink = observed.uplinks.find(desired.underlay);
+  if (uplink != observed.uplinks.end()) return overlay_mtu(desired, uplink->second.mtu);
+  // The address has gone for a moment (DHCP, a cable): keep what we have rather than guess.
+  return observed.device && observed.device->mtu ? observed.device->mtu : overlay_mtu(desired, 0);
+}
+
+std::vector<std::string> problems(const Desired& desired, const Observed& observed) {
+  if (desired.absent()) return {};
+  auto out = admit(desired).refused;
+  auto uplink = observed.uplinks.find(desired.underlay);
+  if (uplink == observed.uplinks.end()) {
+    out.push_back(fmt::format(
+        "no interface carries {}, the address that this node announces to its peers: add it to an interface, or give "
+        "the agent another node address",
+        desired.underlay.to_string()));
+  }
+  unsigned underlay_mtu =
+      desired.underlay_mtu ? desired.underlay_mtu : (uplink == observed.uplinks.end() ? 0 : uplink->second.mtu);
+  unsigned mtu = wanted_mtu(desired, observed);
+  if (underlay_mtu && mtu + overhead(desired.underlay.family()) > underlay_mtu)
+    out.push_back(
+        fmt::format("the underlay MTU of {} leaves less than the {} that pods need: packets will be "
+                    "fragmented underway; raise it to {}",
+                    underlay_mtu, mtu, mtu + overhead(desired.underlay.family())));
+  return out;
+}
+
+std::vector<SetSysctl> global_sysctls(const Desired& desired) {
+  std::vector<SetSysctl> out{{kForwarding4, "1", false}};
+  if (cidr_of(desired.pod_cidrs, Family::v6)) out.push_back({kForwarding6, "1", false});
+  return out;
+}
+
+std::vector<SetSysctl> device_sysctls(const Desired& desired) {
+  std::vector<SetSysctl> out{{kRpFilterDevice, "0", false},
+                             {"net/ipv4/conf/trama0/send_redirects", "0", false},
+                             {"net/ipv4/conf/trama0/forwarding", "1", false}};
+  if (cidr_of(desired.pod_cidrs, Family::v6)) {
+    out.push_back({"net/ipv6/conf/trama0/addr_gen_mode", "1", false});  // no link-local address
+    out.push_back({"net/ipv6/conf/trama0/accept_ra", "0", false});
+    out.push_back({"net/ipv6/conf/trama0/disable_ipv6", "0", false});
+    out.push_back({"net/ipv6/conf/trama0/forwarding", "1", false});
+  } else {
+    out.push_back({"net/ipv6/conf/trama0/disable_ipv6", "1", true});
+  }
+  return out;
+}
+
+std::vector<std::string> watched_sysctls() {
+  return {kForwarding4,
+          kForwarding6,
+          kRpFilterAll,
+          kRpFilterDevice,
+          "net/ipv4/conf/trama0/send_redirects",
+          "net/ipv4/conf/trama0/forwarding",
+          "net/ipv6/conf/trama0/addr_gen_mode",
+          "net/ipv6/conf/trama0/accept_ra",
+          "net/ipv6/conf/trama0/disable_ipv6",
+          "net/ipv6/conf/trama0/forwarding"};
+}
+
+unsigned effective_rp_filter(const Observed& observed) {
+  unsigned strictest = 0;
+  for (const char* key : {kRpFilterAll, kRpFilterDevice}) {
+    auto found = observed.sysctls.find(key);
+    if (found != observed.sysctls.end() && !found->second.empty() && std::isdigit(found->second[0]))
+      strictest = std::max(strictest, static_cast<unsigned>(found->second[0] - '0'));
+  }
+  return strictest;
+}
+
+}  // namespace trama::overlay

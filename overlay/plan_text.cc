@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The text form of plans, in the words of ip(8) and nft(8).
+#include "overlay/plan.h"
+
+namespace trama::overlay {
+namespace {
+
+std::string behind(const std::string& node) { return node.empty() ? "" : "  # " + node; }
+
+std::string vxlan_text(const netlink::Vxlan& v) {
+  std::string who = v.external ? "external" : fmt::format("id {}", v.vni.value);
+  if (v.local) who += " local " + v.local->to_string();
+  return fmt::format("{} dstport {}", who, v.port);
+}
+
+std::string route_text(const Route& r) {
+  if (r.unreachable) return fmt::format("unreachable {} metric {}", r.to.to_string(), kFenceMetric);
+  std::string out = r.to.to_string();
+  if (r.nexthop) out += fmt::format(" nhid {}", r.nexthop);
+  if (r.gateway) out += fmt::format(" via {}", r.gateway->to_string());
+  if (r.source) out += fmt::format(" src {}", r.source->to_string());
+  if (r.mtu) out += fmt::format(" mtu {}", r.mtu);
+  return out;
+}
+
+std::string binding_text(const Binding& b) { return b.underlay.to_string() + " . " + b.pods.to_string(); }
+
+template <class Map>
+void each_key(std::string& out, const char* word, const Map& map) {
+  for (const auto& [key, node] : map) {
+    if constexpr (std::is_same_v<typename Map::key_type, Ip>)
+      out += fmt::format(" {} {} ({})", word, key.to_string(), node);
+    else
+      out += fmt::format(" {} {} ({})", word, binding_text(key), node);
+  }
+}
+
+struct Text {
+  std::string operator()(const LoadGuards& o) const {
+    return fmt::format("load guards: table inet {}, port {}, vni {}, {} peers, {} pod ranges", kGuardTable,
+                       o.guards.frame.port, o.guards.frame.vni.value, o.guards.peers.size(), o.guards.pods.size());
+  }
+  std::string operator()(const ChangeGuards& o) const {
+    std::string out = "change guards:";
+    for (const auto& ip : o.change.remove_peers) out += " -peer " + ip.to_string();
+    for (const auto& b : o.change.remove_pods) out += " -pods " + binding_text(b);
+    each_key(out, "~peer", o.change.retire_peers);
+    each_key(out, "~pods", o.change.retire_pods);
+    each_key(out, "+peer", o.change.put_peers);
+    each_key(out, "+pods", o.change.put_pods);
+    return out;
+  }
+  std::string operator()(const RemoveGuards&) const { return fmt::format("remove guards: table inet {}", kGuardTable); }
+  std::string operator()(const SetSysctl& o) const { return fmt::format("sysctl {}={}", o.key, o.value); }
+  std::string operator()(const CreateDevice& o) const {
+    return fmt::format("create device {} {} address {} mtu {}", kDevice, vxlan_text(o.vxlan), o.mac.to_string(), o.mtu);
+  }
+  std::string operator()(const DeleteDevice&) const { return fmt::format("delete device {}", kDevice); }
+  std::string operator()(const SetAlias&) const { return fmt::format("set alias of {}", kDevice); }
+  std::string operator()(const SetMtu& o) const { return fmt::format("set mtu {} of {}", o.mtu, kDevice); }
+  std::string operator()(const SetUp& o) const { return fmt::format("set {} up (udp {})", kDevice, o.port); }
+  std::string operator()(const PutAddress& o) const {
+    return fmt::format("put address {}/{}", o.ip.to_string(), o.ip.bits());
+  }
+  std::string operator()(const DeleteAddress& o) const {
+    return fmt::format("delete address {}/{}", o.ip.to_string(), o.length);
+  }
+  std::string operator()(const PutNeighbour& o) const {
+    return fmt::format("put neighbour {} lladdr {}{}", o.ip.to_string(), o.mac.to_string(), behind(o.node));
+  }
+  std::string operator()(const DeleteNeighbour& o) const { return "delete neighbour " + o.ip.to_string(); }
+  std::string operator()(const PutForward& o) const {
+    return fmt::format("put fdb {} dst {}{}", o.mac.to_string(), o.to.to_string(), behind(o.node));
+  }
+  std::string operator()(const DeleteForward& o) const {
+    return fmt::format("delete fdb {} dst {}", o.mac.to_string(), o.to.to_string());
+  }
+  std::string operator()(const PutNexthop& o) const {
+    const auto& n = o.nexthop;
+    return fmt::format("put nexthop {} via {} encap vni {} src {} dst {}{}", n.id, n.gateway.to_string(), n.vni.value,
+                       n.from.to_string(), n.to.to_string(), behind(o.node));
+  }
+  std::string operator()(const DeleteNexthop& o) const { return fmt::format("delete nexthop {}", o.id); }
+  std::string operator()(const AddRoute& o) const { return "add route " + route_text(o.route) + behind(o.node); }
+  std::string operator()(const ReplaceRoute& o) const {
+    return "replace route " + route_text(o.route) + behind(o.node);
+  }
+  std::string operator()(const DeleteRoute& o) const { return "delete route " + route_text(o.route); }
+};
+
+}  // namespace
+
+std::string to_text(Mode mode) { return mode == Mode::nexthop ? "nexthop" : "fdb"; }
+std::string to_text(const Op& op) { return std::visit(Text{}, op); }
+
+}  // namespace trama::overlay

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/probe.h"
+
+#include <thread>
+
+#include <linux/netlink.h>
+#include <sched.h>
+
+#include "base/netlink/client.h"
+
+namespace trama::overlay {
+namespace {
+using base::Error;
+using base::Result;
+
+Result<> try_nexthops() {
+  if (unshare(CLONE_NEWNET) < 0) return Error::from_errno(errno, "make a namespace to try the kernel in");
+  auto client = netlink::Client::open(NETLINK_ROUTE);
+  if (!client) return std::move(client).error();
+  netlink::Vxlan vxlan;
+  vxlan.external = true;
+  vxlan.port = kDataPort;
+  auto create = netlink::create_vxlan("probe", vxlan, Mac{{2, 0, 0, 0, 0, 1}}, 1450, "");
+  if (auto done = client->call(create); !done) return std::move(done).error();
+  auto find = netlink::get_link("probe");
+  auto found = client->call(find);
+  if (!found) return std::move(found).error();
+  if (found->empty()) return Error::from_errno(ENODEV, "probe");
+  auto link = netlink::decode_link(found->front());
+  if (!link) return std::move(link).error();
+  if (!link->vxlan || !link->vxlan->external)
+    return Error::text("the kernel ignores VXLAN's external mode", std::errc::not_supported);
+  auto up = netlink::set_link_up(link->index, true);
+  if (auto done = client->call(up); !done) return std::move(done).error();
+  netlink::Nexthop nexthop;
+  nexthop.id = 1;
+  nexthop.link = link->index;
+  nexthop.gateway = Ip::v4(192, 0, 2, 1);
+  nexthop.onlink = true;
+  nexthop.encap = netlink::Nexthop::Encap{Vni{1}, Ip::v4(192, 0, 2, 2), Ip::v4(192, 0, 2, 3)};
+  auto put = netlink::put_nexthop(nexthop);
+  if (auto done = client->call(put); !done) return std::move(done).error();
+  return {};
+}
+
+}  // namespace
+
+Probe probe_mode() {
+  Probe out;
+  std::thread([&] {
+    auto tried = try_nexthops();
+    if (tried) return;
+    out.mode = Mode::fdb;
+    out.why = tried.error().to_string();
+  }).join();
+  return out;
+}
+
+}  // namespace trama::overlay

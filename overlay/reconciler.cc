@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/reconciler.h"
+
+#include <algorithm>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <linux/rtnetlink.h>
+
+#include "base/netlink/monitor.h"
+
+namespace trama::overlay {
+namespace {
+
+// The kernel port with a memory of the small part of the last observation that the status needs. Written on the
+// worker while the loop waits for it, read by the loop afterwards.
+struct Tap {
+  Kernel& kernel;
+  Observed last{};
+
+  base::Result<Observed> observe() {
+    auto seen = kernel.observe();
+    if (seen) {
+      last.mode = seen->mode;
+      last.device = seen->device;
+      last.uplinks = seen->uplinks;
+      last.sysctls = seen->sysctls;
+    }
+    return seen;
+  }
+  base::Result<> apply(const Op& op) { return kernel.apply(op); }
+};
+
+// Steps that only wait for one that failed say nothing new.
+std::vector<std::string> without_echoes(const std::vector<std::string>& failures) {
+  std::vector<std::string> out;
+  std::string echo = fmt::format("waits for {}", kDevice);
+  for (const auto& line : failures)
+    if (line.find(echo) == std::string::npos) out.push_back(line);
+  return out;
+}
+
+}  // namespace
+
+struct Reconciler::Core {
+  using Loop = async::Reconciler<Desired, Tap>;
+
+  Core(async::Latest<Desired>& latest, Kernel& port, async::asio::any_io_executor where, Options o, OnStatus report)
+      : want(latest),
+        tap{port},
+        worker(where),
+        options(o),
+        on_status(std::move(report)),
+        loop(want, tap, where, Loop::Options{"overlay", o.refresh, o.settle},
+             [this](const async::PassReport& r) { finished(r); }) {}
+
+  void finished(const async::PassReport& report) {
+    Status status;
+    status.generation = report.generation;
+    status.operations = report.operations;
+    status.in_sync = report.failures.empty();
+    status.mode = tap.last.mode;
+    status.rp_filter = effective_rp_filter(tap.last);
+    if (auto desired = want.get(); desired && !desired->absent()) {
+      status.mtu = wanted_mtu(*desired, tap.last);
+      status.peers = admit(*desired).peers.size();
+      status.problems = problems(*desired, tap.last);
+      auto uplink = tap.last.uplinks.find(desired->underlay);
+      if (uplink != tap.last.uplinks.end()) status.uplink = uplink->second.name;
+    }
+    for (auto& line : without_echoes(report.failures)) status.problems.push_back(std::move(line));
+    on_status(status);
+  }
+
+  bool concerns_us(const netlink::Monitor::Seen& seen) const {
+    auto ours = [&](std::uint32_t link) {
+      if (tap.last.device && tap.last.device->index.value == link) return true;
+      return std::any_of(tap.last.uplinks.begin(), tap.last.uplinks.end(),
+                         [&](auto& u) { return u.second.index.value == link; });
+    };
+    switch (seen.type) {
+      case RTM_NEWLINK:
+      case RTM_DELLINK: return ours(seen.link);
+      // Neighbours of other links come and go all day.
+      case RTM_NEWNEIGH:
+      case RTM_DELNEIGH: return tap.last.device && tap.last.device->index.value == seen.link;
+      case RTM_NEWROUTE:
+      case RTM_DELROUTE:
+      case RTM_NEWNEXTHOP:
+      case RTM_DELNEXTHOP: return seen.protocol == kRouteProtocol;
+      default: return true;  // addresses, settings, lost events
+    }
+  }
+
+  async::awaitable<void> watch_routing() {
+    auto ex = co_await async::asio::this_coro::executor;
+    std::vector<unsigned> groups{RTNLGRP_LINK,        RTNLGRP_NEIGH,        RTNLGRP_IPV4_IFADDR,
+                                 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,   RTNLGRP_IPV6_ROUTE,
+                                 RTNLGRP_NEXTHOP,     RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF};
+    auto monitor = netlink::Monitor::open(ex, groups);
+    if (!monitor) {  // an old kernel without nexthop events
+      std::erase(groups, static_cast<unsigned>(RTNLGRP_NEXTHOP));
+      monitor = netlink::Monitor::open(ex, groups);
+    }
+    if (!monitor) {
+      base::logger("overlay")->warn("{}; changes by others are noticed every {} ms only", monitor.error().to_string(),
+                                    options.refresh.count());
+      co_return;
+    }
+    auto on_event = [this](netlink::Monitor::Seen seen) {
+      if (concerns_us(seen)) loop.wake();
+    };
+    co_await monitor->run(on_event);
+  }
+
+  async::awaitable<void> watch_guards() {
+    auto ask = [this] { return tap.kernel.guards_touched(); };
+    for (;;) {
+      co_await async::sleep_for(options.guard_poll);
+      if (!want.get()) continue;
+      bool touched = co_await async::run_on(worker, ask);
+      if (touched) loop.wake();
+    }
+  }
+
+  async::Latest<Desired>& want;
+  Tap tap;
+  async::asio::any_io_executor worker;
+  Options options;
+  OnStatus on_status;
+  Loop loop;
+};
+
+Reconciler::Reconciler(async::Latest<Desired>& want, Kernel& kernel, async::asio::any_io_executor worker,
+                       Options options, OnStatus on_status)
+    : core_(std::make_unique<Core>(want, kernel, std::move(worker), options, std::move(on_status))) {}
+Reconciler::~Reconciler() = default;
+
+async::awaitable<void> Reconciler::run() {
+  using namespace async::asio::experimental::awaitable_operators;
+  auto routing = core_->watch_routing();
+  auto guards = core_->watch_guards();
+  auto loop = core_->loop.run();
+  co_await (std::move(loop) && std::move(routing) && std::move(guards));
+}
+
+void Reconciler::wake() { core_->loop.wake(); }
+std::uint64_t Reconciler::reconciled_generation() const { return core_->loop.reconciled_generation(); }
+std::uint64_t Reconciler::passes() const { return core_->loop.passes(); }
+const std::vector<std::string>& Reconciler::last_plan() const { return core_->loop.last_plan(); }
+
+}  // namespace trama::overlay

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/plan.h"
+
+#include <random>
+
+#include <gmock/gmock.h>
+
+#include "overlay/fake_kernel.h"
+#include "tests/support/golden.h"
+#include "tests/unit/overlay/worlds.h"
+
+namespace trama::overlay {
+namespace {
+
+using test::cidr;
+using test::ip;
+using test::text_of;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+std::string run(FakeKernel& kernel, const Desired& desired) {
+  for (const auto& op : plan(desired, *kernel.observe()))
+    if (auto done = kernel.apply(op); !done) return to_text(op) + ": " + done.error().to_string();
+  return "";
+}
+
+class PlanIn : public testing::TestWithParam<Mode> {
+ protected:
+  FakeKernel kernel{GetParam()};
+  Desired desired = test::node(1, 3);
+  void SetUp() override { kernel.world = test::empty_machine(desired, GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Modes, PlanIn, testing::Values(Mode::nexthop, Mode::fdb),
+                         [](const auto& i) { return to_text(i.param); });
+
+TEST_P(PlanIn, FromNothingReadsAsAlways) {
+  EXPECT_EQ(trama::test::golden_difference("overlay/install-" + to_text(GetParam()) + ".txt",
+                                           text_of(plan(desired, kernel.world))),
+            "");
+}
+
+TEST_P(PlanIn, ConvergesAndThenPlansNothing) {
+  EXPECT_EQ(run(kernel, desired), "");
+  EXPECT_EQ(text_of(plan(desired, kernel.world)), "");
+  EXPECT_THAT(problems(desired, kernel.world), IsEmpty());
+}
+
+TEST_P(PlanIn, RemovalMirrorsAndLeavesNothing) {
+  auto before = kernel.world;
+  ASSERT_EQ(run(kernel, desired), "");
+  auto ops = plan(Desired{}, kernel.world);
+  EXPECT_EQ(trama::test::golden_difference("overlay/remove-" + to_text(GetParam()) + ".txt", text_of(ops)), "");
+  ASSERT_EQ(run(kernel, Desired{}), "");
+  EXPECT_FALSE(kernel.world.device);
+  EXPECT_FALSE(kernel.world.guards);
+  EXPECT_TRUE(kernel.world.routes.empty() && kernel.world.nexthops.empty() && kernel.world.neighbours.empty() &&
+              kernel.world.forwards.empty() && kernel.world.addresses.empty());
+  EXPECT_TRUE(plan(Desired{}, kernel.world).empty());
+  EXPECT_TRUE(plan(Desired{}, before).empty());  // never there: nothing to do
+}
+
+TEST_P(PlanIn, APeerThatMovesCostsOneForwardingChange) {
+  ASSERT_EQ(run(kernel, desired), "");
+  desired.peers.at("n2").underlay = ip("192.168.77.20");
+  auto ops = plan(desired, kernel.world);
+  ASSERT_EQ(ops.size(), 2u) << text_of(ops);
+  EXPECT_EQ(to_text(ops[0]),
+            "change guards: ~peer 192.168.77.2 (n2) ~pods 192.168.77.2 . 10.244.2.0/24 (n2) ~pods 192.168.77.2 . "
+            "fd00:244:2::/64 (n2) +peer 192.168.77.20 (n2) +pods 192.168.77.20 . 10.244.2.0/24 (n2) +pods "
+            "192.168.77.20 . fd00:244:2::/64 (n2)");
+  if (GetParam() == Mode::nexthop)
+    EXPECT_TRUE(std::holds_alternative<PutNexthop>(ops[1])) << text_of(ops);
+  else
+    EXPECT_TRUE(std::holds_alternative<PutForward>(ops[1])) << text_of(ops);
+  ASSERT_EQ(run(kernel, desired), "");
+  EXPECT_EQ(text_of(plan(desired, kernel.world)), "");  // the retired elements expire by themselves
+}
+
+TEST_P(PlanIn, ARemovedPeerGoesPointersFirst) {
+  ASSERT_EQ(run(kernel, desired), "");
+  desired.peers.erase("n2");
+  auto ops = plan(desired, kernel.world);
+  std::size_t routes = 0, nexthops = 0;
+  bool pointee_gone = false;
+  for (const auto& op : ops) {
+    if (std::holds_alternative<DeleteRoute>(op)) {
+      EXPECT_FALSE(pointee_gone) << text_of(ops);
+      ++routes;
+    }
+    if (std::holds_alternative<DeleteNexthop>(op) || std::holds_alternative<DeleteNeighbour>(op) ||
+        std::holds_alternative<DeleteForward>(op)) {
+      pointee_gone = true;
+      ++nexthops;
+    }
+  }
+  EXPECT_EQ(routes, 2u);
+  EXPECT_GE(nexthops, 2u);
+  ASSERT_EQ(run(kernel, desired), "");
+  EXPECT_EQ(kernel.world.guards->pods.size(), 2u);  // nothing retired: a removed peer is out at once
+}
+
+TEST_P(PlanIn, TheGuardsStandBeforeTheDeviceGoesUp) {
+  auto ops = plan(desired, kernel.world);
+  auto at = [&](auto is) { return std::find_if(ops.begin(), ops.end(), is) - ops.begin(); };
+  auto guards = at([](auto& o) { return std::holds_alternative<LoadGuards>(o); });
+  auto fence =
+      at([](auto& o) { return std::holds_alternative<AddRoute>(o) && std::get<AddRoute>(o).route.unreachable; });
+  auto up = at([](auto& o) { return std::holds_alternative<SetUp>(o); });
+  EXPECT_LT(guards, up);
+  EXPECT_LT(fence, up);
+  EXPECT_LT(up, std::ssize(ops));
+}
+
+TEST_P(PlanIn, AnyDamageIsRepairedAndOnlyThat) {
+  ASSERT_EQ(run(kernel, desired), "");
+  const auto whole = kernel.world;
+  std::vector<std::pair<const char*, std::function<void()>>> damages = {
+      {"device deleted", [&] { kernel.delete_device(); }},
+      {"device down", [&] { kernel.set_down(); }},
+      {"routes", [&] { kernel.world.routes.clear(); }},
+      {"nexthops",
+       [&] {
+         for (auto id : whole.nexthops) (void)kernel.apply(DeleteNexthop{id.first});
+       }},
+      {"neighbours", [&] { kernel.world.neighbours.clear(); }},
+      {"fdb", [&] { kernel.world.forwards.clear(); }},
+      {"fdb doubled",
+       [&] {
+         for (auto& [mac, to] : kernel.world.forwards) to.insert(ip("192.0.2.1"));
+       }},
+      {"mac",
+       [&] {
+         kernel.world.device->mac = Mac{{2, 9, 9, 9, 9, 9}};
+       }},
+      {"mtu", [&] { kernel.world.device->mtu = 1280; }},
+      {"port", [&] { kernel.world.device->vxlan.port = 4789; }},
+      {"another kind", [&] { kernel.world.device->kind = "bridge"; }},
+      {"alias", [&] { kernel.world.device->alias = ""; }},
+      {"address", [&] { kernel.world.addresses.clear(); }},
+      {"foreign address", [&] { kernel.world.addresses[ip("10.9.9.9")] = 24; }},
+      {"guards gone", [&] { kernel.world.guards.reset(); }},
+      {"guards edited", [&] { kernel.world.guards->rules += "x"; }},
+      {"guard element", [&] { kernel.world.guards->pods.erase(kernel.world.guards->pods.begin()); }},
+      {"foreign guard element",
+       [&] {
+         kernel.world.guards->peers[ip("192.0.2.9")] = {"evil", false};
+       }},
+      {"sysctl", [&] { kernel.world.sysctls["net/ipv4/conf/trama0/rp_filter"] = "1"; }},
+      {"forwarding", [&] { kernel.world.sysctls["net/ipv4/ip_forward"] = "0"; }},
+      {"fence gone", [&] { std::erase_if(kernel.world.routes, [](auto& r) { return r.second.unreachable; }); }},
+      {"stale route",
+       [&] {
+         kernel.world.routes[{cidr("10.244.9.0/24"), 0}] = Route{cidr("10.244.9.0/24"), 0, false, 0, {}, {}, 0};
+       }},
+      {"route edited",
+       [&] {
+         for (auto& [key, route] : kernel.world.routes) route.mtu = 1000;
+       }},
+  };
+  for (auto& [what, damage] : damages) {
+    kernel.world = whole;
+    damage();
+    auto ops = plan(desired, kernel.world);
+    if (std::string(what).find("fdb") == std::string::npos || GetParam() == Mode::fdb)
+      if (std::string(what) != "nexthops" || GetParam() == Mode::nexthop) EXPECT_FALSE(ops.empty()) << what;
+    ASSERT_EQ(run(kernel, desired), "") << what;
+    EXPECT_EQ(text_of(plan(desired, kernel.world)), "") << what;
+    EXPECT_EQ(kernel.world.routes, whole.routes) << what;
+    EXPECT_EQ(kernel.world.neighbours, whole.neighbours) << what;
+    EXPECT_EQ(kernel.world.addresses, whole.addresses) << what;
+  }
+}
+
+// Any state that any history leaves behind converges in one plan, and removal cleans it.
+TEST_P(PlanIn, RandomHistoriesConverge) {
+  std::mt19937 rng(116);
+  for (int round = 0; round < 200; ++round) {
+    auto d = test::node(1, 2 + rng() % 8, rng() % 4 != 0);
+    for (auto& [name, p] : d.peers)
+      if (rng() % 3 == 0) p.underlay = Ip::v4(192, 168, 99, static_cast<std::uint8_t>(1 + rng() % 200));
+    if (rng() % 4 == 0) d.vni = Vni{static_cast<std::uint32_t>(100 + rng() % 3)};
+    if (rng() % 4 == 0) d.underlay_mtu = 1400 + static_cast<unsigned>(rng() % 3) * 100;
+    if (rng() % 5 == 0) d.underlay = Ip::v4(192, 168, 77, 201);
+    if (rng() % 10 == 0) kernel.set_down();
+    if (rng() % 10 == 0) kernel.delete_device();
+    if (rng() % 20 == 0) d = Desired{};
+    ASSERT_EQ(run(kernel, d), "") << "round " << round;
+    ASSERT_EQ(text_of(plan(d, kernel.world)), "") << "round " << round;
+  }
+}
+
+TEST_P(PlanIn, AShrinkingMtuReachesRoutesFirstAndAGrowingOneTheDevice) {
+  ASSERT_EQ(run(kernel, desired), "");
+  auto position = [](const std::vector<Op>& ops, auto is) {
+    return std::find_if(ops.begin(), ops.end(), is) - ops.begin();
+  };
+  auto route = [](auto& o) { return std::holds_alternative<ReplaceRoute>(o); };
+  auto mtu = [](auto& o) { return std::holds_alternative<SetMtu>(o); };
+  kernel.world.uplinks.begin()->second.mtu = 1400;
+  auto smaller = plan(desired, kernel.world);
+  EXPECT_LT(position(smaller, route), position(smaller, mtu));
+  ASSERT_EQ(run(kernel, desired), "");
+  EXPECT_EQ(kernel.world.device->mtu, 1350u);
+  kernel.world.uplinks.begin()->second.mtu = 9000;
+  auto bigger = plan(desired, kernel.world);
+  EXPECT_LT(position(bigger, mtu), position(bigger, route));
+}
+
+TEST(Plan, NexthopIdsSurviveAndDoNotCollide) {
+  FakeKernel kernel;
+  auto d = test::node(1, 1200, false);
+  kernel.world = test::empty_machine(d);
+  ASSERT_EQ(run(kernel, d), "");
+  std::set<std::uint32_t> ids;
+  for (const auto& [key, route] : kernel.world.routes)
+    if (!route.unreachable) ids.insert(route.nexthop);
+  EXPECT_EQ(ids.size(), 1199u);
+  // A id that somebody else has taken is passed over, and what we have is found again by its gateway.
+  FakeKernel second;
+  second.world = test::empty_machine(d);
+  second.world.foreign_nexthops = ids;
+  ASSERT_EQ(run(second, d), "");
+  EXPECT_EQ(second.world.nexthops.size(), 1199u);
+  for (auto& [id, nexthop] : second.world.nexthops) EXPECT_FALSE(ids.count(id));
+  second.world.foreign_nexthops.clear();
+  EXPECT_EQ(text_of(plan(d, second.world)), "");
+}
+
+TEST(Plan, OfTwoNexthopsToOnePeerOneGoes) {
+  FakeKernel kernel;
+  auto d = test::node(1, 2);
+  kernel.world = test::empty_machine(d);
+  ASSERT_EQ(run(kernel, d), "");
+  auto twin = kernel.world.nexthops.begin()->second;
+  twin.id = 7;
+  kernel.world.nexthops[7] = twin;
+  ASSERT_EQ(run(kernel, d), "");
+  EXPECT_EQ(kernel.world.nexthops.size(), 1u);
+  EXPECT_EQ(text_of(plan(d, kernel.world)), "");
+}
+
+TEST(Plan, OurOwnMoveReplacesNexthopsAndTouchesNoRoute) {
+  FakeKernel kernel;
+  auto d = test::node(1, 4);
+  kernel.world = test::empty_machine(d);
+  ASSERT_EQ(run(kernel, d), "");
+  d.underlay = ip("192.168.77.101");
+  kernel.world.uplinks[d.underlay] = Uplink{base::IfIndex{2}, "eth0", 1500};
+  auto ops = plan(d, kernel.world);
+  EXPECT_EQ(ops.size(), 3u) << text_of(ops);
+  for (auto& op : ops) EXPECT_TRUE(std::holds_alternative<PutNexthop>(op)) << to_text(op);
+}
+
+TEST(Plan, AMissingUplinkIsToldAndKeepsTheMtu) {
+  FakeKernel kernel;
+  auto d = test::node(1, 2);
+  kernel.world = test::empty_machine(d);
+  kernel.world.uplinks.begin()->second.mtu = 9000;
+  ASSERT_EQ(run(kernel, d), "");
+  kernel.world.uplinks.clear();
+  EXPECT_THAT(problems(d, kernel.world), ElementsAre(HasSubstr("no interface carries 192.168.77.1")));
+  EXPECT_EQ(text_of(plan(d, kernel.world)), "");
+}
+
+TEST(Plan, RpFilterIsTheStricterOfTheTwo) {
+  Observed o;
+  EXPECT_EQ(effective_rp_filter(o), 0u);
+  o.sysctls = {{"net/ipv4/conf/all/rp_filter", "2"}, {"net/ipv4/conf/trama0/rp_filter", "0"}};
+  EXPECT_EQ(effective_rp_filter(o), 2u);
+}
+
+}  // namespace
+}  // namespace trama::overlay
