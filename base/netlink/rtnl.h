@@ -62,7 +62,8 @@ struct VethSpec {
 };
 // Both ends stay down: set up what must be there before the first packet, then bring them up.
 Request create_veth(const VethSpec&);
-Request create_vxlan(const std::string& name, const Vxlan&, const Mac&, unsigned mtu, const std::string& alias);
+// The kernel takes no alias in a create call: set_link_alias() afterwards.
+Request create_vxlan(const std::string& name, const Vxlan&, const Mac&, unsigned mtu);
 Request create_bridge(const std::string& name);
 Request set_link_up(IfIndex, bool up);
 Request set_link_mtu(IfIndex, unsigned mtu);

@@ -54,12 +54,11 @@ Request create_veth(const VethSpec& v) {
   return r;
 }
 
-Request create_vxlan(const std::string& name, const Vxlan& v, const Mac& mac, unsigned mtu, const std::string& alias) {
+Request create_vxlan(const std::string& name, const Vxlan& v, const Mac& mac, unsigned mtu) {
   Request r(RTM_NEWLINK, kCreate, fmt::format("create vxlan {}", name));
   r.body(ifinfomsg{});
   // The address in the create call makes it NET_ADDR_SET: udev's MACAddressPolicy leaves it alone.
   r.text(IFLA_IFNAME, name).mac(IFLA_ADDRESS, mac).u32(IFLA_MTU, mtu);
-  if (!alias.empty()) r.text(IFLA_IFALIAS, alias);
   auto* info = r.begin(IFLA_LINKINFO);
   r.text(IFLA_INFO_KIND, "vxlan");
   auto* data = r.begin(IFLA_INFO_DATA);
