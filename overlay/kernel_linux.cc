@@ -395,7 +395,7 @@ Result<> KernelLinux::keep_router_advertisements() {
 
 Result<> KernelLinux::create_device(const CreateDevice& op) {
   device_failed_ = true;
-  auto done = call(netlink::create_vxlan(kDevice, op.vxlan, op.mac, op.mtu, kAlias));
+  auto done = call(netlink::create_vxlan(kDevice, op.vxlan, op.mac, op.mtu));
   if (!done) {
     if (!done.error().is(std::errc::file_exists)) return done;
     return Error::text(fmt::format("cannot make {}: {} already takes all VXLAN packets on UDP port {}; remove it, or "
@@ -408,7 +408,7 @@ Result<> KernelLinux::create_device(const CreateDevice& op) {
   if (!*link) return Error::from_errno(ENODEV, fmt::format("{} vanished as soon as it was made", kDevice));
   device_ = (*link)->index;
   device_failed_ = false;
-  return {};
+  return call(netlink::set_link_alias(*device_, kAlias));  // the kernel ignores an alias in the create call
 }
 
 Result<> KernelLinux::set_up(std::uint16_t port) {

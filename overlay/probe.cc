@@ -20,7 +20,7 @@ Result<> try_nexthops() {
   netlink::Vxlan vxlan;
   vxlan.external = true;
   vxlan.port = kDataPort;
-  auto create = netlink::create_vxlan("probe", vxlan, Mac{{2, 0, 0, 0, 0, 1}}, 1450, "");
+  auto create = netlink::create_vxlan("probe", vxlan, Mac{{2, 0, 0, 0, 0, 1}}, 1450);
   if (auto done = client->call(create); !done) return std::move(done).error();
   auto find = netlink::get_link("probe");
   auto found = client->call(find);

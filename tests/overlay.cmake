@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 trama_test(overlay_unit_test LABEL unit SOURCES unit/overlay/model_test.cc unit/overlay/plan_test.cc
   unit/overlay/port_owner_test.cc LINKS trama_overlay_fake)
+trama_test(overlay_contract_test LABEL contract SOURCES contract/overlay/kernel_contract_test.cc
+  LINKS trama_overlay_fake)
