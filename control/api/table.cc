@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/api/table.h"
+
+#include <ctime>
+#include <fmt/format.h>
+
+namespace trama::api {
+namespace {
+
+struct Column {
+  std::string_view name, type = "string";
+  int priority = 0;  // 0 = always, 1 = with -o wide
+};
+struct Context {
+  const Object& object;
+  const json::object& body;
+  std::int64_t now;
+};
+using Cells = json::array;
+
+std::string age_of(const Context& c, std::string_view path = "metadata.creationTimestamp") {
+  auto t = parse_time(text_at(c.body, path));
+  return t ? short_duration(std::chrono::seconds(std::max<std::int64_t>(0, c.now - t))) : "<unknown>";
+}
+
+std::string or_none(std::string s) { return s.empty() ? "<none>" : s; }
+
+std::string join(const std::vector<std::string>& parts, std::string_view with = ",") {
+  std::string out;
+  for (const auto& p : parts) out += out.empty() ? p : std::string(with) + p;
+  return out;
+}
+
+std::vector<std::string> texts(const json::array& list, std::string_view field = "") {
+  std::vector<std::string> out;
+  for (const auto& v : list) {
+    if (field.empty() && v.is_string()) out.emplace_back(v.get_string());
+    if (!field.empty() && v.is_object()) out.push_back(text_at(v.get_object(), field));
+  }
+  return out;
+}
+
+std::string condition(const json::object& body, std::string_view type) {
+  for (const auto& c : array_at(body, "status.conditions"))
+    if (c.is_object() && text_at(c.get_object(), "type") == type) return text_at(c.get_object(), "status");
+  return "";
+}
+
+std::string selector_text(const json::object& labels) {
+  std::vector<std::string> parts;
+  for (const auto& [k, v] : labels)
+    if (v.is_string()) parts.push_back(fmt::format("{}={}", std::string_view(k), std::string_view(v.get_string())));
+  return or_none(join(parts));
+}
+
+// Upstream's printer: the reason of the container that explains the pod best, not just the phase.
+std::string pod_status(const json::object& body, std::int64_t& restarts, int& ready) {
+  auto reason = text_at(body, "status.reason", text_at(body, "status.phase"));
+  bool initializing = false;
+  const auto& init = array_at(body, "status.initContainerStatuses");
+  for (std::size_t i = 0; i < init.size() && !initializing; ++i) {
+    if (!init[i].is_object()) continue;
+    const auto& s = init[i].get_object();
+    restarts += int_at(s, "restartCount");
+    if (at(s, "state.terminated") && int_at(s, "state.terminated.exitCode") == 0) continue;
+    initializing = true;
+    auto why = text_at(s, "state.terminated.reason", text_at(s, "state.waiting.reason"));
+    reason = !why.empty() && why != "PodInitializing" ? "Init:" + why : fmt::format("Init:{}/{}", i, array_at(body, "spec.initContainers").size());
+  }
+  if (!initializing) {
+    bool running = false;
+    const auto& list = array_at(body, "status.containerStatuses");
+    for (std::size_t i = list.size(); i-- > 0;) {
+      if (!list[i].is_object()) continue;
+      const auto& s = list[i].get_object();
+      restarts += int_at(s, "restartCount");
+      auto waiting = text_at(s, "state.waiting.reason"), ended = text_at(s, "state.terminated.reason");
+      if (!waiting.empty()) {
+        reason = waiting;
+      } else if (!ended.empty()) {
+        reason = ended;
+      } else if (at(s, "state.terminated")) {
+        auto signal = int_at(s, "state.terminated.signal");
+        reason = signal ? fmt::format("Signal:{}", signal) : fmt::format("ExitCode:{}", int_at(s, "state.terminated.exitCode"));
+      } else if (bool_at(s, "ready") && at(s, "state.running")) {
+        running = true;
+        ++ready;
+      }
+    }
+    if (reason == "Completed" && running) reason = condition(body, "Ready") == "True" ? "Running" : "NotReady";
+  }
+  if (at(body, "metadata.deletionTimestamp")) reason = text_at(body, "status.reason") == "NodeLost" ? "Unknown" : "Terminating";
+  return reason;
+}
+
+Cells pod(const Context& c) {
+  std::int64_t restarts = 0;
+  int ready = 0;
+  auto status = pod_status(c.body, restarts, ready);
+  auto ips = join(texts(array_at(c.body, "status.podIPs"), "ip"));
+  if (ips.empty()) ips = text_at(c.body, "status.podIP");
+  return {c.object.key.name, fmt::format("{}/{}", ready, array_at(c.body, "spec.containers").size()), status, std::to_string(restarts), age_of(c),
+          or_none(ips), or_none(text_at(c.body, "spec.nodeName")), or_none(text_at(c.body, "status.nominatedNodeName")), "<none>"};
+}
+
+Cells service(const Context& c) {
+  auto type = text_at(c.body, "spec.type");
+  std::vector<std::string> ports;
+  for (const auto& v : array_at(c.body, "spec.ports")) {
+    if (!v.is_object()) continue;
+    const auto& p = v.get_object();
+    auto node_port = int_at(p, "nodePort");
+    ports.push_back(node_port ? fmt::format("{}:{}/{}", int_at(p, "port"), node_port, text_at(p, "protocol", "TCP"))
+                              : fmt::format("{}/{}", int_at(p, "port"), text_at(p, "protocol", "TCP")));
+  }
+  auto external = join(texts(array_at(c.body, "spec.externalIPs")));
+  if (type == "LoadBalancer") {
+    auto ingress = join(texts(array_at(c.body, "status.loadBalancer.ingress"), "ip"));
+    external = ingress.empty() && external.empty() ? "<pending>" : join({ingress, external}, ingress.empty() || external.empty() ? "" : ",");
+  }
+  if (type == "ExternalName") external = text_at(c.body, "spec.externalName");
+  return {c.object.key.name, type, or_none(text_at(c.body, "spec.clusterIP")), or_none(external), or_none(join(ports)), age_of(c),
+          selector_text(object_at(c.body, "spec.selector"))};
+}
+
+Cells node(const Context& c) {
+  auto ready = condition(c.body, "Ready");
+  std::string status = ready == "True" ? "Ready" : ready == "False" ? "NotReady" : ready.empty() ? "Unknown" : "NotReady";
+  if (bool_at(c.body, "spec.unschedulable")) status += ",SchedulingDisabled";
+  std::vector<std::string> roles;
+  for (const auto& [key, value] : c.object.labels)
+    if (key.rfind("node-role.kubernetes.io/", 0) == 0) roles.push_back(key.substr(24));
+  auto address = [&](std::string_view type) -> std::string {
+    for (const auto& a : array_at(c.body, "status.addresses"))
+      if (a.is_object() && text_at(a.get_object(), "type") == type) return text_at(a.get_object(), "address");
+    return "<none>";
+  };
+  auto info = [&](const char* name) { return text_at(c.body, std::string("status.nodeInfo.") + name, "<unknown>"); };
+  return {c.object.key.name, status, or_none(join(roles)), age_of(c), info("kubeletVersion"), address("InternalIP"), address("ExternalIP"),
+          info("osImage"), info("kernelVersion"), info("containerRuntimeVersion")};
+}
+
+std::vector<std::string> images(const json::object& body, std::string_view field) {
+  return texts(array_at(body, "spec.template.spec.containers"), field);
+}
+
+Cells deployment(const Context& c) {
+  return {c.object.key.name, fmt::format("{}/{}", int_at(c.body, "status.readyReplicas"), int_at(c.body, "spec.replicas", 1)),
+          int_at(c.body, "status.updatedReplicas"), int_at(c.body, "status.availableReplicas"), age_of(c), join(images(c.body, "name")),
+          join(images(c.body, "image")), selector_text(object_at(c.body, "spec.selector.matchLabels"))};
+}
+
+Cells replicaset(const Context& c) {
+  return {c.object.key.name, int_at(c.body, "spec.replicas", 1), int_at(c.body, "status.replicas"), int_at(c.body, "status.readyReplicas"), age_of(c),
+          join(images(c.body, "name")), join(images(c.body, "image")), selector_text(object_at(c.body, "spec.selector.matchLabels"))};
+}
+
+Cells slice(const Context& c) {
+  std::vector<std::string> ports, addresses;
+  for (const auto& p : array_at(c.body, "ports"))
+    if (p.is_object()) ports.push_back(at(p.get_object(), "port") ? std::to_string(int_at(p.get_object(), "port")) : "*");
+  std::size_t more = 0;
+  for (const auto& e : array_at(c.body, "endpoints"))
+    for (const auto& a : texts(e.is_object() ? array_at(e.get_object(), "addresses") : json::array())) {
+      if (addresses.size() < 3)
+        addresses.push_back(a);
+      else
+        ++more;
+    }
+  auto shown = addresses.empty() ? "<unset>" : join(addresses);
+  if (more) shown += fmt::format(" + {} more...", more);
+  return {c.object.key.name, text_at(c.body, "addressType"), ports.empty() ? "<unset>" : join(ports), shown, age_of(c)};
+}
+
+Cells event(const Context& c) {
+  auto kind = text_at(c.body, "involvedObject.kind");
+  for (auto& ch : kind) ch = static_cast<char>(std::tolower(static_cast<unsigned char>(ch)));
+  auto last = text_at(c.body, "lastTimestamp");
+  auto source = text_at(c.body, "source.component", text_at(c.body, "reportingComponent"));
+  auto when = !last.empty() ? age_of(c, "lastTimestamp") : !text_at(c.body, "eventTime").empty() ? age_of(c, "eventTime") : age_of(c);
+  return {when, text_at(c.body, "type"), text_at(c.body, "reason"), fmt::format("{}/{}", kind, text_at(c.body, "involvedObject.name")),
+          text_at(c.body, "involvedObject.fieldPath"), source, text_at(c.body, "message"),
+          text_at(c.body, "firstTimestamp").empty() ? when : age_of(c, "firstTimestamp"), int_at(c.body, "count", 1), c.object.key.name};
+}
+
+Cells csr(const Context& c) {
+  auto has = [&](std::string_view type) { return condition(c.body, type) == "True"; };
+  std::string state = has("Denied") ? "Denied" : has("Failed") ? "Failed" : has("Approved") ? "Approved" : "Pending";
+  if (!text_at(c.body, "status.certificate").empty()) state += ",Issued";
+  return {c.object.key.name, age_of(c), text_at(c.body, "spec.signerName"), text_at(c.body, "spec.username"), "<none>", state};
+}
+
+struct Printer {
+  std::vector<Column> columns;
+  Cells (*cells)(const Context&);
+};
+
+Cells plain(const Context& c) { return {c.object.key.name, age_of(c)}; }
+
+const Printer& printer_of(const Kind& kind) {
+  static const std::map<std::string_view, Printer> table = {
+      {"pods", {{{"Name"}, {"Ready"}, {"Status"}, {"Restarts"}, {"Age"}, {"IP", "string", 1}, {"Node", "string", 1},
+                 {"Nominated Node", "string", 1}, {"Readiness Gates", "string", 1}}, pod}},
+      {"services", {{{"Name"}, {"Type"}, {"Cluster-IP"}, {"External-IP"}, {"Port(s)"}, {"Age"}, {"Selector", "string", 1}}, service}},
+      {"nodes", {{{"Name"}, {"Status"}, {"Roles"}, {"Age"}, {"Version"}, {"Internal-IP", "string", 1}, {"External-IP", "string", 1},
+                  {"OS-Image", "string", 1}, {"Kernel-Version", "string", 1}, {"Container-Runtime", "string", 1}}, node}},
+      {"deployments", {{{"Name"}, {"Ready"}, {"Up-to-date", "integer"}, {"Available", "integer"}, {"Age"}, {"Containers", "string", 1},
+                        {"Images", "string", 1}, {"Selector", "string", 1}}, deployment}},
+      {"replicasets", {{{"Name"}, {"Desired", "integer"}, {"Current", "integer"}, {"Ready", "integer"}, {"Age"},
+                        {"Containers", "string", 1}, {"Images", "string", 1}, {"Selector", "string", 1}}, replicaset}},
+      {"endpointslices", {{{"Name"}, {"AddressType"}, {"Ports"}, {"Endpoints"}, {"Age"}}, slice}},
+      {"namespaces", {{{"Name"}, {"Status"}, {"Age"}},
+                      [](const Context& c) -> Cells { return {c.object.key.name, text_at(c.body, "status.phase"), age_of(c)}; }}},
+      {"leases", {{{"Name"}, {"Holder"}, {"Age"}},
+                  [](const Context& c) -> Cells { return {c.object.key.name, text_at(c.body, "spec.holderIdentity"), age_of(c)}; }}},
+      {"events", {{{"Last Seen"}, {"Type"}, {"Reason"}, {"Object"}, {"Subobject", "string", 1}, {"Source", "string", 1}, {"Message"},
+                   {"First Seen", "string", 1}, {"Count", "string", 1}, {"Name", "string", 1}}, event}},
+      {"configmaps", {{{"Name"}, {"Data"}, {"Age"}},
+                      [](const Context& c) -> Cells { return {c.object.key.name, std::to_string(object_at(c.body, "data").size() + object_at(c.body, "binaryData").size()), age_of(c)}; }}},
+      {"secrets", {{{"Name"}, {"Type"}, {"Data"}, {"Age"}},
+                   [](const Context& c) -> Cells { return {c.object.key.name, text_at(c.body, "type"), std::to_string(object_at(c.body, "data").size()), age_of(c)}; }}},
+      {"serviceaccounts", {{{"Name"}, {"Secrets"}, {"Age"}},
+                           [](const Context& c) -> Cells { return {c.object.key.name, std::to_string(array_at(c.body, "secrets").size()), age_of(c)}; }}},
+      {"certificatesigningrequests", {{{"Name"}, {"Age"}, {"SignerName"}, {"Requestor"}, {"RequestedDuration"}, {"Condition"}}, csr}},
+  };
+  static const Printer fallback{{{"Name"}, {"Age"}}, plain};
+  auto it = table.find(kind.served_as.empty() ? kind.resource : kind.served_as);
+  return it == table.end() ? fallback : it->second;
+}
+
+}  // namespace
+
+std::int64_t parse_time(std::string_view text) {
+  std::tm t{};
+  std::string z(text);
+  if (!strptime(z.c_str(), "%Y-%m-%dT%H:%M:%S", &t)) return 0;
+  return static_cast<std::int64_t>(timegm(&t));
+}
+
+std::string short_duration(std::chrono::seconds age) {
+  auto s = age.count();
+  if (s < 120) return fmt::format("{}s", s);
+  auto m = s / 60;
+  if (m < 10) return s % 60 ? fmt::format("{}m{}s", m, s % 60) : fmt::format("{}m", m);
+  if (m < 180) return fmt::format("{}m", m);
+  auto h = m / 60;
+  if (h < 8) return m % 60 ? fmt::format("{}h{}m", h, m % 60) : fmt::format("{}h", h);
+  if (h < 48) return fmt::format("{}h", h);
+  auto d = h / 24;
+  if (d < 8) return h % 24 ? fmt::format("{}d{}h", d, h % 24) : fmt::format("{}d", d);
+  if (d < 730) return fmt::format("{}d", d);
+  return fmt::format("{}y{}d", d / 365, d % 365);
+}
+
+json::object make_table(const Kind& kind, const std::vector<ObjectPtr>& objects, RowObject include,
+                        std::chrono::system_clock::time_point now) {
+  const auto& printer = printer_of(kind);
+  json::object out;
+  out["kind"] = "Table";
+  out["apiVersion"] = "meta.k8s.io/v1";
+  out["metadata"] = json::object();
+  json::array columns;
+  for (const auto& c : printer.columns) {
+    json::object column;
+    column["name"] = std::string(c.name);
+    column["type"] = std::string(c.type);
+    column["format"] = c.name == "Name" ? "name" : "";
+    column["description"] = "";
+    column["priority"] = c.priority;
+    columns.push_back(std::move(column));
+  }
+  out["columnDefinitions"] = std::move(columns);
+  json::array rows;
+  for (const auto& object : objects) {
+    json::object row;
+    Context context{*object, object->body, std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count()};
+    row["cells"] = printer.cells(context);
+    if (include == RowObject::object) {
+      row["object"] = object->body;
+    } else if (include == RowObject::metadata) {
+      json::object partial;
+      partial["kind"] = "PartialObjectMetadata";
+      partial["apiVersion"] = "meta.k8s.io/v1";
+      partial["metadata"] = object_at(object->body, "metadata");
+      row["object"] = std::move(partial);
+    }
+    rows.push_back(std::move(row));
+  }
+  out["rows"] = std::move(rows);
+  return out;
+}
+
+}  // namespace trama::api
