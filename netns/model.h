@@ -3,12 +3,15 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ip.h"
+#include "base/result.h"
 
 namespace trama::netns {
 
@@ -97,7 +100,9 @@ struct ObservedSandbox {
   std::string ns, name;
   Network network;                  // as recorded when it was made (hosts and resolv_conf: as the files are now)
   bool netns = false;               // pinned and alive
-  bool link = false;                // host veth present, up, with the right alias
+  bool veth = false;                // host veth present, in whatever state, its other end in the namespace
+  bool link = false;                // host veth present, up, with the right alias, MAC, MTU and switches
+  bool inside = false;              // lo and eth0 up; addresses, routes and gateway neighbours of the pod in place
   bool guarded = false;             // anti-spoof entries present
   std::vector<Ip> routes;           // pod addresses with a host route to this veth
   std::vector<Ip> neighbours;       // pod addresses with a permanent neighbour entry
@@ -105,19 +110,40 @@ struct ObservedSandbox {
   Limits limits;
   ProcessPhase processes = ProcessPhase::none;
   std::vector<ContainerState> containers;
+  bool stopping = false;            // its processes are being ended: nothing to do but wait
+  bool leaving = false;             // its remains are being removed: nothing to do but wait
+  friend bool operator==(const ObservedSandbox&, const ObservedSandbox&) = default;
 };
+
+enum class GuardTable { absent, damaged, intact };  // nftables table "inet trama-pods"
 
 struct Observed {
   std::map<Uid, ObservedSandbox> sandboxes;   // only ours; foreign namespaces and links are not listed
+  GuardTable guard = GuardTable::absent;      // damaged: rules differ from ours, or it holds entries of nobody
+  bool forwarding = false;                    // the node forwards IPv4 and IPv6
+  friend bool operator==(const Observed&, const Observed&) = default;
 };
 
 // Names derived from the identity; the marks by which a fresh agent finds its own (DESIGN: names and marks).
 std::string veth_name(const Uid& uid);                                            // "tr" + 11 hex
 std::string veth_alias(const std::string& ns, const std::string& name, const Uid& uid);  // "trama pod=default/web-1 uid=…"
+struct PodMark {
+  std::string ns, name;             // shortened when the alias had no room
+  Uid uid;
+  friend bool operator==(const PodMark&, const PodMark&) = default;
+};
+std::optional<PodMark> parse_veth_alias(std::string_view alias);                  // nothing: not one of ours
 std::string veth_altname(const std::string& ns, const std::string& name);         // "pod-default-web-1"
 Mac pod_mac(const Uid& uid);
 Mac host_mac();                                                                   // ee:ee:ee:ee:ee:ee
 Ip gateway(base::Family family);                                                  // 169.254.1.1, fe80::1
 std::string cgroup_name(const Uid& uid);                                          // "pod-<uid>"
+
+// Link groups of host veths: in use, and waiting for the reaper.
+constexpr std::uint32_t kLiveGroup = 7200, kDyingGroup = 7201;
+constexpr std::uint8_t kRouteProtocol = 116;
+
+// A sentence naming the first thing that is wrong. Names become paths: anything but plain characters is refused.
+base::Result<> validate(const Sandbox& sandbox);
 
 }  // namespace trama::netns
