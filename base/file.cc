@@ -35,7 +35,8 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
   }
 }
 
-Result<> write_file_atomic(const std::string& path, std::string_view content, mode_t mode) {
+namespace {
+Result<> write_beside_and_rename(const std::string& path, std::string_view content, mode_t mode, bool durable) {
   std::string temporary = fmt::format("{}.{}.new", path, ::getpid());
   UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
   if (!fd) return Error::from_errno(errno, "create " + temporary);
@@ -45,13 +46,22 @@ Result<> write_file_atomic(const std::string& path, std::string_view content, mo
   };
   if (::fchmod(fd.get(), mode) < 0) return fail(Error::from_errno(errno, "chmod " + temporary));
   if (auto r = write_all(fd.get(), content, temporary); !r) return fail(std::move(r).error());
-  if (::fsync(fd.get()) < 0) return fail(Error::from_errno(errno, "fsync " + temporary));
+  if (durable && ::fsync(fd.get()) < 0) return fail(Error::from_errno(errno, "fsync " + temporary));
   if (::rename(temporary.c_str(), path.c_str()) < 0) return fail(Error::from_errno(errno, "rename to " + path));
+  if (!durable) return {};
   auto slash = path.rfind('/');
   UniqueFd dir(::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(),
                       O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir) (void)::fsync(dir.get());
   return {};
+}
+}  // namespace
+
+Result<> write_file_atomic(const std::string& path, std::string_view content, mode_t mode) {
+  return write_beside_and_rename(path, content, mode, true);
+}
+Result<> write_file_replace(const std::string& path, std::string_view content, mode_t mode) {
+  return write_beside_and_rename(path, content, mode, false);
 }
 
 Result<> write_file_in_place(const std::string& path, std::string_view content, mode_t mode) {

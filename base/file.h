@@ -15,6 +15,9 @@ namespace trama::base {
 Result<std::string> read_file(const std::string& path, std::size_t limit = 1 << 20);
 // Writes beside the target, fsyncs, renames: a reader sees the old or the new content, never a mixture.
 Result<> write_file_atomic(const std::string& path, std::string_view content, mode_t mode = 0644);
+// The same without fsync: whole against readers and a killed writer, not against a power cut. For state that a reboot
+// ends anyway.
+Result<> write_file_replace(const std::string& path, std::string_view content, mode_t mode = 0644);
 // Rewrites an existing file in place (same inode): for files that are bind-mounted into sandboxes.
 Result<> write_file_in_place(const std::string& path, std::string_view content, mode_t mode = 0644);
 // One write(2) to a file that must exist: sysctls and cgroup knobs.

@@ -11,7 +11,7 @@ constexpr std::size_t kReceiveBuffer = 1 << 20;
 constexpr int kAnswerTimeoutMs = 10'000;
 }  // namespace
 
-Client::Client(base::UniqueFd fd) : fd_(std::move(fd)), buffer_(kReceiveBuffer) {}
+Client::Client(base::UniqueFd fd) : fd_(std::move(fd)), buffer_(new std::byte[kReceiveBuffer]) {}
 
 Result<Client> Client::open(int protocol) {
   base::UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
@@ -51,7 +51,7 @@ Result<Bytes> Client::receive(int timeout_ms) {
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0) return Error::from_errno(ETIMEDOUT, "wait for the kernel's answer");
     sockaddr_nl from{};
-    iovec piece{buffer_.data(), buffer_.size()};
+    iovec piece{buffer_.get(), kReceiveBuffer};
     msghdr m{};
     m.msg_name = &from, m.msg_namelen = sizeof from, m.msg_iov = &piece, m.msg_iovlen = 1;
     ssize_t n = recvmsg(fd_.get(), &m, 0);
@@ -59,7 +59,7 @@ Result<Bytes> Client::receive(int timeout_ms) {
     if (n < 0) return Error::from_errno(errno, "read the kernel's answer");
     if (m.msg_flags & MSG_TRUNC) return Error::from_errno(EMSGSIZE, "the kernel's answer did not fit");
     if (from.nl_pid != 0) continue;  // only the kernel is believed
-    return Bytes(buffer_.data(), static_cast<std::size_t>(n));
+    return Bytes(buffer_.get(), static_cast<std::size_t>(n));
   }
 }
 
@@ -143,6 +143,8 @@ std::vector<Result<>> Client::batch(std::vector<Request>& requests) {
         if (std::holds_alternative<Incomplete>(step)) return;
         done[i] = true;
         --missing;
+        if (std::holds_alternative<Interrupted>(step))
+          results[start + i] = Error::from_errno(EAGAIN, requests[start + i].what());
         if (auto* end = std::get_if<Result<Reply>>(&step); end && !*end) results[start + i] = end->error();
       });
       if (!walked) {
@@ -157,7 +159,7 @@ std::vector<Result<>> Client::batch(std::vector<Request>& requests) {
 Result<> Client::transact(Bytes datagram, std::uint32_t last_seq,
                           const std::function<void(const nlmsghdr&, Bytes)>& on_message, int timeout_ms) {
   // Answers of an earlier, abandoned transaction must not be taken for ours.
-  while (recv(fd_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT) >= 0) {
+  while (recv(fd_.get(), buffer_.get(), kReceiveBuffer, MSG_DONTWAIT) >= 0) {
   }
   auto first = fixed_header<nlmsghdr>(datagram);
   if (!first) return Error::from_errno(EINVAL, "an empty transaction");

@@ -4,6 +4,7 @@
 // A client stays in the network namespace it was opened in. Not thread-safe: one thread at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -41,7 +42,8 @@ class Client {
 
   base::UniqueFd fd_;
   std::uint32_t seq_ = 0;
-  std::vector<std::byte> buffer_;
+  // Not initialised: a short-lived client touches one page of it.
+  std::unique_ptr<std::byte[]> buffer_;
 };
 
 }  // namespace trama::netlink

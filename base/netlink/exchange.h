@@ -25,7 +25,7 @@ using Step = std::variant<Incomplete, Interrupted, Result<Reply>>;
 
 // The request/response rules, for messages that carry this exchange's sequence number:
 //  - an error message ends it, with the kernel's own sentence (EXT_ACK) in the Error when there is one;
-//  - a dump ends with DONE, which may itself carry an error (a dump can fail half-way);
+//  - a dump ends with DONE, which may itself carry an error and a sentence (a dump can fail half-way);
 //  - NLM_F_DUMP_INTR on any part makes the whole dump Interrupted;
 //  - OVERRUN ends it with EOVERFLOW.
 class Exchange {
@@ -35,7 +35,7 @@ class Exchange {
   Step feed(const nlmsghdr& header, Bytes payload);
 
  private:
-  Step finish(int err, std::string_view detail);
+  Step finish(std::int32_t err, std::string_view detail);
 
   std::uint32_t seq_;
   bool interrupted_ = false;
@@ -43,7 +43,8 @@ class Exchange {
   Reply reply_;
 };
 
-// The sentence the kernel put into an error message (NLMSGERR_ATTR_MSG); empty when there is none.
+// The sentence the kernel put into an error or DONE message (NLMSGERR_ATTR_MSG); empty when there is none. Points into
+// the payload.
 std::string_view extended_ack(const nlmsghdr& header, Bytes payload);
 
 }  // namespace trama::netlink

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <vector>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 
@@ -19,16 +21,22 @@ class Monitor {
     std::uint16_t type = 0;     // RTM_*; 0 with overrun
     std::uint32_t link = 0;     // interface index of link, address and neighbour messages; 0 = not known
     std::uint8_t protocol = 0;  // of route and nexthop messages (RTPROT_*)
+    std::optional<std::int32_t> nsid;  // where it happened, when that is another namespace
+  };
+  enum class Scope {
+    here,             // the namespace the monitor was opened in
+    with_children,    // and every namespace that has an id in it (`ip netns list-id`)
   };
   // groups: RTNLGRP_* numbers. Opens the socket at once, so nothing after this call is missed.
-  static Result<Monitor> open(async::asio::any_io_executor ex, std::vector<unsigned> groups);
+  static Result<Monitor> open(async::asio::any_io_executor ex, std::vector<unsigned> groups, Scope scope = Scope::here);
   // What one datagram says about itself: the reading of its first message.
   static Seen read(Bytes datagram);
   // Calls `on_event` for every datagram with its first message; runs until cancelled.
   async::awaitable<void> run(std::function<void(Seen)> on_event);
 
  private:
-  Monitor(async::asio::posix::stream_descriptor fd) : fd_(std::move(fd)), buffer_(1 << 16) {}
+  explicit Monitor(async::asio::posix::stream_descriptor fd) : fd_(std::move(fd)), buffer_(1 << 16) {}
+  std::optional<Seen> receive();
   async::asio::posix::stream_descriptor fd_;
   std::vector<std::byte> buffer_;
 };

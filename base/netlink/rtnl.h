@@ -43,7 +43,12 @@ struct Link {
   Mac mac;
   unsigned mtu = 0;
   std::uint32_t group = 0;
-  bool up = false;
+  bool up = false;       // IFF_UP: switched on
+  bool carrier = false;  // IFF_LOWER_UP: the other end is there and up
+  // The device's switches as in /proc/sys/net/ipv{4,6}/conf/<name>/; by IPV4_DEVCONF_* - 1 and DEVCONF_*. Empty: the
+  // kernel did not say.
+  std::vector<std::int32_t> ipv4_conf, ipv6_conf;
+  std::optional<std::uint8_t> addr_gen_mode;  // IN6_ADDR_GEN_MODE_*
   std::optional<IfIndex> peer;            // IFLA_LINK
   std::optional<std::int32_t> peer_nsid;  // IFLA_LINK_NETNSID
   std::optional<IfIndex> master;
@@ -74,7 +79,10 @@ Request set_link_master(IfIndex, IfIndex master);
 Request set_link_netns(IfIndex, int netns_fd, const std::string& name);
 // No IPv6 link-local address of the kernel's making; must be set before the link goes up.
 Request set_addr_gen_none(IfIndex);
+// Per-device IPv4 switches (IPV4_DEVCONF_*, value) in one message; what /proc/sys/net/ipv4/conf/<name>/ shows.
+Request set_ipv4_conf(IfIndex, const std::vector<std::pair<std::uint16_t, std::uint32_t>>& values);
 Request add_altname(IfIndex, const std::string& altname);
+Request delete_altname(IfIndex, const std::string& altname);
 Request delete_link(IfIndex);
 // Deletes every link of the group at once: one RCU grace period for all of them.
 Request delete_link_group(std::uint32_t group);

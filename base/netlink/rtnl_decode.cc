@@ -42,6 +42,14 @@ std::optional<Family> family_of(std::uint8_t af) {
   return std::nullopt;
 }
 
+constexpr unsigned kLowerUp = 1 << 16;  // IFF_LOWER_UP; <net/if.h> does not have it, <linux/if.h> clashes with it
+
+std::vector<std::int32_t> integers(Bytes raw) {
+  std::vector<std::int32_t> out(raw.size() / sizeof(std::int32_t));
+  if (!out.empty()) std::memcpy(out.data(), raw.data(), out.size() * sizeof(std::int32_t));
+  return out;
+}
+
 Ip zero(Family f) {
   std::array<std::byte, 16> raw{};
   return *Ip::from_bytes(std::span<const std::byte>(raw).first(f == Family::v4 ? 4 : 16));
@@ -73,6 +81,7 @@ Result<Link> decode_link(const Part& part) {
   Link link;
   link.index.value = static_cast<std::uint32_t>(header.ifi_index);
   link.up = header.ifi_flags & IFF_UP;
+  link.carrier = header.ifi_flags & kLowerUp;
   link.name = a.text(IFLA_IFNAME);
   link.alias = a.text(IFLA_IFALIAS);
   link.mac = mac_in(a, IFLA_ADDRESS);
@@ -81,6 +90,11 @@ Result<Link> decode_link(const Part& part) {
   if (auto peer = a.get<std::uint32_t>(IFLA_LINK)) link.peer = IfIndex{*peer};
   link.peer_nsid = a.get<std::int32_t>(IFLA_LINK_NETNSID);
   if (auto master = a.get<std::uint32_t>(IFLA_MASTER)) link.master = IfIndex{*master};
+  auto families = a.nested(IFLA_AF_SPEC);
+  auto inet6 = families.nested(AF_INET6);
+  link.ipv4_conf = integers(families.nested(AF_INET).bytes(IFLA_INET_CONF));
+  link.ipv6_conf = integers(inet6.bytes(IFLA_INET6_CONF));
+  link.addr_gen_mode = inet6.get<std::uint8_t>(IFLA_INET6_ADDR_GEN_MODE);
   auto info = a.nested(IFLA_LINKINFO);
   link.kind = info.text(IFLA_INFO_KIND);
   if (link.kind == "vxlan") link.vxlan = decode_vxlan(info.nested(IFLA_INFO_DATA));

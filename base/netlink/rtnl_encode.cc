@@ -136,8 +136,29 @@ Request set_addr_gen_none(IfIndex link) {
   r.end(spec);
   return r;
 }
+Request set_ipv4_conf(IfIndex link, const std::vector<std::pair<std::uint16_t, std::uint32_t>>& values) {
+  auto r = change_link(link, fmt::format("set IPv4 switches of {}", link_text(link)));
+  auto* spec = r.begin(IFLA_AF_SPEC);
+  auto* inet = r.begin(AF_INET);
+  auto* conf = r.begin(IFLA_INET_CONF);
+  for (auto [id, value] : values) r.u32(id, value);
+  r.end(conf);
+  r.end(inet);
+  r.end(spec);
+  return r;
+}
 Request add_altname(IfIndex link, const std::string& altname) {
   Request r(RTM_NEWLINKPROP, NLM_F_EXCL | NLM_F_CREATE | NLM_F_APPEND, fmt::format("add altname {}", altname));
+  ifinfomsg header{};
+  header.ifi_index = index_of(link);
+  r.body(header);
+  auto* list = r.begin(IFLA_PROP_LIST);
+  r.text(IFLA_ALT_IFNAME, altname);
+  r.end(list);
+  return r;
+}
+Request delete_altname(IfIndex link, const std::string& altname) {
+  Request r(RTM_DELLINKPROP, NLM_F_EXCL, fmt::format("delete altname {}", altname));
   ifinfomsg header{};
   header.ifi_index = index_of(link);
   r.body(header);
