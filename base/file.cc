@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/file.h"
 
-#include <fcntl.h>
 #include <filesystem>
+
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/unique_fd.h"
@@ -50,8 +51,8 @@ Result<> write_beside_and_rename(const std::string& path, std::string_view conte
   if (::rename(temporary.c_str(), path.c_str()) < 0) return fail(Error::from_errno(errno, "rename to " + path));
   if (!durable) return {};
   auto slash = path.rfind('/');
-  UniqueFd dir(::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(),
-                      O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd dir(
+      ::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir) (void)::fsync(dir.get());
   return {};
 }
@@ -68,7 +69,8 @@ Result<> write_file_in_place(const std::string& path, std::string_view content, 
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
   if (!fd) return Error::from_errno(errno, "open " + path);
   if (auto r = write_all(fd.get(), content, path); !r) return r;
-  if (::ftruncate(fd.get(), static_cast<off_t>(content.size())) < 0) return Error::from_errno(errno, "truncate " + path);
+  if (::ftruncate(fd.get(), static_cast<off_t>(content.size())) < 0)
+    return Error::from_errno(errno, "truncate " + path);
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+
 #include <sys/types.h>
 
 #include "base/result.h"

@@ -55,9 +55,7 @@ std::string veth_altname(const std::string& ns, const std::string& name) {
 
 Mac pod_mac(const Uid& uid) { return Mac::from_seed(uid); }
 Mac host_mac() { return Mac{{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}}; }
-Ip gateway(base::Family family) {
-  return family == base::Family::v4 ? Ip::v4(169, 254, 1, 1) : *Ip::parse("fe80::1");
-}
+Ip gateway(base::Family family) { return family == base::Family::v4 ? Ip::v4(169, 254, 1, 1) : *Ip::parse("fe80::1"); }
 std::string cgroup_name(const Uid& uid) { return "pod-" + uid; }
 
 base::Result<> validate(const Sandbox& s) {
@@ -67,14 +65,14 @@ base::Result<> validate(const Sandbox& s) {
   auto plain = [](const std::string& text, std::size_t longest) {
     return !text.empty() && text.size() <= longest && text.front() != '.' && text.front() != '-' &&
            std::all_of(text.begin(), text.end(), [](unsigned char c) {
-             return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-                    c == '_';
+             return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                    c == '.' || c == '_';
            });
   };
   if (!plain(s.uid, 64)) return wrong("its uid must be 1 to 64 letters, digits or dashes");
   if (!plain(s.network.netns_name, 255))
-    return wrong(fmt::format("\"{}\" cannot name a network namespace (letters, digits, '-', '.', '_')",
-                             s.network.netns_name));
+    return wrong(
+        fmt::format("\"{}\" cannot name a network namespace (letters, digits, '-', '.', '_')", s.network.netns_name));
   if (s.network.addresses.empty()) return wrong("it has no address");
   bool seen[2] = {};
   for (const auto& ip : s.network.addresses) {

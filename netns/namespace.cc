@@ -124,8 +124,9 @@ Result<> pin(int fd, NamespaceId id, const std::string& path) {
     auto there = open_namespace(path);
     if (there && there->second == id) return {};
     if (there || !there.error().is(std::errc::invalid_argument))
-      return Error::text(fmt::format("{} is a namespace that is not ours; remove it (ip netns del) or rename the pod", path),
-                         std::errc::file_exists);
+      return Error::text(
+          fmt::format("{} is a namespace that is not ours; remove it (ip netns del) or rename the pod", path),
+          std::errc::file_exists);
   }
   if (::mount(fmt::format("/proc/self/fd/{}", fd).c_str(), path.c_str(), "none", MS_BIND, nullptr) < 0) {
     Error failed = Error::from_errno(errno, fmt::format("mount the namespace at {}", path));

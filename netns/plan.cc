@@ -45,7 +45,8 @@ bool same_network(const Sandbox& want, const ObservedSandbox& have) {
 }
 
 void repair(const Sandbox& want, const ObservedSandbox& have, std::vector<Op>& ops) {
-  if (!have.guarded) ops.push_back(RepairGuard{want});
+  if (!have.netns) ops.push_back(RepairPin{want});
+  if (!have.guarded || have.network.connection_limit != want.network.connection_limit) ops.push_back(RepairGuard{want});
   if (!have.link || have.network.mtu != want.network.mtu) ops.push_back(RepairLink{want});
   if (!have.inside || have.network.mtu != want.network.mtu) ops.push_back(RepairInside{want});
   // A link that was down has lost its neighbours and routes; neighbours first, so that no packet asks in vain.
@@ -59,12 +60,13 @@ void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops
   bool runs = have && have->processes == ProcessPhase::running;
   if (have && have->leaving) return;  // the same uid was wanted again: after the removal
   if (have && !same_network(want, *have) && !have->network.netns_name.empty()) return remove(*have, ops);
-  if (runs && !have->netns) {
+  bool alive = have && (have->netns || have->unpinned);
+  if (runs && !alive) {
     // The namespace is gone under its processes: they cannot be moved, so they end and start again.
     if (!have->stopping) ops.push_back(StopProcesses{want.uid, pod_of(want.ns, want.name), std::chrono::seconds(0)});
     return;
   }
-  if (!have || !have->netns || !have->veth)
+  if (!alive || !have->veth)
     ops.push_back(CreateNetwork{want});
   else
     repair(want, *have, ops);
@@ -99,6 +101,9 @@ std::string to_text(const Op& op) {
                                o.sandbox.network.netns_name, join(o.sandbox.network.addresses), o.sandbox.network.mtu,
                                veth_name(o.sandbox.uid));
           },
+          [&](const RepairPin& o) {
+            return fmt::format("repair pin {}: netns {}", pod(o.sandbox), o.sandbox.network.netns_name);
+          },
           [&](const RepairGuard& o) { return fmt::format("repair guard {}", pod(o.sandbox)); },
           [&](const RepairLink& o) {
             return fmt::format("repair link {}: {}, mtu {}", pod(o.sandbox), veth_name(o.sandbox.uid),
@@ -113,8 +118,8 @@ std::string to_text(const Op& op) {
           },
           [&](const WriteFiles& o) { return fmt::format("write files {}: hosts, resolv.conf", pod(o.sandbox)); },
           [&](const SetLimits& o) {
-            return fmt::format("set limits {}: cpu {}m, memory {}, pids {}", pod(o.sandbox), o.sandbox.limits.cpu_millis,
-                               o.sandbox.limits.memory_bytes, o.sandbox.limits.pids);
+            return fmt::format("set limits {}: cpu {}m, memory {}, pids {}", pod(o.sandbox),
+                               o.sandbox.limits.cpu_millis, o.sandbox.limits.memory_bytes, o.sandbox.limits.pids);
           },
           [&](const StartProcesses& o) {
             std::string names;

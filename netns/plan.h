@@ -44,6 +44,9 @@ struct Forget {
 struct CreateNetwork {
   Sandbox sandbox;
 };
+struct RepairPin {  // the namespace's name
+  Sandbox sandbox;
+};
 struct RepairGuard {
   Sandbox sandbox;
 };
@@ -70,8 +73,8 @@ struct StartProcesses {
 };
 
 using Op = std::variant<EnableForwarding, MakeGuard, RemoveGuard, Withdraw, StopProcesses, DestroyNetwork, Forget,
-                        CreateNetwork, RepairGuard, RepairLink, RepairInside, RepairRoutes, RepairNeighbours, WriteFiles,
-                        SetLimits, StartProcesses>;
+                        CreateNetwork, RepairPin, RepairGuard, RepairLink, RepairInside, RepairRoutes, RepairNeighbours,
+                        WriteFiles, SetLimits, StartProcesses>;
 
 // "create network default/web-1: netns default.web-1, 10.244.1.7, mtu 1450, link tr7f3a1b2c3d4"
 std::string to_text(const Op& op);

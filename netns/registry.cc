@@ -69,8 +69,7 @@ Result<Registry> Registry::open(const std::string& run_dir) {
     if (entry.path().extension() != ".json") continue;
     auto text = base::read_file(entry.path());
     auto record = text ? parse_record(*text) : Result<Record>(text.error());
-    if (record && entry.path().stem() != record->uid)
-      record = Error::text("it is named after another sandbox");
+    if (record && entry.path().stem() != record->uid) record = Error::text("it is named after another sandbox");
     if (!record) {
       base::logger("netns")->error("{}: {}; set aside", entry.path().string(), record.error().to_string());
       (void)::rename(entry.path().c_str(), (entry.path().string() + ".bad").c_str());

@@ -9,14 +9,14 @@
 #include <string_view>
 #include <vector>
 
-#include "netns/namespace.h"
 #include "netns/model.h"
+#include "netns/namespace.h"
 
 namespace trama::netns {
 
 struct Record {
   Uid uid;
-  std::string ns, name;       // of the pod
+  std::string ns, name;  // of the pod
   std::string netns_name;
   NamespaceId netns;
   std::vector<Ip> addresses;

@@ -2,6 +2,7 @@
 #include "base/netlink/client.h"
 
 #include <algorithm>
+
 #include <poll.h>
 #include <sys/socket.h>
 

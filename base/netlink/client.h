@@ -16,7 +16,8 @@ namespace trama::netlink {
 
 class Client {
  public:
-  // protocol: NETLINK_ROUTE or NETLINK_NETFILTER. EXT_ACK, CAP_ACK and strict checking are on where the kernel has them.
+  // protocol: NETLINK_ROUTE or NETLINK_NETFILTER. EXT_ACK, CAP_ACK and strict checking are on where the kernel has
+  // them.
   static Result<Client> open(int protocol);
 
   // One request, one answer: an acknowledgement (empty Reply) or the object asked for.
@@ -26,9 +27,9 @@ class Client {
   // Independent requests in few datagrams; result i belongs to request i. Later ones run even if earlier ones fail.
   std::vector<Result<>> batch(std::vector<Request>& requests);
   // One prepared datagram of several messages of which only those with NLM_F_ACK answer (nftables transactions).
-  // Calls `on_message` for whatever arrives until `last_seq` is answered, the first message is refused (which is how the
-  // kernel refuses a whole datagram) or `timeout_ms` passes (ETIMEDOUT).
-  // ENOBUFS means that answers were lost: the outcome is unknown and the caller must look.
+  // Calls `on_message` for whatever arrives until `last_seq` is answered, the first message is refused (which is how
+  // the kernel refuses a whole datagram) or `timeout_ms` passes (ETIMEDOUT). ENOBUFS means that answers were lost: the
+  // outcome is unknown and the caller must look.
   Result<> transact(Bytes datagram, std::uint32_t last_seq,
                     const std::function<void(const nlmsghdr&, Bytes)>& on_message, int timeout_ms = 30'000);
 

@@ -27,8 +27,7 @@ Step Exchange::finish(std::int32_t err, std::string_view detail) {
   // The kernel speaks negative errnos; anything else never comes from it and is not trusted as success.
   constexpr std::int32_t kHighestErrno = 4095;
   int positive = err < 0 && err >= -kHighestErrno ? -err : EBADMSG;
-  return Result<Reply>(
-      Error::from_errno(positive, detail.empty() ? what_ : fmt::format("{} ({})", what_, detail)));
+  return Result<Reply>(Error::from_errno(positive, detail.empty() ? what_ : fmt::format("{} ({})", what_, detail)));
 }
 
 std::string_view extended_ack(const nlmsghdr& h, Bytes payload) {

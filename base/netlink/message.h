@@ -4,11 +4,12 @@
 
 #include <cstring>
 #include <functional>
-#include <linux/netlink.h>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <linux/netlink.h>
 
 #include "base/result.h"
 
@@ -44,7 +45,7 @@ class Attributes {
     std::memcpy(&value, b.data(), sizeof value);
     return value;
   }
-  std::string text(std::uint16_t type) const;  // up to the first NUL
+  std::string text(std::uint16_t type) const;   // up to the first NUL
   Attributes nested(std::uint16_t type) const;  // empty when absent or malformed
 
  private:

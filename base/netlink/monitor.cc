@@ -23,8 +23,7 @@ Result<Monitor> Monitor::open(async::asio::any_io_executor ex, std::vector<unsig
     if (setsockopt(fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0)
       return Error::from_errno(errno, fmt::format("subscribe to rtnetlink group {}", group));
   int on = 1;
-  if (scope == Scope::with_children &&
-      setsockopt(fd.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof on) < 0)
+  if (scope == Scope::with_children && setsockopt(fd.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof on) < 0)
     return Error::from_errno(errno, "listen to events of child namespaces");
   return Monitor(async::asio::posix::stream_descriptor(std::move(ex), fd.release()));
 }

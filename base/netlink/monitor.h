@@ -17,15 +17,15 @@ namespace trama::netlink {
 class Monitor {
  public:
   struct Seen {
-    bool overrun = false;       // events were lost
-    std::uint16_t type = 0;     // RTM_*; 0 with overrun
-    std::uint32_t link = 0;     // interface index of link, address and neighbour messages; 0 = not known
-    std::uint8_t protocol = 0;  // of route and nexthop messages (RTPROT_*)
+    bool overrun = false;              // events were lost
+    std::uint16_t type = 0;            // RTM_*; 0 with overrun
+    std::uint32_t link = 0;            // interface index of link, address and neighbour messages; 0 = not known
+    std::uint8_t protocol = 0;         // of route and nexthop messages (RTPROT_*)
     std::optional<std::int32_t> nsid;  // where it happened, when that is another namespace
   };
   enum class Scope {
-    here,             // the namespace the monitor was opened in
-    with_children,    // and every namespace that has an id in it (`ip netns list-id`)
+    here,           // the namespace the monitor was opened in
+    with_children,  // and every namespace that has an id in it (`ip netns list-id`)
   };
   // groups: RTNLGRP_* numbers. Opens the socket at once, so nothing after this call is missed.
   static Result<Monitor> open(async::asio::any_io_executor ex, std::vector<unsigned> groups, Scope scope = Scope::here);

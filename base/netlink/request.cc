@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/netlink/request.h"
 
+#include <stdexcept>
+
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netlink/attr.h>
-#include <stdexcept>
 
 namespace trama::netlink {
 namespace {

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <netlink/msg.h>
 #include <string>
 #include <string_view>
 #include <type_traits>
+
+#include <netlink/msg.h>
 
 #include "base/c_ptr.h"
 #include "base/ip.h"

@@ -49,8 +49,8 @@ struct Link {
   // kernel did not say.
   std::vector<std::int32_t> ipv4_conf, ipv6_conf;
   std::optional<std::uint8_t> addr_gen_mode;  // IN6_ADDR_GEN_MODE_*
-  std::optional<IfIndex> peer;            // IFLA_LINK
-  std::optional<std::int32_t> peer_nsid;  // IFLA_LINK_NETNSID
+  std::optional<IfIndex> peer;                // IFLA_LINK
+  std::optional<std::int32_t> peer_nsid;      // IFLA_LINK_NETNSID
   std::optional<IfIndex> master;
   std::optional<Vxlan> vxlan;
 };

@@ -158,7 +158,7 @@ Request add_altname(IfIndex link, const std::string& altname) {
   return r;
 }
 Request delete_altname(IfIndex link, const std::string& altname) {
-  Request r(RTM_DELLINKPROP, NLM_F_EXCL, fmt::format("delete altname {}", altname));
+  Request r(RTM_DELLINKPROP, 0, fmt::format("delete altname {}", altname));
   ifinfomsg header{};
   header.ifi_index = index_of(link);
   r.body(header);

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "netns/process_port.h"
+
+#include <algorithm>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+
+#include "base/log.h"
+
+namespace trama::netns {
+
+using base::Error;
+using base::Result;
+using base::UniqueFd;
+
+PodSpec pod_spec(const Sandbox& s, const Surroundings& where) {
+  PodSpec spec;
+  spec.uid = s.uid;
+  spec.ns = s.ns, spec.name = s.name;
+  spec.hostname = s.hostname;
+  spec.netns_path = where.netns_path;
+  spec.hosts_path = where.hosts_path;
+  spec.resolv_conf_path = where.resolv_conf_path;
+  spec.limits = s.limits;
+  spec.restart = s.restart;
+  for (const auto& c : s.containers) {
+    ContainerSpec to;
+    to.name = c.name;
+    to.image = c.root;
+    to.command = c.command;
+    to.env = c.environment;
+    to.working_dir = c.working_directory;
+    spec.containers.push_back(std::move(to));
+  }
+  return spec;
+}
+
+Result<std::unique_ptr<PodProcessPort>> PodProcessPort::make(PodProcesses pods) {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll) return Error::from_errno(errno, "create an epoll descriptor");
+  return std::unique_ptr<PodProcessPort>(new PodProcessPort(std::move(pods), std::move(epoll)));
+}
+
+PodProcessPort::~PodProcessPort() {
+  std::vector<std::thread> threads;
+  {
+    std::lock_guard lock(mutex_);
+    changed_ = nullptr;
+    for (auto& [uid, b] : background_) threads.push_back(std::move(b.thread));
+  }
+  for (auto& t : threads) t.join();
+}
+
+void PodProcessPort::on_change(std::function<void()> changed) {
+  std::lock_guard lock(mutex_);
+  changed_ = std::move(changed);
+}
+
+PodProcessPort::Job PodProcessPort::job(const Uid& uid) {
+  std::lock_guard lock(mutex_);
+  auto it = background_.find(uid);
+  return it == background_.end() || it->second.done ? Job::none : it->second.job;
+}
+
+void PodProcessPort::collect() {
+  std::vector<std::thread> finished;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto it = background_.begin(); it != background_.end();) {
+      if (!it->second.done) {
+        ++it;
+        continue;
+      }
+      finished.push_back(std::move(it->second.thread));
+      it = background_.erase(it);
+    }
+  }
+  for (auto& t : finished) t.join();
+}
+
+Result<> PodProcessPort::in_background(const Uid& uid, Job kind, std::function<Result<>()> work) {
+  collect();
+  std::lock_guard lock(mutex_);
+  if (background_.contains(uid)) return {};  // one thing after the other; the next pass asks again
+  auto& slot = background_[uid];
+  slot.job = kind;
+  slot.thread = std::thread([this, uid, kind, work = std::move(work)] {
+    pthread_setname_np(pthread_self(), kind == Job::stop ? "pod-stop" : "pod-remove");
+    auto r = work();
+    if (!r) base::logger("netns")->warn("{}; trying again", r.error().to_string());
+    std::lock_guard inner(mutex_);
+    background_[uid].done = true;
+    if (changed_) changed_();  // under the lock: on_change(nothing) is a promise that no call comes any more
+  });
+  return {};
+}
+
+PodProcessPort::Seen PodProcessPort::look(const Uid& uid) {
+  Seen seen;
+  auto under_way = job(uid);
+  seen.stopping = under_way == Job::stop;
+  seen.leaving = under_way == Job::remove;
+  auto status = pods_.read_status(uid);
+  auto spec = pods_.read_spec(uid);
+  if (spec) seen.limits = spec->limits;
+  if (status)
+    for (const auto& c : status->containers) seen.containers.push_back(c.state);
+
+  auto pod = pods_.adopt(uid);
+  if (pod) {
+    seen.phase = ProcessPhase::running;
+    if (running_.contains(uid) && running_[uid].pid == pod->pid) return seen;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = pod->pidfd.get();
+    (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, pod->pidfd.get(), &event);
+    running_[uid] = std::move(*pod);
+    return seen;
+  }
+  running_.erase(uid);
+  if (!pod.error().is(std::errc::no_such_process)) {
+    // It runs, but something about it does not fit; the planner sees what (its namespace has no name any more).
+    seen.phase = ProcessPhase::running;
+    return seen;
+  }
+  if (!status) return seen;
+  seen.phase = ProcessPhase::finished;
+  // An init that was killed took its containers along. They run again where the policy says that they must not end.
+  bool lost = std::any_of(seen.containers.begin(), seen.containers.end(),
+                          [](const ContainerState& c) { return c.reason == "ContainerStatusUnknown"; });
+  if (lost && spec && spec->restart != RestartPolicy::never) seen.phase = ProcessPhase::none;
+  return seen;
+}
+
+Result<std::map<Uid, ProcessPort::Seen>> PodProcessPort::observe() {
+  collect();
+  std::map<Uid, Seen> out;
+  for (const auto& uid : pods_.list()) out.emplace(uid, look(uid));
+  std::erase_if(running_, [&](const auto& r) { return !out.contains(r.first); });
+  return out;
+}
+
+Result<> PodProcessPort::start(const Sandbox& sandbox, const Surroundings& where) {
+  if (job(sandbox.uid) != Job::none)
+    return Error::from_errno(EBUSY, fmt::format("start {}/{}", sandbox.ns, sandbox.name));
+  auto started = pods_.start(pod_spec(sandbox, where));
+  if (!started && !started.error().is(std::errc::file_exists)) return std::move(started).error();
+  return {};
+}
+
+Result<> PodProcessPort::set_limits(const Uid& uid, const Limits& limits) {
+  if (job(uid) != Job::none) return {};
+  return pods_.update_limits(uid, limits);
+}
+
+Result<> PodProcessPort::stop(const Uid& uid, std::chrono::seconds grace) {
+  return in_background(uid, Job::stop, [this, uid, grace] { return pods_.stop(uid, grace); });
+}
+
+Result<> PodProcessPort::remove(const Uid& uid) {
+  auto all = pods_.list();
+  if (std::find(all.begin(), all.end(), uid) == all.end()) return {};
+  return in_background(uid, Job::remove, [this, uid] { return pods_.remove(uid); });
+}
+
+UniqueFd PodProcessPort::namespace_of(const Uid& uid) {
+  auto of = [](pid_t pid) {
+    return UniqueFd(::open(fmt::format("/proc/{}/ns/net", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  };
+  if (auto it = running_.find(uid); it != running_.end()) return of(it->second.pid);
+  auto status = pods_.read_status(uid);
+  if (status)
+    for (const auto& c : status->containers)
+      if (c.pid > 0) return of(c.pid);
+  return {};
+}
+
+void PodProcessPort::drain() {
+  epoll_event events[16];
+  for (;;) {
+    int n = ::epoll_wait(epoll_.get(), events, 16, 0);
+    if (n <= 0) return;
+    for (int i = 0; i < n; ++i) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, events[i].data.fd, nullptr);
+  }
+}
+
+}  // namespace trama::netns

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+trama_test(netns_sandbox_kernel_test LABEL kernel SOURCES kernel/netns/sandbox_test.cc LINKS trama_netns)
