@@ -73,6 +73,8 @@ Request create_bridge(const std::string& name);
 Request set_link_up(IfIndex, bool up);
 Request set_link_mtu(IfIndex, unsigned mtu);
 Request set_link_mac(IfIndex, const Mac&);
+// The outer source address of a VXLAN device that is not external; the family must stay the same.
+Request set_vxlan_local(IfIndex, const Ip& local);
 Request set_link_alias(IfIndex, const std::string& alias);
 Request set_link_group(IfIndex, std::uint32_t group);
 Request set_link_master(IfIndex, IfIndex master);
@@ -160,6 +162,8 @@ struct Nexthop {
     Vni vni;
     Ip destination;
     std::optional<Ip> source;  // outer source address; absent = the kernel's choice by route
+    // UDP checksum of the outer packet. The device flag does not count here; IPv6 drops packets without one.
+    bool checksum = true;
     friend auto operator<=>(const Encap&, const Encap&) = default;
   };
   std::optional<Encap> encap;

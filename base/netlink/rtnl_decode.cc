@@ -181,6 +181,7 @@ Result<Nexthop> decode_nexthop(const Part& part) {
     if (auto ip = ip_in(tunnel, LWTUNNEL_IP_DST)) encap.destination = *ip;
     encap.source = ip_in(tunnel, LWTUNNEL_IP_SRC);
     if (encap.source && encap.source->is_unspecified()) encap.source.reset();
+    encap.checksum = ntohs(tunnel.get<std::uint16_t>(LWTUNNEL_IP_FLAGS).value_or(0)) & 1;
     out.encap = encap;
   }
   return out;

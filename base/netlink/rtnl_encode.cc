@@ -107,6 +107,16 @@ Request set_link_mac(IfIndex link, const Mac& mac) {
   r.mac(IFLA_ADDRESS, mac);
   return r;
 }
+Request set_vxlan_local(IfIndex link, const Ip& local) {
+  auto r = change_link(link, fmt::format("set local {} of {}", local.to_string(), link_text(link)));
+  auto* info = r.begin(IFLA_LINKINFO);
+  r.text(IFLA_INFO_KIND, "vxlan");
+  auto* data = r.begin(IFLA_INFO_DATA);
+  r.ip(local.is_v4() ? IFLA_VXLAN_LOCAL : IFLA_VXLAN_LOCAL6, local);
+  r.end(data);
+  r.end(info);
+  return r;
+}
 Request set_link_alias(IfIndex link, const std::string& alias) {
   auto r = change_link(link, fmt::format("set alias of {}", link_text(link)));
   r.text(IFLA_IFALIAS, alias);
@@ -337,9 +347,9 @@ Request list_fdb(IfIndex link) {
 }
 
 namespace {
-// LWTUNNEL_IP_* / LWTUNNEL_IP6_*: the two enumerations agree up to SRC.
+// LWTUNNEL_IP_* / LWTUNNEL_IP6_*: the two enumerations agree in what is used here.
 constexpr std::uint16_t kTunnelId = LWTUNNEL_IP_ID, kTunnelDestination = LWTUNNEL_IP_DST,
-                        kTunnelSource = LWTUNNEL_IP_SRC;
+                        kTunnelSource = LWTUNNEL_IP_SRC, kTunnelFlags = LWTUNNEL_IP_FLAGS, kTunnelChecksum = 1;
 }  // namespace
 
 Request put_nexthop(const Nexthop& n) {
@@ -358,6 +368,7 @@ Request put_nexthop(const Nexthop& n) {
     auto* encap = r.begin(NHA_ENCAP);
     r.be64(kTunnelId, n.encap->vni.value).ip(kTunnelDestination, n.encap->destination);
     if (n.encap->source) r.ip(kTunnelSource, *n.encap->source);
+    if (n.encap->checksum) r.be16(kTunnelFlags, kTunnelChecksum);
     r.end(encap);
   }
   return r;
