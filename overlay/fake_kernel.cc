@@ -65,6 +65,11 @@ struct FakeKernel::Step {
     world.device->alias = kAlias;
     return {};
   }
+  Result<> operator()(const SetLocal& o) const {
+    if (auto ok = k.need_device(false); !ok) return ok;
+    world.device->vxlan.local = o.local;
+    return {};
+  }
   Result<> operator()(const SetMtu& o) const {
     if (auto ok = k.need_device(false); !ok) return ok;
     world.device->mtu = o.mtu;

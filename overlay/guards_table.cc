@@ -24,6 +24,14 @@ std::uint32_t source_offset(Family f) { return f == Family::v4 ? 12 : 8; }
 std::uint32_t bytes_of(Family f) { return f == Family::v4 ? 4 : 16; }
 unsigned registers_of(Family f) { return bytes_of(f) / 4; }
 
+// In an inet table an address only means something once the family is known.
+nft::Exprs in_set(nft::Family family, bool source, const std::string& set, bool invert = false) {
+  auto out = nft::match_nfproto(family);
+  auto match = nft::match_addr_set(family, source, set, invert);
+  out.insert(out.end(), match.begin(), match.end());
+  return out;
+}
+
 Cidr cidr(const char* text) { return *Cidr::parse(text); }
 
 std::vector<nft::Element> elements_of(const std::vector<Cidr>& cidrs, Family family) {
@@ -105,7 +113,7 @@ GuardTable::ChainOfRules underlay_chain(const GuardFrame& frame) {
   GuardTable::ChainOfRules out;
   out.chain.name = "vxlan";
   out.rules.push_back(Rule(fmt::format("{} saddr @peers goto from-peer", word(frame.underlay)))
-                          .add(nft::match_addr_set(of(frame.underlay), true, kPeersSet))
+                          .add(in_set(of(frame.underlay), true, kPeersSet))
                           .add(nft::goto_("from-peer")));
   out.rules.push_back(Rule("fib daddr type local counter drop")
                           .add(nft::fib_daddr_type(r(0)))
@@ -121,7 +129,7 @@ GuardTable::ChainOfRules inner_chain() {
   out.chain.name = "decapsulated";
   for (Family f : {Family::v4, Family::v6})
     out.rules.push_back(Rule(fmt::format("{} saddr @never{} counter drop", word(f), digit(f)))
-                            .add(nft::match_addr_set(of(f), true, std::string("never") + digit(f)))
+                            .add(in_set(of(f), true, std::string("never") + digit(f)))
                             .add(nft::counter())
                             .add(nft::drop())
                             .comment("a source that cannot come from a peer"));
@@ -152,7 +160,7 @@ GuardTable::ChainOfRules output_chain(const GuardFrame& frame) {
   out.chain = base_chain("output", nft::ChainType::filter, nft::Hook::output, -300);
   out.rules.push_back(Rule(fmt::format("udp dport {} {} daddr @peers notrack", frame.port, word(frame.underlay)))
                           .add(nft::match_dport(kUdp, frame.port))
-                          .add(nft::match_addr_set(of(frame.underlay), false, kPeersSet))
+                          .add(in_set(of(frame.underlay), false, kPeersSet))
                           .add(nft::notrack()));
   return out;
 }
@@ -179,7 +187,7 @@ GuardTable::ChainOfRules postrouting_chain(const GuardFrame& frame) {
     out.rules.push_back(
         Rule(fmt::format("oifname \"{0}\" {1} saddr != @cluster{2} goto as-this-node", kDevice, word(f), digit(f)))
             .add(nft::match_oifname(kDevice))
-            .add(nft::match_addr_set(of(f), true, std::string("cluster") + digit(f), true))
+            .add(in_set(of(f), true, std::string("cluster") + digit(f), true))
             .add(nft::goto_("as-this-node"))
             .comment("peers take nothing but pods of ours"));
   if (!frame.masquerade) return out;
@@ -188,7 +196,7 @@ GuardTable::ChainOfRules postrouting_chain(const GuardFrame& frame) {
                                          "as-this-node",
                                          kDevice, word(f), digit(f)))
                             .add(nft::match_oifname(kDevice, true))
-                            .add(nft::match_addr_set(of(f), true, std::string("own") + digit(f)))
+                            .add(in_set(of(f), true, std::string("own") + digit(f)))
                             .add(nft::match_addr_set(of(f), false, std::string("cluster") + digit(f), true))
                             .add(nft::goto_("as-this-node"))
                             .comment("pods beyond the cluster speak as their node"));

@@ -180,6 +180,7 @@ Result<> KernelLinux::observe_nexthops(Observed& out) {
     if (n->encap) {
       mine.vni = n->encap->vni;
       mine.to = n->encap->destination;
+      mine.checksum = n->encap->checksum;
       if (n->encap->source) mine.from = *n->encap->source;
     }
     out.nexthops.emplace(mine.id, mine);
@@ -307,6 +308,7 @@ Result<> KernelLinux::apply(const Op& op) {
             return done;
           },
           [&](const SetAlias&) { return on_device([](IfIndex i) { return netlink::set_link_alias(i, kAlias); }); },
+          [&](const SetLocal& o) { return on_device([&](IfIndex i) { return netlink::set_vxlan_local(i, o.local); }); },
           [&](const SetMtu& o) { return on_device([&](IfIndex i) { return netlink::set_link_mtu(i, o.mtu); }); },
           [&](const SetUp& o) { return set_up(o.port); },
           [&](const PutAddress& o) {
@@ -338,7 +340,7 @@ Result<> KernelLinux::apply(const Op& op) {
               n.gateway = o.nexthop.gateway;
               n.onlink = true;
               n.protocol = kRouteProtocol;
-              n.encap = netlink::Nexthop::Encap{o.nexthop.vni, o.nexthop.to, o.nexthop.from};
+              n.encap = netlink::Nexthop::Encap{o.nexthop.vni, o.nexthop.to, o.nexthop.from, o.nexthop.checksum};
               return netlink::put_nexthop(n);
             });
           },

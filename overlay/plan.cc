@@ -134,8 +134,13 @@ class Planner {
     auto vxlan = wanted_vxlan(want_, have_.mode);
     auto mac = vtep_mac(want_.cluster_id, want_.node);
     const auto& d = have_.device;
-    bool right = d && d->kind == "vxlan" && d->vxlan == vxlan && d->mac == mac;
+    auto here = d ? d->vxlan : netlink::Vxlan{};
+    bool moved =
+        d && here.local && vxlan.local && here.local != vxlan.local && here.local->family() == vxlan.local->family();
+    if (moved) here.local = vxlan.local;
+    bool right = d && d->kind == "vxlan" && here == vxlan && d->mac == mac;
     if (right) {
+      if (moved) emit(SetLocal{*vxlan.local});
       if (d->alias != kAlias) emit(SetAlias{});
       return false;
     }
@@ -204,7 +209,7 @@ class Planner {
     std::set<std::uint32_t> used;
     if (have_.mode == Mode::nexthop) {
       for (const auto& r : remotes_) {
-        Nexthop wanted{0, r.gateway, want_.vni, want_.underlay, r.peer->underlay};
+        Nexthop wanted{0, r.gateway, want_.vni, want_.underlay, r.peer->underlay, true};
         if (auto known = by_gateway.find(r.gateway); known != by_gateway.end())
           wanted.id = known->second;
         else

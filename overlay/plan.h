@@ -43,7 +43,8 @@ struct Nexthop {
   std::uint32_t id = 0;
   Ip gateway;  // the peer's VTEP; its neighbour entry gives the inner MAC
   Vni vni;
-  Ip from, to;  // outer addresses
+  Ip from, to;           // outer addresses
+  bool checksum = true;  // of the outer UDP header
   friend bool operator==(const Nexthop&, const Nexthop&) = default;
 };
 
@@ -102,6 +103,9 @@ struct CreateDevice {
 };  // stays down
 struct DeleteDevice {};
 struct SetAlias {};
+struct SetLocal {
+  Ip local;
+};  // outer source, FDB mode
 struct SetMtu {
   unsigned mtu = 0;
 };
@@ -151,9 +155,9 @@ struct DeleteRoute {
   Route route;
 };
 
-using Op = std::variant<LoadGuards, ChangeGuards, RemoveGuards, SetSysctl, CreateDevice, DeleteDevice, SetAlias, SetMtu,
-                        SetUp, PutAddress, DeleteAddress, PutNeighbour, DeleteNeighbour, PutForward, DeleteForward,
-                        PutNexthop, DeleteNexthop, AddRoute, ReplaceRoute, DeleteRoute>;
+using Op = std::variant<LoadGuards, ChangeGuards, RemoveGuards, SetSysctl, CreateDevice, DeleteDevice, SetAlias,
+                        SetLocal, SetMtu, SetUp, PutAddress, DeleteAddress, PutNeighbour, DeleteNeighbour, PutForward,
+                        DeleteForward, PutNexthop, DeleteNexthop, AddRoute, ReplaceRoute, DeleteRoute>;
 // One line: the log line, the golden test, the dry run.
 std::string to_text(const Op& op);
 

@@ -57,6 +57,9 @@ struct Text {
   }
   std::string operator()(const DeleteDevice&) const { return fmt::format("delete device {}", kDevice); }
   std::string operator()(const SetAlias&) const { return fmt::format("set alias of {}", kDevice); }
+  std::string operator()(const SetLocal& o) const {
+    return fmt::format("set local {} of {}", o.local.to_string(), kDevice);
+  }
   std::string operator()(const SetMtu& o) const { return fmt::format("set mtu {} of {}", o.mtu, kDevice); }
   std::string operator()(const SetUp& o) const { return fmt::format("set {} up (udp {})", kDevice, o.port); }
   std::string operator()(const PutAddress& o) const {

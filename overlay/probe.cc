@@ -37,7 +37,7 @@ Result<> try_nexthops() {
   nexthop.link = link->index;
   nexthop.gateway = Ip::v4(192, 0, 2, 1);
   nexthop.onlink = true;
-  nexthop.encap = netlink::Nexthop::Encap{Vni{1}, Ip::v4(192, 0, 2, 2), Ip::v4(192, 0, 2, 3)};
+  nexthop.encap = netlink::Nexthop::Encap{Vni{1}, Ip::v4(192, 0, 2, 2), Ip::v4(192, 0, 2, 3), true};
   auto put = netlink::put_nexthop(nexthop);
   if (auto done = client->call(put); !done) return std::move(done).error();
   return {};

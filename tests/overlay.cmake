@@ -3,3 +3,5 @@ trama_test(overlay_unit_test LABEL unit SOURCES unit/overlay/model_test.cc unit/
   unit/overlay/port_owner_test.cc LINKS trama_overlay_fake)
 trama_test(overlay_contract_test LABEL contract SOURCES contract/overlay/kernel_contract_test.cc
   LINKS trama_overlay_fake)
+trama_library(trama_overlay_lab SOURCES kernel/overlay/lab.cc LINKS trama_overlay trama_test_support GTest::gtest)
+trama_test(overlay_traffic_test LABEL kernel SOURCES kernel/overlay/traffic_test.cc LINKS trama_overlay_lab)

@@ -241,6 +241,16 @@ TEST(Plan, OfTwoNexthopsToOnePeerOneGoes) {
   EXPECT_EQ(text_of(plan(d, kernel.world)), "");
 }
 
+TEST(Plan, OurOwnMoveInFdbModeKeepsTheDevice) {
+  FakeKernel kernel(Mode::fdb);
+  auto d = test::node(1, 4);
+  kernel.world = test::empty_machine(d, Mode::fdb);
+  ASSERT_EQ(run(kernel, d), "");
+  d.underlay = ip("192.168.77.101");
+  kernel.world.uplinks[d.underlay] = Uplink{base::IfIndex{2}, "eth0", 1500};
+  EXPECT_EQ(text_of(plan(d, kernel.world)), "set local 192.168.77.101 of trama0\n");
+}
+
 TEST(Plan, OurOwnMoveReplacesNexthopsAndTouchesNoRoute) {
   FakeKernel kernel;
   auto d = test::node(1, 4);
