@@ -30,8 +30,9 @@ awaitable<bool> Event::wait_for(std::chrono::milliseconds limit) {
 }
 
 awaitable<void> Event::wait() {
-  while (!co_await wait_for(std::chrono::hours(24))) {
-  }
+  // Not in the loop's condition: g++ 12 miscompiles a co_await with a temporary there.
+  const std::chrono::milliseconds long_time = std::chrono::hours(24);
+  for (bool woken = false; !woken;) woken = co_await wait_for(long_time);
 }
 
 }  // namespace trama::async
