@@ -53,7 +53,7 @@ class ExecProcess {
 // command not found, EACCES not executable. Start it while the container runs; a container that ends takes it along.
 base::Result<ExecProcess> start_exec(const PodProcesses& pods, const ExecRequest& request);
 
-// The program behind it: `trama pod-exec`, not for people. Never returns to the caller's namespaces.
+// The program behind it: `trama pod-exec`, not for people. Does not return.
 int pod_exec_main(int argc, char** argv);
 
 }  // namespace trama::netns

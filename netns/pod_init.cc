@@ -152,9 +152,8 @@ int pod_init_main(int argc, char** argv) {
   ::close(spec_fd);
   auto launch = text ? parse_pod_launch(*text) : Result<PodLaunch>(std::move(text).error());
   auto started = launch ? start_init(*launch, control) : Result<>(std::move(launch).error());
-  if (started) return 0;
-  (void)send_message(control.get(), started.error().to_string());
-  return 1;
+  if (!started) (void)send_message(control.get(), started.error().to_string());
+  ::_exit(started ? 0 : 1);  // not by way of main: nothing that other parts have registered must run here
 }
 
 }  // namespace trama::netns

@@ -194,7 +194,8 @@ Result<RunningPod> PodProcesses::start(const PodSpec& spec) {
         done = true;
       }
     }
-    if (!stands) (void)::kill(starter->pid, SIGKILL);
+    if (!stands || !wait_for_exit(starter->pidfd.get(), milliseconds(kStartTimeoutMs)))
+      (void)::syscall(SYS_pidfd_send_signal, starter->pidfd.get(), SIGKILL, nullptr, 0);
     while (::waitpid(starter->pid, nullptr, 0) < 0 && errno == EINTR) {
     }
     if (!stands) return std::move(stands).error();

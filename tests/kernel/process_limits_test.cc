@@ -22,16 +22,18 @@ class LimitsTest : public ProcessTest {
 
 TEST_F(LimitsTest, CpuQuota) {
   PodSpec limited = pod("echo up; while :; do :; done"), free = pod("echo up; while :; do :; done");
-  limited.limits.cpu_millis = 50;
+  limited.limits.cpu_millis = 20;
   start_until(limited, "up");
-  EXPECT_LT(cpu_share(limited.uid), 0.09);
+  EXPECT_LT(cpu_share(limited.uid), 0.04);
   ASSERT_TRUE(pods_->remove(limited.uid));
   start_until(free, "up");
-  EXPECT_GT(cpu_share(free.uid), 0.12) << "the control has no quota";
+  // The control has no quota; on a busy machine it may take a while until it is its turn.
+  EXPECT_TRUE(test::eventually([&] { return cpu_share(free.uid) > 0.06; }, 20'000));
   Limits less;
-  less.cpu_millis = 50;
+  less.cpu_millis = 20;
   ASSERT_TRUE(pods_->update_limits(free.uid, less));
-  EXPECT_LT(cpu_share(free.uid), 0.12) << "a changed limit is in force at once";
+  (void)cpu_share(free.uid);  // one period under the old limit may still be running
+  EXPECT_LT(cpu_share(free.uid), 0.04) << "a changed limit is in force at once";
 }
 
 TEST_F(LimitsTest, MemoryOfTheContainerOrOfThePod) {
