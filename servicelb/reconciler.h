@@ -19,10 +19,10 @@ class Kernel;
 class Reconciler {
  public:
   struct Report {
-    std::uint64_t generation = 0;            // of the newest change that is in the kernel
-    std::vector<std::string> failures;       // readable lines, naming the service
-    std::size_t operations = 0;              // elements, rules and chains written by the pass
-    bool healed = false;                     // the pass repaired damage done by somebody else
+    std::uint64_t generation = 0;       // of the newest change that is in the kernel
+    std::vector<std::string> failures;  // readable lines, naming the service
+    std::size_t operations = 0;         // elements, rules and chains written by the pass
+    bool healed = false;                // the pass repaired damage done by somebody else
   };
   Reconciler(Kernel& kernel, async::asio::any_io_executor brain, async::asio::any_io_executor worker,
              std::function<void(const Report&)> report);
@@ -33,8 +33,8 @@ class Reconciler {
   std::uint64_t set_node(NodeFacts facts);
   // Nothing is written before this: the first full list has been delivered through update().
   void synced();
-  std::uint64_t generation() const;                // newest change told
-  std::uint64_t programmed_generation() const;     // newest change in the kernel
+  std::uint64_t generation() const;             // newest change told
+  std::uint64_t programmed_generation() const;  // newest change in the kernel
   std::vector<std::string> last_plan() const;
   // The world changed outside (tests, SIGHUP): verify now.
   void wake();

@@ -63,6 +63,7 @@ std::size_t Batch::begin(std::uint16_t type, std::uint16_t flags, Family family)
   Message m;
   m.offset = at;
   messages_.push_back(std::move(m));
+  if (type != NFT_MSG_NEWSETELEM && type != NFT_MSG_DELSETELEM) ++others_;
   return at;
 }
 void Batch::end(std::size_t at) {
@@ -188,6 +189,7 @@ Batch& Batch::add_rule(const Table& t, const std::string& chain, const Rule& rul
   m.text = fmt::format("add rule {} {} {}", t.to_string(), chain, rule.text());
   if (!rule.comment().empty()) m.text += fmt::format(" comment \"{}\"", rule.comment());
   messages_.push_back(std::move(m));
+  ++others_;
   bytes_.insert(bytes_.end(), message.begin(), message.end());
   bytes_.resize(NLMSG_ALIGN(bytes_.size()));
   return *this;

@@ -39,7 +39,8 @@ class Batch {
 
   bool empty() const { return messages_.empty(); }
   std::size_t messages() const { return messages_.size(); }
-  std::size_t elements() const { return elements_; }  // element operations inside
+  std::size_t elements() const { return elements_; }              // element operations inside
+  std::size_t operations() const { return elements_ + others_; }  // and tables, chains, sets and rules
   std::size_t bytes() const { return bytes_.size(); }
 
   // Messages in nft's own words, one line per table, chain, set, rule and element; at most `limit` lines, then one
@@ -80,7 +81,7 @@ class Batch {
   std::vector<std::byte> bytes_;
   std::vector<Message> messages_;
   std::deque<std::pair<Table, Set>> sets_;  // of the element messages; addresses stay valid
-  std::size_t elements_ = 0;
+  std::size_t elements_ = 0, others_ = 0;
   std::uint32_t next_set_id_ = 1;
   // the element message being filled
   std::uint16_t open_type_ = 0;

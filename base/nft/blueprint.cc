@@ -67,11 +67,14 @@ std::string damage(const Blueprint& blueprint, const std::vector<Table>& tables,
   return {};
 }
 
-Result<std::string> damage(Session& session, const Blueprint& blueprint) {
+Result<std::string> damage(Session& session, const Blueprint& blueprint, std::map<std::string, std::size_t>* counts) {
   auto tables = session.tables(blueprint.table.family);
   if (!tables) return std::move(tables).error();
   auto sets = session.sets(blueprint.table);
   if (!sets) return std::move(sets).error();
+  if (counts)
+    for (const auto& s : *sets)
+      if (s.count) (*counts)[s.name] = *s.count;
   auto chains = session.chains(blueprint.table);
   if (!chains) return std::move(chains).error();
   auto rules = session.rules(blueprint.table);

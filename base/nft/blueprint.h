@@ -2,6 +2,7 @@
 // A whole table as a value, its elements aside: what an owner of a table builds, compares with the kernel and rebuilds.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,9 @@ void replace_frame(Batch& batch, const Blueprint& blueprint);
 
 // Why the kernel's table is not this one (elements aside), in words: "chain services: rule 2 differs". "" when it is.
 // Chains and sets that the blueprint does not have count as damage: the table is the owner's outright.
-Result<std::string> damage(Session& session, const Blueprint& blueprint);
+// counts: how many elements each set has, where the kernel says so.
+Result<std::string> damage(Session& session, const Blueprint& blueprint,
+                           std::map<std::string, std::size_t>* counts = nullptr);
 // The pure half of it.
 std::string damage(const Blueprint& blueprint, const std::vector<Table>& tables, const std::vector<ChainSeen>& chains,
                    const std::vector<RuleSeen>& rules, const std::vector<SetSeen>& sets);

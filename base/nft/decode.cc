@@ -126,6 +126,8 @@ Result<SetSeen> decode_set(Bytes payload) {
   s.data_length = u32(a, NFTA_SET_DATA_LEN);
   s.timeout_ms = u64(a, NFTA_SET_TIMEOUT);
   s.size = u32(a.nested(NFTA_SET_DESC), NFTA_SET_DESC_SIZE);
+  constexpr std::uint16_t kSetCount = 20;  // NFTA_SET_COUNT
+  if (a.has(kSetCount)) s.count = u32(a, kSetCount);
   auto data = a.bytes(NFTA_SET_USERDATA);
   s.userdata.assign(reinterpret_cast<const char*>(data.data()), data.size());
   return s;

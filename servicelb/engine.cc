@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "servicelb/engine.h"
+
+#include <fmt/format.h>
+
+namespace trama::servicelb {
+namespace {
+
+// Above this many elements reading a table back costs more than writing it anew: dumps are quadratic.
+constexpr std::size_t kReadLimit = 100'000;
+constexpr int kRation = 4;  // reading takes at most one part in so many and one of the time
+constexpr auto kConntrackRetry = std::chrono::seconds(1);
+
+bool outcome_unknown(const Error& e) { return e.is(std::errc::no_buffer_space) || e.is(std::errc::timed_out); }
+bool not_supported(const Error& e) {
+  return e.is(std::errc::operation_not_supported) || e.is(std::errc::not_supported) ||
+         e.is(std::errc::address_family_not_supported) || e.is(std::errc::protocol_not_supported);
+}
+}  // namespace
+
+void Engine::note_plan(PassOutcome& out, const nft::Batch& batch) {
+  out.operations += batch.operations();
+  if (batch.empty() || out.plan.size() >= kPlanLines) return;
+  auto lines = batch.text(kPlanLines - out.plan.size());
+  for (auto& line : lines) {
+    log_->debug("{}", line);
+    out.plan.push_back(std::move(line));
+  }
+}
+
+Result<> Engine::commit(PassOutcome& out, nft::Batch& batch) {
+  if (batch.empty()) return {};
+  auto done = kernel_.commit(batch);
+  if (done) note_plan(out, batch);
+  return done;
+}
+Result<> Engine::commit(PassOutcome& out, Step& step, int& reached) {
+  reached = 0;
+  if (auto first = commit(out, step.first); !first) return first;
+  reached = 1;
+  if (auto second = commit(out, step.second); !second) return second;
+  reached = 2;
+  return {};
+}
+
+Result<> Engine::rebuild(PassOutcome& out, Family family, const std::string& why) {
+  auto batch = planner_.rebuild(family);
+  auto done = kernel_.commit(batch);
+  if (!done) return std::move(done).error().in(fmt::format("rebuild table {}", table_of(family).to_string()));
+  out.operations += batch.operations();
+  std::string line =
+      fmt::format("rebuild table {} ({} elements): {}", table_of(family).to_string(), batch.elements(), why);
+  log_->info("{}", line);
+  out.plan.push_back(std::move(line));
+  return {};
+}
+
+Result<FamilyContents> Engine::read(Family family) {
+  FamilyContents seen;
+  for (const auto* set : sets_of(family).all()) {
+    auto elements = kernel_.elements(table_of(family), *set);
+    if (!elements) return std::move(elements).error();
+    auto& contents = seen.of(*set);
+    contents.reserve(elements->size());
+    for (auto& e : *elements) {
+      auto key = e.key;
+      contents.emplace(key, std::move(e));
+    }
+  }
+  return seen;
+}
+
+Result<> Engine::compare(PassOutcome& out, Family family, FamilyContents& seen) {
+  Step step = planner_.repair(family, seen);
+  if (step.empty()) return {};
+  std::size_t before = out.operations;
+  int reached = 0;
+  if (auto done = commit(out, step, reached); !done) {
+    // Whatever stands in the way of single elements, a new table has not.
+    log_->warn("{}; making the table anew", done.error().to_string());
+    return rebuild(out, family, done.error().to_string());
+  }
+  if (started_) log_->info("repaired {} elements of table {}", out.operations - before, table_of(family).to_string());
+  out.healed = started_;
+  return {};
+}
+
+Result<> Engine::verify_family(PassOutcome& out, Family family, Depth depth, Clock::time_point now) {
+  std::map<std::string, std::size_t> counts;
+  auto why = kernel_.damage(blueprint(family, planner_.classes(family)), counts);
+  if (!why) return std::move(why).error();
+  if (!why->empty()) {
+    out.healed = started_;
+    return rebuild(out, family, *why);
+  }
+  std::size_t want = planner_.elements(family), have = 0;
+  for (const auto& [set, n] : counts) have += n;
+  bool counted = !counts.empty() && counts_trusted_;
+  bool missing = counted && have != want;
+  if (want > kReadLimit) {
+    // Too many to read. Where the kernel counts, equal numbers must do; where not, the table is written anew.
+    if (missing || (!counted && depth == Depth::elements)) {
+      out.healed = started_;
+      return rebuild(out, family,
+                     missing ? fmt::format("{} elements instead of {}", have, want) : "its elements may have changed");
+    }
+    return {};
+  }
+  if (!missing && depth == Depth::structure) return {};
+  auto started = Clock::now();
+  auto seen = read(family);
+  if (!seen) return std::move(seen).error();
+  auto took = Clock::now() - started;
+  elements_not_before_ = std::max(elements_not_before_, now + took * (kRation + 1));
+  std::size_t before = out.operations;
+  auto done = compare(out, family, *seen);
+  // A kernel that counts differently (overlapping ranges, say) must not make us read for ever.
+  if (done && missing && out.operations == before) counts_trusted_ = false;
+  return done;
+}
+
+bool Engine::verify(PassOutcome& out, Clock::time_point now, bool force) {
+  auto epoch = kernel_.epoch();
+  if (!epoch) {
+    out.failures.push_back(epoch.error().to_string());
+    out.retry = true;
+    return false;
+  }
+  force |= must_verify_;
+  if (!force && *epoch == verified_epoch_) return true;
+  bool elements = force || now >= elements_not_before_;
+  if (!elements && *epoch == structure_epoch_) return true;  // the rest waits for its ration
+  bool ok = true;
+  for (Family f : kFamilies) {
+    if (!planner_.enabled(f)) continue;
+    auto done = verify_family(out, f, elements ? Depth::elements : Depth::structure, now);
+    if (done) continue;
+    ok = false;
+    out.retry = true;
+    // Others may commit faster than a dump takes: that is no failure, the next look will do.
+    if (!done.error().is(std::errc::resource_unavailable_try_again)) out.failures.push_back(done.error().to_string());
+  }
+  if (!ok) return false;
+  structure_epoch_ = *epoch;
+  if (elements) verified_epoch_ = *epoch;
+  must_verify_ = false;
+  return true;
+}
+
+void Engine::start(PassOutcome& out, Clock::time_point now) {
+  auto epoch = kernel_.epoch();
+  if (!epoch) {
+    out.failures.push_back(epoch.error().to_string());
+    out.retry = true;
+    return;
+  }
+  bool large = planner_.endpoints_wanted() > kReadLimit;
+  std::array<FamilyContents, 2> seen;
+  for (Family f : kFamilies) {
+    const Sets& sets = sets_of(f);
+    for (const auto* set : sets.all()) {
+      if (large && set == &sets.slots) continue;
+      auto elements = kernel_.elements(table_of(f), *set);
+      if (!elements) {
+        if (not_supported(elements.error())) break;  // creating the table will say so
+        out.failures.push_back(elements.error().to_string());
+        out.retry = true;
+        return;
+      }
+      auto& contents = seen[index_of(f)].of(*set);
+      for (auto& e : *elements) {
+        auto key = e.key;
+        contents.emplace(key, std::move(e));
+      }
+    }
+    planner_.adopt(f, seen[index_of(f)], now);
+  }
+  planner_.settle(now);
+  planner_.all_udp_flows_stale();
+  bool ok = true;
+  for (Family f : kFamilies) {
+    std::map<std::string, std::size_t> counts;
+    auto why = kernel_.damage(blueprint(f, planner_.classes(f)), counts);
+    Result<> done;
+    if (!why)
+      done = std::move(why).error();
+    else if (!why->empty() || planner_.elements(f) > kReadLimit || large)
+      done = rebuild(out, f, why->empty() ? "too large to compare" : *why);
+    else
+      done = compare(out, f, seen[index_of(f)]);
+    if (done) continue;
+    if (not_supported(done.error())) {
+      unusable_[index_of(f)] =
+          fmt::format("{}: services of this family do not work on this node", done.error().to_string());
+      log_->warn("{}", unusable_[index_of(f)]);
+      planner_.disable(f);
+      planner_.settle(now);
+      continue;
+    }
+    out.failures.push_back(done.error().to_string());
+    ok = false;
+  }
+  started_ = true;
+  structure_epoch_ = *epoch;
+  verified_epoch_ = *epoch;
+  must_verify_ = !ok;
+  out.retry |= !ok;
+}
+
+void Engine::apply(PassOutcome& out, Clock::time_point now) {
+  if (!planner_.dirty()) return;
+  // Refused services wait for their next try; they hold up nobody else.
+  Step step;
+  if (refused_.empty()) {
+    step = planner_.plan(now);
+  } else if (now >= refused_not_before_) {
+    refused_not_before_ = now + retry_.delay();
+    apply_one_by_one(out, now);
+    return;
+  } else {
+    std::vector<ServiceKey> others;
+    for (auto& key : planner_.dirty_services())
+      if (!refused_.contains(key)) others.push_back(std::move(key));
+    if (others.empty()) return;
+    step = planner_.plan(now, others);
+  }
+  int reached = 0;
+  auto done = commit(out, step, reached);
+  if (done || outcome_unknown(done.error())) {
+    // Unknown: take the new state as wanted and let the comparison find out.
+    for (const auto& [key, placement] : step.targets) refused_.erase(key);
+    planner_.accept(std::move(step), now);
+    if (done) return;
+    log_->warn("{}; comparing with the kernel", done.error().to_string());
+    must_verify_ = true;
+    verify(out, now, true);
+    return;
+  }
+  log_->warn("{}; trying the {} changed services one by one", done.error().to_string(), step.targets.size());
+  must_verify_ = true;  // the first half may be in the kernel, or the kernel is not what we thought
+  if (!verify(out, now, true)) return;
+  apply_one_by_one(out, now);
+}
+
+void Engine::apply_one_by_one(PassOutcome& out, Clock::time_point now) {
+  auto keys = planner_.dirty_services();
+  auto one = [&](Step step) -> Result<> {
+    int reached = 0;
+    auto done = commit(out, step, reached);
+    if (done || outcome_unknown(done.error())) {
+      planner_.accept(std::move(step), now);
+      if (!done) must_verify_ = true;
+      return {};
+    }
+    if (reached > 0) must_verify_ = true;
+    return done;
+  };
+  for (const auto& key : keys) {
+    auto done = one(planner_.plan(now, {key}));
+    if (done) {
+      refused_.erase(key);
+      continue;
+    }
+    refused_[key] = fmt::format("{}: the kernel refused it: {}", key.to_string(), done.error().to_string());
+    out.retry = true;
+  }
+  if (auto node = one(planner_.plan_node()); !node) {
+    out.failures.push_back(std::move(node).error().in("addresses of this node").to_string());
+    out.retry = true;
+  }
+  if (refused_.empty())
+    retry_.succeeded();
+  else
+    retry_.failed();
+  refused_not_before_ = now + retry_.delay();
+  if (must_verify_) verify(out, now, true);
+}
+
+bool Engine::settle_flows(PassOutcome& out) {
+  auto now = Clock::now();
+  if (now < flows_not_before_) return true;
+  auto stale = planner_.stale_flows();
+  if (stale.empty()) return true;
+  auto deleted = kernel_.forget_flows(stale);
+  auto took = Clock::now() - now;
+  if (!deleted) {
+    conntrack_failure_ = std::move(deleted).error().in("UDP flows of removed endpoints; retrying").to_string();
+    flows_not_before_ = now + kConntrackRetry;
+    return false;
+  }
+  conntrack_failure_.clear();
+  flows_not_before_ = now + took * (kRation + 1);
+  planner_.flows_done(stale);
+  if (*deleted > 0) out.plan.push_back(fmt::format("forget {} UDP flows", *deleted));
+  return true;
+}
+
+PassOutcome Engine::pass(PassInput input, Clock::time_point now) {
+  PassOutcome out;
+  if (input.node) planner_.set_node(std::move(*input.node));
+  for (auto& change : input.changes) {
+    refused_.erase(change.key);
+    planner_.put(std::move(change));
+  }
+  if (!started_) {
+    start(out, now);
+  } else if (verify(out, now, input.look)) {
+    apply(out, now);
+    auto idle = planner_.collect(now);
+    if (auto done = commit(out, idle); !done) {
+      log_->warn("{}", done.error().to_string());
+      must_verify_ = true;
+    }
+  }
+  if (started_ && !settle_flows(out)) out.retry = true;
+  if (started_ && !planner_.stale_flows().empty()) out.retry = true;
+  out.committed = started_ && !must_verify_;
+  for (const auto& [key, lines] : planner_.failures())
+    out.failures.insert(out.failures.end(), lines.begin(), lines.end());
+  for (const auto& [key, line] : refused_) out.failures.push_back(line);
+  for (const auto& line : unusable_)
+    if (!line.empty()) out.failures.push_back(line);
+  if (!conntrack_failure_.empty()) out.failures.push_back(conntrack_failure_);
+  return out;
+}
+
+Result<> Engine::uninstall() {
+  for (Family f : kFamilies) {
+    nft::Batch batch;
+    nft::Table bare = table_of(f);
+    bare.comment.clear();
+    batch.put_table(bare);  // deleting what is absent would be refused
+    batch.delete_table(bare);
+    if (auto done = kernel_.commit(batch); !done && !not_supported(done.error())) return done;
+  }
+  return {};
+}
+
+}  // namespace trama::servicelb

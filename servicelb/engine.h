@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One pass at a time: changes in, transactions out, repairs included. Synchronous; lives on the worker thread.
+#pragma once
+
+#include "base/backoff.h"
+#include "base/log.h"
+#include "servicelb/kernel.h"
+
+namespace trama::servicelb {
+
+struct PassInput {
+  std::vector<Change> changes;
+  std::optional<NodeFacts> node;
+  bool look = false;  // verify even if nobody seems to have touched anything
+};
+
+struct PassOutcome {
+  bool committed = false;  // every change told so far is in the kernel, or named in `failures`
+  std::vector<std::string> failures;
+  std::size_t operations = 0;     // elements, rules and chains written
+  bool healed = false;            // damage done by somebody else was repaired
+  std::vector<std::string> plan;  // what was written, in nft's words; cut after kPlanLines
+  bool retry = false;             // something must be tried again soon
+};
+constexpr std::size_t kPlanLines = 200;
+
+class Engine {
+ public:
+  // The kernel outlives the engine.
+  explicit Engine(Kernel& kernel) : kernel_(kernel), log_(base::logger("servicelb")) {}
+
+  // The first call starts: it takes over what an earlier agent left in the kernel and must therefore come after the
+  // first full list of services, which may be part of its input.
+  PassOutcome pass(PassInput input, Clock::time_point now);
+  // Deletes our tables: plans towards nothing at all.
+  Result<> uninstall();
+  const Planner& planner() const { return planner_; }
+
+ private:
+  void start(PassOutcome& out, Clock::time_point now);
+  bool verify(PassOutcome& out, Clock::time_point now, bool force);
+  enum class Depth { structure, elements };
+  Result<> verify_family(PassOutcome& out, Family family, Depth depth, Clock::time_point now);
+  Result<FamilyContents> read(Family family);
+  Result<> compare(PassOutcome& out, Family family, FamilyContents& seen);
+  void apply(PassOutcome& out, Clock::time_point now);
+  void apply_one_by_one(PassOutcome& out, Clock::time_point now);
+  bool settle_flows(PassOutcome& out);
+  Result<> commit(PassOutcome& out, nft::Batch& batch);
+  // Both transactions of a step. `reached` tells how far it came.
+  Result<> commit(PassOutcome& out, Step& step, int& reached);
+  Result<> rebuild(PassOutcome& out, Family family, const std::string& why);
+  void note_plan(PassOutcome& out, const nft::Batch& batch);
+
+  Kernel& kernel_;
+  std::shared_ptr<spdlog::logger> log_;
+  Planner planner_;
+  bool started_ = false;
+  std::array<std::string, 2> unusable_;      // why a family is left alone; "" = it is served
+  bool counts_trusted_ = true;               // the kernel counts elements as we do
+  std::uint64_t verified_epoch_ = 0;         // structure and elements were right at this one
+  std::uint64_t structure_epoch_ = 0;        // structure was
+  bool must_verify_ = false;                 // a commit went wrong: the kernel may hold anything
+  Clock::time_point elements_not_before_{};  // reading many elements is rationed
+  Clock::time_point flows_not_before_{};
+  std::map<ServiceKey, std::string> refused_;  // services whose transaction the kernel refused
+  base::Backoff retry_{std::chrono::milliseconds(100), std::chrono::milliseconds(5000)};  // of refused services
+  Clock::time_point refused_not_before_{};
+  std::string conntrack_failure_;
+};
+
+}  // namespace trama::servicelb
