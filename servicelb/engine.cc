@@ -289,7 +289,8 @@ bool Engine::settle_flows(PassOutcome& out) {
     return false;
   }
   conntrack_failure_.clear();
-  flows_not_before_ = now + took * (kRation + 1);
+  // Walking a full conntrack table takes a while; a removed endpoint may get datagrams for half a second more.
+  flows_not_before_ = now + std::min<Clock::duration>(took * (kRation + 1), std::chrono::milliseconds(500));
   planner_.flows_done(stale);
   if (*deleted > 0) out.plan.push_back(fmt::format("forget {} UDP flows", *deleted));
   return true;
