@@ -117,12 +117,11 @@ class Client final : public ApiClient {
                                       options_.request_timeout);
   }
 
-  awaitable<Result<std::unique_ptr<Stream>>> stream(std::string path) override {
+  awaitable<Result<std::unique_ptr<Stream>>> stream(std::string path, Headers extra = {}) override {
     auto opened = co_await connect();
     if (!opened) co_return std::move(opened).error().in(fmt::format("GET {}", path));
     auto c = std::move(*opened);
-    Headers none;
-    auto message = compose("GET", path, "", "", none);
+    auto message = compose("GET", path, "", "", extra);
     c->lowest().expires_after(options_.request_timeout);
     auto [sent_ec, sent] = co_await http::async_write(c->stream, message, async::kTuple);
     if (sent_ec) co_return transport_error(sent_ec, fmt::format("GET {}", path));

@@ -121,7 +121,7 @@ class ApiClient {
   virtual awaitable<base::Result<Upgraded>> upgrade(std::string method, std::string path, Headers headers) = 0;
   virtual awaitable<base::Result<std::unique_ptr<WebSocket>>> websocket(std::string path, std::string subprotocol) = 0;
   // A streaming GET. An answer that is not 2xx is an error (see http_status).
-  virtual awaitable<base::Result<std::unique_ptr<Stream>>> stream(std::string path) = 0;
+  virtual awaitable<base::Result<std::unique_ptr<Stream>>> stream(std::string path, Headers extra = {}) = 0;
   // Closes idle connections, e.g. after the credentials changed on the server's side.
   virtual void close_idle() = 0;
   // Replaces the client certificate for connections made from now on (renewal).
