@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A lab as a value: its nodes and addresses, and the objects that shall live in it. No I/O.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/result.h"
+#include "cli/manifest.h"
+
+namespace trama::cli {
+
+struct NodeSpec {
+  std::string name;
+  base::Ip address;
+  std::map<std::string, std::string> labels;
+};
+
+struct LabSpec {
+  std::string name;
+  std::string file;      // for messages; "" = built in
+  base::Cidr underlay;   // the network between the nodes; its first address is the switch's and the controller's
+  base::Ip switch_address;
+  std::vector<NodeSpec> nodes;  // in the order of the document
+  std::vector<std::string> pod_cidrs, service_cidrs;
+  std::vector<Manifest> manifests;
+};
+
+// The documents of one file: exactly one Lab (apiVersion trama.dev/v1), the others are ordinary objects.
+//   spec.nodes        {n1: {labels: {…}, address: …}, n2: {}} or [{name: n1}, n2]; at least one
+//   spec.underlay     172.30.0.0/24      spec.podCIDR, spec.serviceCIDR   one prefix, or one per family with a comma
+// Every mistake is an error with file, line, field and what was expected.
+base::Result<LabSpec> parse_lab(std::vector<YamlDocument> documents);
+
+// What `trama lab up` brings up when it is given nothing.
+std::string_view hello_lab();
+
+}  // namespace trama::cli

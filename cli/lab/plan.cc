@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/lab/plan.h"
+
+#include <net/if.h>
+
+#include "cli/lab/registry.h"
+
+namespace trama::cli {
+
+namespace {
+constexpr const char* kSwitchLink = "switch";
+
+template <class... Fs>
+struct Overloaded : Fs... {
+  using Fs::operator()...;
+};
+}  // namespace
+
+std::string port_name(const LabSpec& lab, const NodeSpec& node) {
+  if (node.name.size() < IFNAMSIZ) return node.name;
+  for (std::size_t i = 0; i < lab.nodes.size(); ++i)
+    if (lab.nodes[i].name == node.name) return fmt::format("{}-{}", node.name.substr(0, 10), i + 1);
+  return node.name.substr(0, IFNAMSIZ - 1);
+}
+
+std::vector<LabOp> plan_switch(const LabSpec& lab) {
+  MakeNamespace ns{switch_netns(lab.name), {}};
+  // Frames that only pass through the switch are none of a firewall's business; forwarding joins a lab to what a person
+  // connects the switch to.
+  ns.switches = {{"net/bridge/bridge-nf-call-iptables", "0"},
+                 {"net/bridge/bridge-nf-call-ip6tables", "0"},
+                 {"net/ipv4/ip_forward", "1"}};
+  MakeSwitch bridge{ns.name, kSwitchLink, lab.switch_address, lab.underlay.length()};
+  return {std::move(ns), std::move(bridge)};
+}
+
+std::vector<LabOp> plan_node(const LabSpec& lab, const NodeSpec& node) {
+  MakeNamespace ns{node_netns(lab.name, node.name), {}};
+  PlugIn cable;
+  cable.switch_netns = switch_netns(lab.name);
+  cable.switch_link = kSwitchLink;
+  cable.port = port_name(lab, node);
+  cable.node_netns = ns.name;
+  cable.node = node.name;
+  cable.address = node.address;
+  cable.length = lab.underlay.length();
+  cable.via = lab.switch_address;
+  cable.port_mac = base::Mac::from_seed(fmt::format("lab {} port {}", lab.name, node.name));
+  cable.node_mac = base::Mac::from_seed(fmt::format("lab {} node {}", lab.name, node.name));
+  return {std::move(ns), std::move(cable)};
+}
+
+std::string to_text(const LabOp& op) {
+  return std::visit(Overloaded{
+                        [](const MakeNamespace& n) {
+                          std::string text = "namespace " + n.name;
+                          for (const auto& [path, value] : n.switches) text += fmt::format(" {}={}", path, value);
+                          return text;
+                        },
+                        [](const MakeSwitch& s) {
+                          return fmt::format("bridge {}/{} {}/{}", s.netns, s.link, s.address.to_string(), s.length);
+                        },
+                        [](const PlugIn& p) {
+                          return fmt::format("veth {}/{} master {} <-> {}/eth0 {}/{} via {} mtu {}", p.switch_netns, p.port,
+                                             p.switch_link, p.node_netns, p.address.to_string(), p.length, p.via.to_string(),
+                                             p.mtu);
+                        },
+                    },
+                    op);
+}
+
+}  // namespace trama::cli
