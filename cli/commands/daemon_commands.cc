@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `trama controller` and `trama agent`: every field of their options as a flag.
+#include <cstdlib>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "cli/commands/program.h"
+#include "cli/exit.h"
+#include "control/controller.h"
+
+namespace trama::cli {
+
+namespace {
+
+[[maybe_unused]] constexpr const char* kGroup = "Daemons";
+
+// A daemon whose options are wrong must not be restarted by its supervisor (exit 78); everything else may be.
+[[maybe_unused]] int daemon_exit(const base::Result<int>& result) {
+  if (result) return *result;
+  int rc = fail(result.error());
+  return rc == code(Exit::usage) ? code(Exit::config) : rc;
+}
+
+#ifdef TRAMA_WITH_CONTROLLER
+struct ControllerArguments {
+  control::ControllerOptions options;
+  bool lab_timers = false;
+  std::string log_level = "info";
+};
+
+void add_controller(Program& p) {
+  auto* c = p.app.add_subcommand("controller", "Run the controller: API server, scheduler, controllers")->group(kGroup);
+  auto a = p.verb<ControllerArguments>(c, [c](const ControllerArguments& given) {
+    if (auto r = base::configure_logging(given.log_level); !r) return fail(r.error());
+    auto options = given.options;
+    if (given.lab_timers) options.timers = control::LoopTimers::lab();
+    // Sockets handed over are all there is, unless --listen says more.
+    if (std::getenv("LISTEN_FDS") && c->count("--listen") == 0) options.listen.clear();
+    return daemon_exit(control::run_controller(std::move(options)));
+  });
+  auto& o = a->options;
+  c->add_option("--data-dir", o.data_dir, "CA, keys, admin.kubeconfig and the store")->capture_default_str();
+  c->add_option("--store", o.store, "sqlite:PATH (default: store.db in the data directory)");
+  c->add_option("--listen", o.listen, "ADDRESS:PORT to serve on (several times)")->capture_default_str();
+  c->add_option("--advertise", o.advertise, "ADDRESS:PORT that clients are told");
+  c->add_option("--certificate-name", o.certificate_names, "More names and addresses in the serving certificate");
+  c->add_option("--service-cidr", o.service_cidrs, "Addresses of Services, one per family")->capture_default_str();
+  c->add_option("--cluster-cidr", o.cluster_cidrs, "Addresses of pods, one per family")->capture_default_str();
+  c->add_option("--node-mask", o.node_mask_v4, "Prefix length of a node's share, IPv4")->capture_default_str();
+  c->add_option("--node-mask-v6", o.node_mask_v6, "The same, IPv6")->capture_default_str();
+  c->add_option("--node-port-first", o.node_port_first, "First node port")->capture_default_str();
+  c->add_option("--node-port-last", o.node_port_last, "Last node port")->capture_default_str();
+  c->add_option("--scheduler-port", o.scheduler_port, "127.0.0.1 /healthz and /metrics of the scheduler; 0 = off")
+      ->capture_default_str();
+  c->add_option("--controllers-port", o.controllers_port, "The same of the controllers")->capture_default_str();
+  c->add_option("--agent-port", o.agent_port, "Where agents serve logs and exec")->capture_default_str();
+  c->add_option("--seed", o.seed, "Deterministic scheduling");
+  c->add_flag("--lab-timers", a->lab_timers, "Notice dead nodes within seconds instead of upstream's patience");
+  c->add_option("--ready-fd", o.ready_fd, "Write READY to this descriptor once all listeners serve");
+  c->add_option("--log-level", a->log_level, "error, warn, info, debug, trace [,component=level…]")
+      ->capture_default_str();
+}
+#else
+void add_controller(Program&) {}
+#endif
+
+#ifdef TRAMA_WITH_AGENT
+struct AgentArguments {
+  agent::AgentOptions options;
+  std::vector<std::string> labels;
+  bool no_masquerade = false;
+  std::string log_level = "info";
+};
+
+void add_agent(Program& p) {
+  auto* c = p.app.add_subcommand("agent", "Run the node agent")->group(kGroup);
+  auto a = p.verb<AgentArguments>(c, [](const AgentArguments& given) {
+    if (auto r = base::configure_logging(given.log_level); !r) return fail(r.error());
+    auto options = given.options;
+    options.masquerade = !given.no_masquerade;
+    for (const auto& label : given.labels) {
+      auto equals = label.find('=');
+      if (equals == std::string::npos || equals == 0)
+        return fail(Exit::config, fmt::format("--label: expected KEY=VALUE, got \"{}\"", label));
+      options.labels[label.substr(0, equals)] = label.substr(equals + 1);
+    }
+    return daemon_exit(agent::run_agent(std::move(options)));
+  });
+  auto& o = a->options;
+  c->add_option("--node-name", o.node_name, "Name of the node (default: the host's)");
+  c->add_option("--node-ip", o.node_ips, "Address of the node, one per family (default: the default route's source)");
+  // --server is a global flag for the verbs; the agent's own has the same meaning.
+  c->add_option("--server", o.server, "https://ADDRESS:PORT of the controller; remembered once joined");
+  c->add_option("--join", o.join, "Join string of `trama token create` (or TRAMA_JOIN); only needed the first time")
+      ->envname("TRAMA_JOIN");
+  c->add_option("--kubeconfig", o.kubeconfig, "Server and identity from this file, instead of joining");
+  c->add_option("--label", a->labels, "KEY=VALUE label of the node (several times)");
+  c->add_option("--data-dir", o.data_dir, "Identity and the last view of the cluster")->capture_default_str();
+  c->add_option("--run-dir", o.run_dir, "Registry of sandboxes, process state, logs")->capture_default_str();
+  c->add_option("--netns-dir", o.netns_dir, "Where namespaces are pinned")->capture_default_str();
+  c->add_option("--netns-prefix", o.netns_prefix, "In front of the names of pod namespaces");
+  c->add_option("--etc-netns-dir", o.etc_netns_dir, "hosts and resolv.conf of namespaces")->capture_default_str();
+  c->add_option("--cgroup-root", o.cgroup_root, "Control group of all pods")->capture_default_str();
+  c->add_option("--cluster-cidr", o.cluster_cidrs, "Addresses of pods")->capture_default_str();
+  c->add_option("--service-cidr", o.service_cidrs, "Addresses of Services")->capture_default_str();
+  c->add_option("--cluster-id", o.cluster_id, "The same on every node: the overlay's addresses derive from it")
+      ->capture_default_str();
+  c->add_option("--cluster-domain", o.cluster_domain, "Domain of the Services' names")->capture_default_str();
+  c->add_flag("--no-masquerade", a->no_masquerade, "Pods keep their own address beyond the cluster");
+  c->add_option("--max-pods", o.max_pods, "Capacity of the node")->capture_default_str();
+  c->add_option("--port", o.ports.api, "Agent API (logs, exec, status); 0 = off")->capture_default_str();
+  c->add_option("--health-port", o.ports.health, "/healthz; 0 = off")->capture_default_str();
+  c->add_option("--metrics-port", o.ports.metrics, "127.0.0.1 /metrics; 0 = off")->capture_default_str();
+  add_duration(c, "--lease-period", o.lease_period, "How often the node says that it lives (10s)");
+  add_duration(c, "--resync", o.resync, "Drift check even without a reason (30s)");
+  c->add_flag("--uninstall", o.uninstall, "Take everything of trama out of this machine's kernel, then end");
+  c->add_flag("--dry-run", o.dry_run, "Print what would be done, change nothing, then end");
+  c->add_option("--ready-fd", o.ready_fd, "Write READY to this descriptor after the first complete pass");
+  c->add_option("--log-level", a->log_level, "error, warn, info, debug, trace [,component=level…]")
+      ->capture_default_str();
+}
+#else
+void add_agent(Program&) {}
+#endif
+
+}  // namespace
+
+void add_daemon_commands(Program& p) {
+  add_controller(p);
+  add_agent(p);
+}
+
+}  // namespace trama::cli

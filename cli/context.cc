@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cli/context.h"
+
+#include <cstdlib>
+
+#include <unistd.h>
+
+#include "cli/lab/registry.h"
+#include "control/client/kubeconfig.h"
+
+namespace trama::cli {
+
+using base::Error;
+using base::Result;
+
+namespace {
+std::string variable(const char* name) {
+  const char* v = std::getenv(name);
+  return v ? v : "";
+}
+
+Result<std::string> of_lab(const LabRegistry& labs, const std::string& name) {
+  auto record = labs.read(name);
+  if (!record)
+    return Error::text(record.error().to_string() + " (see: trama lab ls)", std::errc::no_such_file_or_directory);
+  if (state_of(*record) == LabState::broken)
+    return Error::text(
+        fmt::format("the controller of lab \"{}\" is not running (clean up: trama lab down {})", name, name),
+        std::errc::connection_refused);
+  return labs.kubeconfig(name);
+}
+}  // namespace
+
+Result<std::string> kubeconfig_path(const Globals& g) {
+  if (!g.kubeconfig.empty()) return g.kubeconfig;
+  LabRegistry labs;
+  auto lab = g.lab.empty() ? variable("TRAMA_LAB") : g.lab;
+  if (!lab.empty()) return of_lab(labs, lab);
+  std::vector<std::string> running;
+  for (const auto& r : labs.list())
+    if (state_of(r) != LabState::broken) running.push_back(r.name);
+  if (running.size() == 1) return labs.kubeconfig(running[0]);
+  if (running.size() > 1)
+    return Error::text(fmt::format("several labs are running: which one? Give --lab NAME or TRAMA_LAB=NAME ({})",
+                                   fmt::join(running, ", ")));
+  if (auto k = variable("KUBECONFIG"); !k.empty()) return k.substr(0, k.find(':'));
+  if (access("/etc/trama/admin.kubeconfig", F_OK) == 0) return std::string("/etc/trama/admin.kubeconfig");
+  return Error::text(
+      "no controller to talk to: no lab is running, KUBECONFIG is not set and "
+      "/etc/trama/admin.kubeconfig does not exist (start a lab: sudo trama lab up)",
+      std::errc::connection_refused);
+}
+
+Result<Session> open_session(const Globals& g) {
+  auto path = kubeconfig_path(g);
+  if (!path) return std::move(path).error();
+  auto config = client::read_kubeconfig(*path);
+  if (!config) return std::move(config).error();
+  if (!g.server.empty()) {
+    config->server = g.server.find("://") == std::string::npos ? "https://" + g.server : g.server;
+  }
+  auto api = Api::open(*config);
+  if (!api) return std::move(api).error();
+  Session s;
+  s.api = std::move(*api);
+  s.ns = !g.ns.empty() ? g.ns : config->ns.empty() ? "default" : config->ns;
+  s.ca_pem = config->ca_pem;
+  return s;
+}
+
+}  // namespace trama::cli

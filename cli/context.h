@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which API server a verb talks to, and as whom.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "cli/api.h"
+#include "cli/globals.h"
+
+namespace trama::cli {
+
+// In this order: --kubeconfig, --lab, TRAMA_LAB, the only running lab, KUBECONFIG, /etc/trama/admin.kubeconfig.
+// --server replaces the address found there. Several running labs and no choice is an error that names them.
+base::Result<std::string> kubeconfig_path(const Globals& globals);
+
+struct Session {
+  std::unique_ptr<Api> api;
+  std::string ns;      // --namespace, the context's, or "default"
+  std::string ca_pem;  // the cluster's trust anchor
+};
+base::Result<Session> open_session(const Globals& globals);
+
+}  // namespace trama::cli

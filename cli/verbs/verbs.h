@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The verbs that work on objects of the API. Each takes what the command line said and returns the exit code; what
+// people asked for goes to stdout, everything else to stderr.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/globals.h"
+
+namespace trama::cli {
+
+struct GetOptions {
+  std::vector<std::string> what;  // "pods", "pods,svc", "pod/web-1"
+  std::string output = "table";   // table, wide, json, yaml, name
+  std::string selector, field_selector;
+  bool watch = false;
+  bool no_headers = false;
+};
+int get(const Globals& globals, const GetOptions& options);
+
+struct DescribeOptions {
+  std::vector<std::string> what;
+  std::string selector;
+};
+int describe(const Globals& globals, const DescribeOptions& options);
+
+enum class DryRun { none, client, server };
+struct ApplyOptions {
+  std::vector<std::string> files;
+  DryRun dry_run = DryRun::none;
+};
+int apply(const Globals& globals, const ApplyOptions& options);
+int create(const Globals& globals, const ApplyOptions& options);
+
+struct DeleteOptions {
+  std::vector<std::string> what, files;
+  std::string selector;
+  bool all = false;
+  bool now = false;  // no grace: SIGKILL at once
+  bool wait = true;  // return when the objects are gone
+  std::chrono::seconds timeout{60};
+};
+int remove(const Globals& globals, const DeleteOptions& options);
+
+struct ScaleOptions {
+  std::vector<std::string> what;
+  int replicas = -1;
+};
+int scale(const Globals& globals, const ScaleOptions& options);
+
+struct WaitOptions {
+  std::vector<std::string> what;
+  std::string condition;  // "condition=Ready", "condition=Ready=False", "jsonpath={.status.phase}=Running", "delete",
+                          // "create"
+  std::string selector;
+  bool all = false;
+  std::chrono::milliseconds timeout{30'000};
+};
+int wait(const Globals& globals, const WaitOptions& options);
+
+struct EventsOptions {
+  std::string about;  // "pod/web-1"
+  bool watch = false;
+};
+int events(const Globals& globals, const EventsOptions& options);
+
+int status(const Globals& globals, const std::string& output);
+int version(const Globals& globals, bool client_only, const std::string& output);
+
+struct ExecVerbOptions {
+  std::string pod;
+  std::string container;
+  bool use_stdin = false, terminal = false;
+  std::vector<std::string> command;
+};
+int exec(const Globals& globals, const ExecVerbOptions& options);
+
+struct LogsOptions {
+  std::string pod;
+  std::string container;
+  bool follow = false, timestamps = false, previous = false;
+  std::optional<unsigned> tail;
+  std::string since;  // "5m", "10s"
+};
+int logs(const Globals& globals, const LogsOptions& options);
+
+// Tokens by which nodes join.
+int token_create(const Globals& globals, std::chrono::seconds lifetime, const std::string& output);
+int token_list(const Globals& globals);
+int token_delete(const Globals& globals, const std::vector<std::string>& ids);
+
+// "90", "90s", "5m", "2h", "1m30s", "250ms"; an error says so.
+base::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+}  // namespace trama::cli
