@@ -206,6 +206,13 @@ Result<Guard::Seen> Guard::look(const std::map<Uid, GuardEntry>& known) {
   return seen;
 }
 
+Result<bool> Guard::touched() {
+  if (!verified_) return false;
+  auto epoch = session_.epoch();
+  if (!epoch) return std::move(epoch).error();
+  return *verified_ != *epoch;
+}
+
 Result<Guard::Seen> Guard::read(const std::map<Uid, GuardEntry>& known) {
   std::set<unsigned> limits;
   for (const auto& [uid, entry] : known)

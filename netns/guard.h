@@ -53,8 +53,8 @@ class Guard {
   // Fine when it is not there.
   base::Result<> remove(const Uid& uid, const GuardEntry& entry);
   base::Result<> remove_table();
-  // The next look() reads the kernel.
-  void forget() { verified_.reset(); }
+  // Somebody else has changed the ruleset since the last look(). False before the first.
+  base::Result<bool> touched();
 
  private:
   base::Result<Seen> read(const std::map<Uid, GuardEntry>& known);

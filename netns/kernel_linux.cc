@@ -53,12 +53,17 @@ Result<std::unique_ptr<KernelLinux>> KernelLinux::open(Options options, nft::Ses
                                                       std::move(*registry), std::move(*reaper), session, processes));
 }
 
-void KernelLinux::inside_changed(std::optional<std::int32_t> nsid) {
+bool KernelLinux::inside_changed(std::optional<std::int32_t> nsid) {
   std::lock_guard lock(events_);
-  if (nsid)
-    touched_.insert(*nsid);
-  else
-    all_touched_ = true;
+  if (!nsid) return all_touched_ = true;
+  if (!our_nsids_.contains(*nsid)) return false;
+  touched_.insert(*nsid);
+  return true;
+}
+
+bool KernelLinux::is_ours(std::uint32_t link) {
+  std::lock_guard lock(events_);
+  return our_links_.contains(link);
 }
 
 void KernelLinux::step(const char* name) const {

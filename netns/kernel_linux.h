@@ -22,7 +22,7 @@ namespace trama::netns {
 
 // The machine. Holds one descriptor per sandbox (its namespace), a thread that deletes links, and what it last read.
 // Whatever it knows can be found again by a fresh one: registry, names and marks are the memory, not this object.
-class KernelLinux final : public Kernel {
+class KernelLinux final : public Kernel, public Hints {
  public:
   struct Options {
     Paths paths;
@@ -37,9 +37,12 @@ class KernelLinux final : public Kernel {
   base::Result<Observed> observe() override;
   base::Result<> apply(const Op& op) override;
 
-  // Any thread: something changed in the namespace with this id here; nothing = somewhere. The next observe() looks
-  // into it; without such a hint it does not enter namespaces that were well before.
-  void inside_changed(std::optional<std::int32_t> nsid);
+  bool inside_changed(std::optional<std::int32_t> nsid) override;
+  bool is_ours(std::uint32_t link) override;
+  base::Result<bool> guard_touched() override { return guard_.touched(); }
+  void on_change(std::function<void()> changed) override { processes_.on_change(std::move(changed)); }
+  int ended_fd() const override { return processes_.ended_fd(); }
+  void drain() override { processes_.drain(); }
 
  private:
   KernelLinux(Options options, Home home, netlink::Client client, Registry registry, std::unique_ptr<Reaper> reaper,
@@ -99,9 +102,11 @@ class KernelLinux final : public Kernel {
   };
   std::map<std::string, FileSeen> files_;
 
-  std::mutex events_;  // guards the next two
+  std::mutex events_;  // guards what follows
   std::set<std::int32_t> touched_;
   bool all_touched_ = true;
+  std::set<std::int32_t> our_nsids_;  // as of the last observe()
+  std::set<std::uint32_t> our_links_;
 };
 
 }  // namespace trama::netns

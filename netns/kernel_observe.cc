@@ -189,8 +189,17 @@ void KernelLinux::observe_network(const Record& record, const Outside& outside, 
 Result<Observed> KernelLinux::observe() {
   auto outside = read_outside();
   if (!outside) {
-    inside_changed(std::nullopt);
+    (void)inside_changed(std::nullopt);
     return std::move(outside).error().in("observe sandboxes");
+  }
+  {
+    std::lock_guard lock(events_);
+    our_nsids_.clear();
+    our_links_.clear();
+    for (const auto& [name, link] : outside->links) {
+      our_links_.insert(link.index.value);
+      if (link.peer_nsid) our_nsids_.insert(*link.peer_nsid);
+    }
   }
   auto processes = processes_.observe();
   if (!processes) return std::move(processes).error().in("observe sandboxes");
