@@ -174,8 +174,8 @@ GuardTable::ChainOfRules masquerade_chain() {
         Rule(fmt::format("meta l4proto {} masquerade to :{}-{} fully-random", name, kMasqueradeLow, kMasqueradeHigh))
             .add(nft::match_l4proto(protocol))
             .add(nft::load(Value().port(kMasqueradeLow), r(0)))
-            .add(nft::load(Value().port(kMasqueradeHigh), r(1)))
-            .add(nft::masquerade(r(0), r(1))));
+            .add(nft::load(Value().port(kMasqueradeHigh), r(4)))
+            .add(nft::masquerade(r(0), r(4))));
   out.rules.push_back(Rule("masquerade fully-random").add(nft::masquerade()));
   return out;
 }

@@ -17,6 +17,15 @@ Result<> try_nexthops() {
   if (unshare(CLONE_NEWNET) < 0) return Error::from_errno(errno, "make a namespace to try the kernel in");
   auto client = netlink::Client::open(NETLINK_ROUTE);
   if (!client) return std::move(client).error();
+  // Without a single address the kernel refuses every gateway.
+  auto find_lo = netlink::get_link("lo");
+  auto lo = client->call(find_lo);
+  if (!lo) return std::move(lo).error();
+  if (lo->empty()) return Error::from_errno(ENODEV, "lo");
+  auto loopback = netlink::decode_link(lo->front());
+  if (!loopback) return std::move(loopback).error();
+  auto lo_up = netlink::set_link_up(loopback->index, true);
+  if (auto done = client->call(lo_up); !done) return std::move(done).error();
   netlink::Vxlan vxlan;
   vxlan.external = true;
   vxlan.port = kDataPort;

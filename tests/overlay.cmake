@@ -4,4 +4,5 @@ trama_test(overlay_unit_test LABEL unit SOURCES unit/overlay/model_test.cc unit/
 trama_test(overlay_contract_test LABEL contract SOURCES contract/overlay/kernel_contract_test.cc
   LINKS trama_overlay_fake)
 trama_library(trama_overlay_lab SOURCES kernel/overlay/lab.cc LINKS trama_overlay trama_test_support GTest::gtest)
-trama_test(overlay_traffic_test LABEL kernel SOURCES kernel/overlay/traffic_test.cc LINKS trama_overlay_lab)
+trama_test(overlay_kernel_test LABEL kernel SOURCES kernel/overlay/traffic_test.cc kernel/overlay/guards_test.cc
+  kernel/overlay/node_test.cc LINKS trama_overlay_lab)
