@@ -2,6 +2,7 @@
 #include "base/netlink/monitor.h"
 
 #include <boost/asio/error.hpp>
+#include <linux/netconf.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
@@ -41,7 +42,7 @@ Monitor::Seen Monitor::read(Bytes datagram) {
       break;
     case RTM_NEWADDR:
     case RTM_DELADDR:
-      if (auto m = fixed_header<ifaddrmsg>(payload)) seen.link = m->ifa_index;
+      if (auto m = fixed_header<ifaddrmsg>(payload)) seen.link = m->ifa_index, seen.scope = m->ifa_scope;
       break;
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
@@ -50,10 +51,17 @@ Monitor::Seen Monitor::read(Bytes datagram) {
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
       if (auto m = fixed_header<rtmsg>(payload)) seen.protocol = m->rtm_protocol;
+      if (auto a = Attributes::parse(behind_header<rtmsg>(payload)))
+        seen.link = a->get<std::uint32_t>(RTA_OIF).value_or(0);
       break;
     case RTM_NEWNEXTHOP:
     case RTM_DELNEXTHOP:
       if (auto m = fixed_header<nhmsg>(payload)) seen.protocol = m->nh_protocol;
+      break;
+    case RTM_NEWNETCONF:
+    case RTM_DELNETCONF:
+      if (auto a = Attributes::parse(behind_header<netconfmsg>(payload)))
+        seen.link = a->get<std::uint32_t>(NETCONFA_IFINDEX).value_or(0);
       break;
     default: break;
   }

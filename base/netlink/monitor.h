@@ -17,10 +17,12 @@ namespace trama::netlink {
 class Monitor {
  public:
   struct Seen {
-    bool overrun = false;              // events were lost
-    std::uint16_t type = 0;            // RTM_*; 0 with overrun
-    std::uint32_t link = 0;            // interface index of link, address and neighbour messages; 0 = not known
+    bool overrun = false;    // events were lost
+    std::uint16_t type = 0;  // RTM_*; 0 with overrun
+    // Interface index of link, address, neighbour, route (its output) and netconf messages; 0 = not known.
+    std::uint32_t link = 0;
     std::uint8_t protocol = 0;         // of route and nexthop messages (RTPROT_*)
+    std::uint8_t scope = 0;            // of address messages (RT_SCOPE_*)
     std::optional<std::int32_t> nsid;  // where it happened, when that is another namespace
   };
   enum class Scope {
