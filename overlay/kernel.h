@@ -15,7 +15,8 @@ class Kernel {
   // One step of a plan made from the last observe(). Idempotent. A step that cannot work because an earlier one of
   // the same plan failed answers ECANCELED.
   virtual base::Result<> apply(const Op& op) = 0;
-  // Whether somebody else has touched the packet filter since the last observe(): cheap, asked many times a second.
+  // Whether the packet filter may differ from the last observe(): somebody has touched it, or it was written since.
+  // Cheap, asked many times a second.
   virtual bool guards_touched() = 0;
 };
 

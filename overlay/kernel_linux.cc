@@ -273,8 +273,9 @@ Result<> KernelLinux::observe_guards(Observed& out) {
 }
 
 bool KernelLinux::guards_touched() {
+  if (!guards_known_) return true;  // after a commit of ours: read back
   auto epoch = session_.epoch();
-  return !epoch || (guards_known_ && *epoch != guards_epoch_);
+  return !epoch || *epoch != guards_epoch_;
 }
 
 // ---- changing -----------------------------------------------------------------------------------------------------

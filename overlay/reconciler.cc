@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include <boost/asio/error.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <linux/rtnetlink.h>
 
@@ -10,6 +11,18 @@
 
 namespace trama::overlay {
 namespace {
+
+constexpr std::uint32_t kLoopback = 1;                  // its index in every namespace
+constexpr std::uint32_t kNetconfDefault = 0xffff'fffe;  // and "all" above it: conf/default, conf/all
+
+// Three loops end together: one exception for all of them is enough, and being cancelled is none.
+async::awaitable<void> until_cancelled(async::awaitable<void> loop) {
+  try {
+    co_await std::move(loop);
+  } catch (const boost::system::system_error& e) {
+    if (e.code() != async::asio::error::operation_aborted) throw;
+  }
+}
 
 // The kernel port with a memory of the small part of the last observation that the status needs. Written on the
 // worker while the loop waits for it, read by the loop afterwards.
@@ -80,14 +93,20 @@ struct Reconciler::Core {
     switch (seen.type) {
       case RTM_NEWLINK:
       case RTM_DELLINK: return ours(seen.link);
+      // Of the address changes on other links only those matter that can make an uplink.
+      case RTM_NEWADDR:
+      case RTM_DELADDR: return ours(seen.link) || seen.scope == RT_SCOPE_UNIVERSE;
       // Neighbours of other links come and go all day.
       case RTM_NEWNEIGH:
       case RTM_DELNEIGH: return tap.last.device && tap.last.device->index.value == seen.link;
+      // Routes to local pods carry the same protocol; fences have no link, or lo.
       case RTM_NEWROUTE:
-      case RTM_DELROUTE:
+      case RTM_DELROUTE: return seen.protocol == kRouteProtocol && (seen.link <= kLoopback || ours(seen.link));
       case RTM_NEWNEXTHOP:
       case RTM_DELNEXTHOP: return seen.protocol == kRouteProtocol;
-      default: return true;  // addresses, settings, lost events
+      case RTM_NEWNETCONF:
+      case RTM_DELNETCONF: return seen.link >= kNetconfDefault || ours(seen.link);
+      default: return true;  // lost events
     }
   }
 
@@ -137,9 +156,9 @@ Reconciler::~Reconciler() = default;
 
 async::awaitable<void> Reconciler::run() {
   using namespace async::asio::experimental::awaitable_operators;
-  auto routing = core_->watch_routing();
-  auto guards = core_->watch_guards();
-  auto loop = core_->loop.run();
+  auto routing = until_cancelled(core_->watch_routing());
+  auto guards = until_cancelled(core_->watch_guards());
+  auto loop = until_cancelled(core_->loop.run());
   co_await (std::move(loop) && std::move(routing) && std::move(guards));
 }
 

@@ -6,3 +6,5 @@ trama_test(overlay_contract_test LABEL contract SOURCES contract/overlay/kernel_
 trama_library(trama_overlay_lab SOURCES kernel/overlay/lab.cc LINKS trama_overlay trama_test_support GTest::gtest)
 trama_test(overlay_kernel_test LABEL kernel SOURCES kernel/overlay/traffic_test.cc kernel/overlay/guards_test.cc
   kernel/overlay/node_test.cc LINKS trama_overlay_lab)
+trama_test(overlay_heal_test LABEL kernel SOURCES kernel/overlay/heal_test.cc kernel/overlay/running_node.cc
+  LINKS trama_overlay_lab trama_overlay_reconciler)
