@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/controllers/endpoint_slice_loop.h"
+
+#include "control/controllers/endpoint_slice_plan.h"
+
+namespace trama::control {
+
+using base::Result;
+using Type = store::Event::Type;
+
+namespace {
+
+const std::set<std::string> kNone;
+
+// A condition of a pod changed at that time, or the pod itself came or went.
+std::string trigger_of(const json::object& pod) {
+  auto deleted = api::text_at(pod, "metadata.deletionTimestamp");
+  if (!deleted.empty()) return deleted;
+  const auto* ready = condition(pod, "Ready");
+  auto since = ready == nullptr ? "" : api::text_at(*ready, "lastTransitionTime");
+  return since.empty() ? api::text_at(pod, "metadata.creationTimestamp") : since;
+}
+
+// Whether slices could look different after the change; heartbeats and restarts counts do not matter.
+bool matters(const json::object& before, const json::object& after) {
+  for (const char* path : {"status.podIP", "status.phase", "spec.nodeName", "metadata.deletionTimestamp",
+                           "spec.hostname", "spec.subdomain"})
+    if (api::text_at(before, path) != api::text_at(after, path)) return true;
+  return is_pod_ready(before) != is_pod_ready(after) ||
+         api::array_at(before, "status.podIPs") != api::array_at(after, "status.podIPs");
+}
+
+api::Key slice_key(const std::string& ns, const std::string& name) {
+  api::Key key;
+  key.resource = "endpointslices";
+  key.ns = ns;
+  key.name = name;
+  return key;
+}
+
+}  // namespace
+
+void LabelIndex::put(const std::string& ns, const std::string& name, const Labels& labels) {
+  remove(ns, name);
+  for (const auto& label : labels) names_[{ns, label}].insert(name);
+  labels_[{ns, name}] = labels;
+}
+
+void LabelIndex::remove(const std::string& ns, const std::string& name) {
+  auto it = labels_.find({ns, name});
+  if (it == labels_.end()) return;
+  for (const auto& label : it->second) {
+    auto set = names_.find({ns, label});
+    if (set == names_.end()) continue;
+    set->second.erase(name);
+    if (set->second.empty()) names_.erase(set);
+  }
+  labels_.erase(it);
+}
+
+const std::set<std::string>& LabelIndex::with(const std::string& ns,
+                                              const std::pair<std::string, std::string>& label) const {
+  auto it = names_.find({ns, label});
+  return it == names_.end() ? kNone : it->second;
+}
+
+void LabelIndex::clear() {
+  names_.clear();
+  labels_.clear();
+}
+
+EndpointSliceLoop::EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store)
+    : store_(store),
+      loop_(std::move(ex), store, {.name = "endpointslice"},
+            {{"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.clear(); }},
+             {"services", [this](const store::Event& e) { service_seen(e); }, [this] { services_.clear(); }},
+             {"endpointslices", [this](const store::Event& e) { slice_seen(e); }, [this] { slices_.clear(); }}},
+            [this](std::string key) { return handle(std::move(key)); }) {}
+
+void EndpointSliceLoop::service_seen(const store::Event& e) {
+  const auto& key = e.object->key;
+  if (e.type == Type::deleted) {
+    services_.remove(key.ns, key.name);
+  } else {
+    auto selector = api::strings_at(e.object->body, "spec.selector");
+    if (selector.empty())
+      services_.remove(key.ns, key.name);
+    else
+      services_.put(key.ns, key.name, {*selector.begin()});
+  }
+  touch(queue_key(key), api::text_at(e.object->body, "metadata.creationTimestamp"));
+}
+
+void EndpointSliceLoop::pod_seen(const store::Event& e) {
+  const auto& pod = *e.object;
+  auto trigger = trigger_of(pod.body);
+  if (e.type == Type::deleted)
+    pods_.remove(pod.key.ns, pod.key.name);
+  else
+    pods_.put(pod.key.ns, pod.key.name, pod.labels);
+  if (e.previous && e.type == Type::modified) {
+    if (e.previous->labels != pod.labels)
+      pod_touched(pod.key.ns, e.previous->labels, trigger);
+    else if (!matters(e.previous->body, pod.body))
+      return;
+  }
+  pod_touched(pod.key.ns, pod.labels, trigger);
+}
+
+void EndpointSliceLoop::slice_seen(const store::Event& e) {
+  auto manager = e.object->labels.find(std::string(kManagedByLabel));
+  auto service = e.object->labels.find(std::string(kServiceNameLabel));
+  if (manager == e.object->labels.end() || manager->second != kSliceManager) return;
+  if (service == e.object->labels.end()) return;
+  auto key = e.object->key.ns + "/" + service->second;
+  if (e.type == Type::deleted)
+    slices_[key].erase(e.object->key.name);
+  else
+    slices_[key].insert(e.object->key.name);
+  if (slices_[key].empty()) slices_.erase(key);
+  loop_.enqueue(key);
+}
+
+void EndpointSliceLoop::pod_touched(const std::string& ns, const Labels& labels, const std::string& trigger) {
+  for (const auto& label : labels)
+    for (const auto& name : services_.with(ns, label)) touch(ns + "/" + name, trigger);
+}
+
+void EndpointSliceLoop::touch(const std::string& key, const std::string& trigger) {
+  auto [it, fresh] = triggers_.try_emplace(key, trigger);
+  if (!fresh && !trigger.empty() && trigger < it->second) it->second = trigger;
+  loop_.enqueue(key);
+}
+
+awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
+  auto where = from_queue_key("services", key);
+  auto trigger_node = triggers_.extract(key);
+  auto trigger = trigger_node.empty() ? std::string() : trigger_node.mapped();
+  auto service = store_.get(where);
+  if (!service || is_terminating(service->body)) co_return Result<>();  // slices go with their owner
+  SliceWorld world;
+  world.service = service;
+  bool managed = has_managed_slices(service->body);
+  if (!managed && api::text_at(service->body, "spec.type") != "ExternalName") co_return Result<>();
+  for (const auto& name : slices_[key]) {
+    auto slice = store_.get(slice_key(where.ns, name));
+    if (slice && !is_terminating(slice->body)) world.slices.push_back(std::move(slice));
+  }
+  std::vector<SliceOp> ops;
+  if (managed) {
+    auto selector = LabelSelector::equalities(api::strings_at(service->body, "spec.selector"));
+    for (const auto& name : pods_.with(where.ns, *selector.anchor())) {
+      api::Key pod_key;
+      pod_key.resource = "pods";
+      pod_key.ns = where.ns;
+      pod_key.name = name;
+      auto pod = store_.get(pod_key);
+      if (!pod || !selector.matches(pod->labels)) continue;
+      auto node = api::text_at(pod->body, "spec.nodeName");
+      if (!node.empty() && !world.zone_of_node.contains(node)) {
+        api::Key node_key;
+        node_key.resource = "nodes";
+        node_key.name = node;
+        auto n = store_.get(node_key);
+        if (n && n->labels.contains("topology.kubernetes.io/zone"))
+          world.zone_of_node[node] = n->labels.at("topology.kubernetes.io/zone");
+      }
+      world.pods.push_back(std::move(pod));
+    }
+    ops = plan_slices(world);
+  } else {
+    for (const auto& slice : world.slices) {
+      SliceOp op;
+      op.type = SliceOp::Type::remove;
+      op.name = slice->key.name;
+      op.revision = slice->revision;
+      ops.push_back(std::move(op));
+    }
+  }
+  if (ops.empty()) co_return Result<>();
+  auto now = std::chrono::system_clock::now();
+  std::vector<std::string> created;
+  store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    auto owner = tx.get(where);
+    if (!owner || owner->uid != service->uid) return api::Status::conflict(where, "the service has gone");
+    api::ObjectPtr last = owner;
+    for (const auto& op : ops) {
+      bool create = op.type == SliceOp::Type::create;
+      auto slice = slice_key(where.ns, create ? generated_name(where.name + "-", random_()) : op.name);
+      auto have = tx.get(slice);
+      if ((have ? have->revision : 0) != op.revision) return api::Status::conflict(slice, "it has changed");
+      if (op.type == SliceOp::Type::remove)
+        tx.erase(slice);
+      else
+        last = tx.put(slice, slice_object(op, *service, slice.name, have.get(), trigger, now));
+      if (create) created.push_back(slice.name);
+    }
+    return last;
+  };
+  auto done = co_await write(store_, std::move(decide));
+  if (!done) {
+    if (!trigger.empty()) triggers_.try_emplace(key, trigger);
+    co_return std::move(done).error();
+  }
+  // The watch will say so too, but the next pass may come first.
+  for (const auto& name : created) slices_[key].insert(name);
+  co_return Result<>();
+}
+
+}  // namespace trama::control

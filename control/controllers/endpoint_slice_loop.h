@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+
+#include "control/controllers/label_selector.h"
+#include "control/controllers/loop.h"
+#include "control/controllers/meta.h"
+
+namespace trama::control {
+
+// Objects of a namespace by one of their labels, so that a change of one pod does not look at every Service.
+class LabelIndex {
+ public:
+  void put(const std::string& ns, const std::string& name, const Labels& labels);
+  void remove(const std::string& ns, const std::string& name);
+  // Names of the objects that carry the label.
+  const std::set<std::string>& with(const std::string& ns, const std::pair<std::string, std::string>& label) const;
+  void clear();
+
+ private:
+  using Place = std::pair<std::string, std::pair<std::string, std::string>>;  // namespace, label
+  std::map<Place, std::set<std::string>> names_;
+  std::map<std::pair<std::string, std::string>, Labels> labels_;
+};
+
+// Keeps the EndpointSlices of all Services that have a selector. Slices of other managers are never touched.
+class EndpointSliceLoop {
+ public:
+  EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store);
+  Loop& loop() { return loop_; }
+
+ private:
+  void service_seen(const store::Event& e);
+  void pod_seen(const store::Event& e);
+  void slice_seen(const store::Event& e);
+  void pod_touched(const std::string& ns, const Labels& labels, const std::string& trigger);
+  void touch(const std::string& key, const std::string& trigger);
+  awaitable<base::Result<>> handle(std::string key);
+
+  store::Store& store_;
+  LabelIndex pods_;
+  LabelIndex services_;                                  // by the first label of their selectors
+  std::map<std::string, std::set<std::string>> slices_;  // queue key -> names of the slices that we manage
+  std::map<std::string, std::string> triggers_;          // queue key -> earliest change since the last pass
+  std::mt19937_64 random_{std::random_device{}()};
+  Loop loop_;
+};
+
+}  // namespace trama::control

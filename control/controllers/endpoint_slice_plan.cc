@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/controllers/endpoint_slice_plan.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/ip.h"
+
+namespace trama::control {
+
+namespace {
+
+// One kind of slice: all its endpoints share the family and the resolved ports.
+struct Group {
+  std::string address_type;
+  json::array ports;
+  std::map<std::string, json::object> endpoints;  // by pod uid
+};
+
+std::vector<std::string> families_of(const json::object& service) {
+  std::vector<std::string> families;
+  for (const auto& f : api::array_at(service, "spec.ipFamilies"))
+    if (f.is_string()) families.emplace_back(f.get_string());
+  if (!families.empty()) return families;
+  auto ip = base::Ip::parse(api::text_at(service, "spec.clusterIP"));
+  return {ip && !ip->is_v4() ? "IPv6" : "IPv4"};
+}
+
+std::string pod_address(const json::object& pod, const std::string& family) {
+  auto fits = [&](const std::string& text) {
+    auto ip = base::Ip::parse(text);
+    return ip && ip->is_v4() == (family == "IPv4");
+  };
+  for (const auto& v : api::array_at(pod, "status.podIPs")) {
+    const auto* o = v.if_object();
+    if (o == nullptr) continue;
+    auto ip = api::text_at(*o, "ip");
+    if (fits(ip)) return ip;
+  }
+  auto single = api::text_at(pod, "status.podIP");
+  return fits(single) ? single : "";
+}
+
+// The number behind a target port: given as one, or the name of a container's port; 0 when the pod has no such port.
+std::int64_t resolve_port(const json::object& pod, const json::object& service_port) {
+  const auto* target = service_port.if_contains("targetPort");
+  if (target == nullptr || target->is_null()) return api::int_at(service_port, "port");
+  if (target->is_number()) {
+    auto n = target->to_number<std::int64_t>();
+    return n != 0 ? n : api::int_at(service_port, "port");
+  }
+  if (!target->is_string()) return 0;
+  if (target->get_string().empty()) return api::int_at(service_port, "port");
+  auto protocol = api::text_at(service_port, "protocol", "TCP");
+  // Restartable init containers (sidecars) serve as well.
+  for (const char* list : {"spec.containers", "spec.initContainers"}) {
+    for (const auto& c : api::array_at(pod, list)) {
+      const auto* container = c.if_object();
+      if (container == nullptr) continue;
+      if (std::string_view(list) == "spec.initContainers" && api::text_at(*container, "restartPolicy") != "Always")
+        continue;
+      for (const auto& p : api::array_at(*container, "ports")) {
+        const auto* port = p.if_object();
+        if (port != nullptr && api::text_at(*port, "name") == target->get_string() &&
+            api::text_at(*port, "protocol", "TCP") == protocol)
+          return api::int_at(*port, "containerPort");
+      }
+    }
+  }
+  return 0;
+}
+
+json::array ports_for(const json::object& service, const json::object& pod) {
+  json::array ports;
+  for (const auto& v : api::array_at(service, "spec.ports")) {
+    const auto* p = v.if_object();
+    if (p == nullptr) continue;
+    auto number = resolve_port(pod, *p);
+    if (number == 0) continue;
+    json::object port;
+    port["name"] = api::text_at(*p, "name");
+    port["port"] = number;
+    port["protocol"] = api::text_at(*p, "protocol", "TCP");
+    if (auto app = api::text_at(*p, "appProtocol"); !app.empty()) port["appProtocol"] = app;
+    ports.push_back(std::move(port));
+  }
+  return ports;
+}
+
+json::object endpoint_for(const json::object& service, const api::Object& pod, const std::string& address,
+                          const std::map<std::string, std::string>& zones) {
+  bool ready = is_pod_ready(pod.body);
+  bool terminating = is_terminating(pod.body);
+  json::object conditions;
+  conditions["ready"] = api::bool_at(service, "spec.publishNotReadyAddresses") || (ready && !terminating);
+  conditions["serving"] = ready;
+  conditions["terminating"] = terminating;
+  json::object target;
+  target["kind"] = "Pod";
+  target["namespace"] = pod.key.ns;
+  target["name"] = pod.key.name;
+  target["uid"] = pod.uid;
+  json::object e;
+  json::array addresses;
+  addresses.emplace_back(address);
+  e["addresses"] = std::move(addresses);
+  e["conditions"] = std::move(conditions);
+  e["targetRef"] = std::move(target);
+  if (auto node = api::text_at(pod.body, "spec.nodeName"); !node.empty()) {
+    e["nodeName"] = node;
+    if (auto z = zones.find(node); z != zones.end()) e["zone"] = z->second;
+  }
+  auto hostname = api::text_at(pod.body, "spec.hostname");
+  if (!hostname.empty() && api::text_at(pod.body, "spec.subdomain") == api::text_at(service, "metadata.name"))
+    e["hostname"] = hostname;
+  return e;
+}
+
+std::string group_key(const std::string& address_type, const json::array& ports) {
+  std::vector<std::string> parts;
+  for (const auto& p : ports) parts.push_back(canonical_text(p));
+  std::sort(parts.begin(), parts.end());
+  std::string key = address_type;
+  for (const auto& p : parts) key += "|" + p;
+  return key;
+}
+
+std::map<std::string, Group> wanted_groups(const SliceWorld& world) {
+  std::map<std::string, Group> groups;
+  const auto& service = world.service->body;
+  for (const auto& family : families_of(service)) {
+    bool any = false;
+    for (const auto& pod : world.pods) {
+      auto phase = api::text_at(pod->body, "status.phase");
+      if (phase == "Succeeded" || phase == "Failed") continue;
+      auto address = pod_address(pod->body, family);
+      if (address.empty()) continue;
+      auto ports = ports_for(service, pod->body);
+      auto& group = groups[group_key(family, ports)];
+      group.address_type = family;
+      group.ports = std::move(ports);
+      group.endpoints[pod->uid] = endpoint_for(service, *pod, address, world.zone_of_node);
+      any = true;
+    }
+    if (any) continue;
+    auto& placeholder = groups[group_key(family, json::array())];
+    placeholder.address_type = family;
+  }
+  return groups;
+}
+
+// Labels of the slice: the Service's own plus ours.
+json::object labels_for(const api::Object& service) {
+  json::object labels;
+  for (const auto& [k, v] : service.labels)
+    if (k != kServiceNameLabel && k != kManagedByLabel && k != "service.kubernetes.io/headless") labels[k] = v;
+  labels[kServiceNameLabel] = service.key.name;
+  labels[kManagedByLabel] = kSliceManager;
+  if (api::text_at(service.body, "spec.clusterIP") == "None") labels["service.kubernetes.io/headless"] = "";
+  return labels;
+}
+
+json::object content_for(const Group& group, const json::array& endpoints, const json::object& labels) {
+  json::object content;
+  content["addressType"] = group.address_type;
+  content["endpoints"] = endpoints;
+  content["ports"] = group.ports;
+  content["labels"] = labels;
+  return content;
+}
+
+// A slice while its new content is being worked out.
+struct Draft {
+  api::ObjectPtr have;  // null for a new one
+  json::array endpoints;
+  bool changed = false;
+};
+
+std::vector<Draft> keep_what_stays(std::map<std::string, json::object>& missing,
+                                   const std::vector<api::ObjectPtr>& slices, const json::object& labels) {
+  std::vector<Draft> drafts;
+  for (const auto& slice : slices) {
+    Draft d;
+    d.have = slice;
+    d.changed = json::value(api::object_at(slice->body, "metadata.labels")) != json::value(labels);
+    for (const auto& v : api::array_at(slice->body, "endpoints")) {
+      const auto* e = v.if_object();
+      auto it = e == nullptr ? missing.end() : missing.find(api::text_at(*e, "targetRef.uid"));
+      if (it == missing.end()) {
+        d.changed = true;
+        continue;
+      }
+      if (*e != it->second) d.changed = true;
+      d.endpoints.push_back(std::move(it->second));
+      missing.erase(it);
+    }
+    drafts.push_back(std::move(d));
+  }
+  return drafts;
+}
+
+void fill(Draft& d, std::map<std::string, json::object>& missing) {
+  while (!missing.empty() && d.endpoints.size() < kEndpointsPerSlice) {
+    d.endpoints.push_back(std::move(missing.begin()->second));
+    missing.erase(missing.begin());
+    d.changed = true;
+  }
+}
+
+void plan_group(Group& group, const std::vector<api::ObjectPtr>& slices, const json::object& labels,
+                std::vector<SliceOp>& ops) {
+  bool placeholder = group.endpoints.empty();
+  auto missing = std::move(group.endpoints);
+  auto drafts = keep_what_stays(missing, slices, labels);
+  // Slices that are written anyway are filled first, the fullest ones before others; then those that are not.
+  std::stable_sort(drafts.begin(), drafts.end(), [](const Draft& a, const Draft& b) {
+    if (a.changed != b.changed) return a.changed;
+    return a.endpoints.size() > b.endpoints.size();
+  });
+  for (auto& d : drafts)
+    if (!d.endpoints.empty() || placeholder) fill(d, missing);
+  for (auto& d : drafts) fill(d, missing);
+  while (!missing.empty()) {
+    Draft d;
+    fill(d, missing);
+    drafts.push_back(std::move(d));
+  }
+  if (placeholder && drafts.empty()) drafts.emplace_back();
+  bool kept_placeholder = false;
+  for (auto& d : drafts) {
+    SliceOp op;
+    if (d.have) op.name = d.have->key.name;
+    if (d.have) op.revision = d.have->revision;
+    bool keep = !d.endpoints.empty() || (placeholder && !kept_placeholder);
+    if (d.endpoints.empty() && keep) kept_placeholder = true;
+    op.type = !keep ? SliceOp::Type::remove : d.have ? SliceOp::Type::update : SliceOp::Type::create;
+    if (op.type == SliceOp::Type::update && !d.changed) continue;
+    if (keep) op.content = content_for(group, d.endpoints, labels);
+    ops.push_back(std::move(op));
+  }
+}
+
+}  // namespace
+
+std::string SliceOp::to_text() const {
+  if (type == Type::remove) return "remove " + name;
+  auto what =
+      fmt::format("{} {} endpoints", api::text_at(content, "addressType"), api::array_at(content, "endpoints").size());
+  return type == Type::create ? "create " + what : fmt::format("update {} {}", name, what);
+}
+
+bool has_managed_slices(const json::object& service) {
+  return !api::object_at(service, "spec.selector").empty() && api::text_at(service, "spec.type") != "ExternalName";
+}
+
+std::vector<SliceOp> plan_slices(const SliceWorld& world) {
+  auto groups = wanted_groups(world);
+  auto labels = labels_for(*world.service);
+  std::map<std::string, std::vector<api::ObjectPtr>> have;
+  std::vector<SliceOp> ops, removals;
+  for (const auto& slice : world.slices) {
+    auto key = group_key(api::text_at(slice->body, "addressType"), api::array_at(slice->body, "ports"));
+    if (groups.contains(key)) {
+      have[key].push_back(slice);
+      continue;
+    }
+    SliceOp op;
+    op.type = SliceOp::Type::remove;
+    op.name = slice->key.name;
+    op.revision = slice->revision;
+    removals.push_back(std::move(op));
+  }
+  for (auto& [key, group] : groups) plan_group(group, have[key], labels, ops);
+  // What is added or changed comes first: consumers never see the Service without the endpoints that it keeps.
+  std::stable_partition(ops.begin(), ops.end(), [](const SliceOp& op) { return op.type != SliceOp::Type::remove; });
+  ops.insert(ops.end(), std::make_move_iterator(removals.begin()), std::make_move_iterator(removals.end()));
+  return ops;
+}
+
+json::object slice_object(const SliceOp& op, const api::Object& service, const std::string& name,
+                          const api::Object* have, const std::string& trigger_time, Time now) {
+  json::object body;
+  if (have != nullptr) {
+    body = have->body;
+    auto& metadata = body["metadata"].as_object();
+    metadata["generation"] = api::int_at(body, "metadata.generation", 1) + 1;
+  } else {
+    api::Key key;
+    key.resource = "endpointslices";
+    key.ns = service.key.ns;
+    key.name = name;
+    body = new_object("discovery.k8s.io/v1", "EndpointSlice", key, now);
+    auto& metadata = body["metadata"].as_object();
+    metadata["generateName"] = service.key.name + "-";
+    metadata["generation"] = 1;
+    json::array owners;
+    owners.push_back(owner_reference(service));
+    metadata["ownerReferences"] = std::move(owners);
+  }
+  auto& metadata = body["metadata"].as_object();
+  metadata["labels"] = op.content.at("labels");
+  if (!trigger_time.empty()) api::make_object_at(body, "metadata.annotations")[kTriggerTime] = trigger_time;
+  for (const char* field : {"addressType", "endpoints", "ports"}) body[field] = op.content.at(field);
+  return body;
+}
+
+}  // namespace trama::control

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/controllers/event_recorder.h"
+
+#include <algorithm>
+
+#include "base/digest.h"
+#include "base/log.h"
+#include "control/controllers/loop.h"
+#include "control/controllers/meta.h"
+
+namespace trama::control {
+
+namespace {
+
+constexpr std::size_t kWaiting = 1'000;
+constexpr std::size_t kRecent = 4'096;
+
+Time last_seen(const api::Object& event) {
+  for (const char* path : {"series.lastObservedTime", "lastTimestamp", "eventTime", "metadata.creationTimestamp"})
+    if (auto t = parse_timestamp(api::text_at(event.body, path))) return *t;
+  return Time();
+}
+
+}  // namespace
+
+void EventRecorder::record(const api::Object& about, const std::string& type, const std::string& reason,
+                           const std::string& message, const std::string& component) {
+  if (waiting_.size() >= kWaiting) {
+    ++dropped_;
+    return;
+  }
+  Note n;
+  n.involved["kind"] = api::text_at(about.body, "kind");
+  n.involved["namespace"] = about.key.ns;
+  n.involved["name"] = about.key.name;
+  n.involved["uid"] = about.uid;
+  n.involved["apiVersion"] = api::text_at(about.body, "apiVersion");
+  n.involved["resourceVersion"] = std::to_string(about.revision);
+  n.ns = about.key.ns.empty() ? "default" : about.key.ns;
+  n.name = about.key.name;
+  n.type = type;
+  n.reason = reason;
+  n.message = message;
+  n.component = component;
+  waiting_.push_back(std::move(n));
+  wake_.set();
+}
+
+awaitable<void> EventRecorder::run() {
+  for (;;) {
+    co_await wake_.wait();
+    co_await write_all();
+  }
+}
+
+awaitable<void> EventRecorder::write_all() {
+  while (!waiting_.empty()) {
+    auto n = std::move(waiting_.front());
+    waiting_.pop_front();
+    auto identity = fmt::format("{}|{}|{}|{}|{}|{}", n.ns, api::text_at(n.involved, "uid"), n.type, n.reason, n.message,
+                                n.component);
+    if (recent_.size() > kRecent) recent_.clear();
+    auto& known = recent_[identity];
+    if (known.empty()) known = fmt::format("{}.{}", n.name.substr(0, 200), base::random_hex(8));
+    api::Key key;
+    key.resource = "events";
+    key.ns = n.ns;
+    key.name = known;
+    auto now = std::chrono::system_clock::now();
+    store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+      if (auto have = tx.get(key)) {
+        auto body = have->body;
+        body["count"] = api::int_at(body, "count", 1) + 1;
+        body["lastTimestamp"] = timestamp(now);
+        return tx.put(key, std::move(body));
+      }
+      auto body = new_object("v1", "Event", key, now);
+      body["involvedObject"] = n.involved;
+      body["reason"] = n.reason;
+      body["message"] = n.message;
+      body["type"] = n.type;
+      body["count"] = 1;
+      body["firstTimestamp"] = timestamp(now);
+      body["lastTimestamp"] = timestamp(now);
+      body["eventTime"] = nullptr;
+      json::object source;
+      source["component"] = n.component;
+      body["source"] = std::move(source);
+      body["reportingComponent"] = n.component;
+      body["reportingInstance"] = "";
+      return tx.put(key, std::move(body));
+    };
+    auto done = co_await write(store_, std::move(decide));
+    if (!done) {
+      ++dropped_;
+      base::logger("events")->debug("an event was not written: {}", done.error().to_string());
+    }
+  }
+}
+
+std::vector<api::Key> stale_events(const std::vector<api::ObjectPtr>& events, Time now, std::chrono::milliseconds ttl,
+                                   std::size_t cap) {
+  std::vector<std::pair<Time, const api::Object*>> by_age;
+  for (const auto& e : events) by_age.emplace_back(last_seen(*e), e.get());
+  std::stable_sort(by_age.begin(), by_age.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<api::Key> stale;
+  for (std::size_t i = 0; i < by_age.size(); ++i)
+    if (i >= cap || by_age[i].first + ttl < now) stale.push_back(by_age[i].second->key);
+  return stale;
+}
+
+awaitable<void> sweep_events(store::Store& store, std::chrono::milliseconds ttl, std::size_t cap) {
+  for (;;) {
+    auto pause = std::clamp(ttl / 20, milliseconds(1'000), milliseconds(60'000));
+    co_await async::sleep_for(pause);
+    auto stale = stale_events(store.list("events"), std::chrono::system_clock::now(), ttl, cap);
+    if (stale.empty()) continue;
+    store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+      api::ObjectPtr last;
+      for (const auto& key : stale) {
+        auto have = tx.get(key);
+        if (!have) continue;
+        last = have;
+        tx.erase(key);
+      }
+      if (!last) return api::Status::not_found(stale.front());
+      return last;
+    };
+    co_await store.write(std::move(decide));
+  }
+}
+
+}  // namespace trama::control
