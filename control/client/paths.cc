@@ -1,44 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/client/paths.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
+#include "control/api/kinds.h"
+
 namespace trama::client {
-namespace {
-
-struct Entry {
-  std::string_view resource;
-  std::string_view group_path;
-};
-
-constexpr std::string_view kCore = "/api/v1";
-constexpr Entry kEntries[] = {
-    {"pods", kCore},
-    {"services", kCore},
-    {"nodes", kCore},
-    {"namespaces", kCore},
-    {"events", kCore},
-    {"configmaps", kCore},
-    {"secrets", kCore},
-    {"endpoints", kCore},
-    {"serviceaccounts", kCore},
-    {"endpointslices", "/apis/discovery.k8s.io/v1"},
-    {"deployments", "/apis/apps/v1"},
-    {"replicasets", "/apis/apps/v1"},
-    {"daemonsets", "/apis/apps/v1"},
-    {"leases", "/apis/coordination.k8s.io/v1"},
-    {"networkpolicies", "/apis/networking.k8s.io/v1"},
-    {"certificatesigningrequests", "/apis/certificates.k8s.io/v1"},
-};
-
-}  // namespace
 
 std::string group_path(std::string_view resource) {
-  auto it =
-      std::find_if(std::begin(kEntries), std::end(kEntries), [&](const Entry& e) { return e.resource == resource; });
-  return it == std::end(kEntries) ? "" : std::string(it->group_path);
+  const auto* kind = api::kind_of_resource(resource);
+  if (kind == nullptr) return "";
+  return kind->group.empty() ? fmt::format("/api/{}", kind->version)
+                             : fmt::format("/apis/{}/{}", kind->group, kind->version);
 }
 
 std::string collection_path(std::string_view resource, std::string_view ns) {

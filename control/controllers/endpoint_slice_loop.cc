@@ -10,8 +10,6 @@ using Type = store::Event::Type;
 
 namespace {
 
-const std::set<std::string> kNone;
-
 // A condition of a pod changed at that time, or the pod itself came or went.
 std::string trigger_of(const json::object& pod) {
   auto deleted = api::text_at(pod, "metadata.deletionTimestamp");
@@ -39,35 +37,6 @@ api::Key slice_key(const std::string& ns, const std::string& name) {
 }
 
 }  // namespace
-
-void LabelIndex::put(const std::string& ns, const std::string& name, const Labels& labels) {
-  remove(ns, name);
-  for (const auto& label : labels) names_[{ns, label}].insert(name);
-  labels_[{ns, name}] = labels;
-}
-
-void LabelIndex::remove(const std::string& ns, const std::string& name) {
-  auto it = labels_.find({ns, name});
-  if (it == labels_.end()) return;
-  for (const auto& label : it->second) {
-    auto set = names_.find({ns, label});
-    if (set == names_.end()) continue;
-    set->second.erase(name);
-    if (set->second.empty()) names_.erase(set);
-  }
-  labels_.erase(it);
-}
-
-const std::set<std::string>& LabelIndex::with(const std::string& ns,
-                                              const std::pair<std::string, std::string>& label) const {
-  auto it = names_.find({ns, label});
-  return it == names_.end() ? kNone : it->second;
-}
-
-void LabelIndex::clear() {
-  names_.clear();
-  labels_.clear();
-}
 
 EndpointSliceLoop::EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store)
     : store_(store),

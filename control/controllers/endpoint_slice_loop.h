@@ -7,26 +7,11 @@
 #include <set>
 #include <string>
 
-#include "control/controllers/label_selector.h"
+#include "control/controllers/label_index.h"
 #include "control/controllers/loop.h"
 #include "control/controllers/meta.h"
 
 namespace trama::control {
-
-// Objects of a namespace by one of their labels, so that a change of one pod does not look at every Service.
-class LabelIndex {
- public:
-  void put(const std::string& ns, const std::string& name, const Labels& labels);
-  void remove(const std::string& ns, const std::string& name);
-  // Names of the objects that carry the label.
-  const std::set<std::string>& with(const std::string& ns, const std::pair<std::string, std::string>& label) const;
-  void clear();
-
- private:
-  using Place = std::pair<std::string, std::pair<std::string, std::string>>;  // namespace, label
-  std::map<Place, std::set<std::string>> names_;
-  std::map<std::pair<std::string, std::string>, Labels> labels_;
-};
 
 // Keeps the EndpointSlices of all Services that have a selector. Slices of other managers are never touched.
 class EndpointSliceLoop {

@@ -32,9 +32,14 @@ void WorkQueue::add(const std::string& key) {
 void WorkQueue::add_after(const std::string& key, milliseconds delay) {
   if (delay <= milliseconds(0)) return add(key);
   auto when = Clock::now() + delay;
-  bool earliest = later_.empty() || when < later_.begin()->first;
+  auto [it, fresh] = moment_of_.try_emplace(key, when);
+  if (!fresh) {
+    if (it->second <= when) return;
+    later_.erase({it->second, key});
+    it->second = when;
+  }
   later_.emplace(when, key);
-  if (earliest) wake_one();
+  if (later_.begin()->second == key) wake_one();
 }
 
 awaitable<std::string> WorkQueue::next() {
@@ -77,8 +82,9 @@ void WorkQueue::finished(const std::string& key) {
 void WorkQueue::promote() {
   auto now = Clock::now();
   while (!later_.empty() && later_.begin()->first <= now) {
-    auto key = std::move(later_.begin()->second);
+    auto key = later_.begin()->second;
     later_.erase(later_.begin());
+    moment_of_.erase(key);
     if (dirty_.insert(key).second && !working_.contains(key)) ready_.push_back(key);
   }
 }

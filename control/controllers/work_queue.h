@@ -24,6 +24,7 @@ class WorkQueue {
       : ex_(std::move(ex)), lowest_(backoff_lowest), highest_(backoff_highest) {}
 
   void add(const std::string& key);
+  // A key waits for at most one moment, the earliest that was asked for.
   void add_after(const std::string& key, milliseconds delay);
   // Waits for a key and marks it as being worked on; throws operation_aborted on cancellation.
   awaitable<std::string> next();
@@ -44,7 +45,9 @@ class WorkQueue {
   std::deque<std::string> ready_;
   std::set<std::string> dirty_;  // in ready_, or waiting for working_ to end
   std::set<std::string> working_;
-  std::multimap<std::chrono::steady_clock::time_point, std::string> later_;
+  using Moment = std::chrono::steady_clock::time_point;
+  std::set<std::pair<Moment, std::string>> later_;
+  std::map<std::string, Moment> moment_of_;
   std::map<std::string, base::Backoff> backoff_;
   std::list<async::asio::steady_timer*> waiters_;
 };

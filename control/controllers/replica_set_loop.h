@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+
+#include "control/controllers/event_recorder.h"
+#include "control/controllers/label_index.h"
+#include "control/controllers/loop.h"
+#include "control/controllers/replica_set_plan.h"
+
+namespace trama::control {
+
+// Keeps as many pods alive as each ReplicaSet asks for, and its status true.
+class ReplicaSetLoop {
+ public:
+  ReplicaSetLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events);
+  Loop& loop() { return loop_; }
+
+ private:
+  void set_seen(const store::Event& e);
+  void pod_seen(const store::Event& e);
+  std::vector<api::ObjectPtr> pods_of(const api::Object& rs) const;
+  awaitable<base::Result<>> handle(std::string key);
+
+  store::Store& store_;
+  EventRecorder& events_;
+  LabelIndex pods_;
+  LabelIndex sets_;                                     // by the first label of their selectors
+  std::map<std::string, std::set<std::string>> owned_;  // uid of the owner -> "namespace/name" of pods
+  std::mt19937_64 random_{std::random_device{}()};
+  Loop loop_;
+};
+
+}  // namespace trama::control
