@@ -38,8 +38,9 @@ api::Key slice_key(const std::string& ns, const std::string& name) {
 
 }  // namespace
 
-EndpointSliceLoop::EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store)
+EndpointSliceLoop::EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store, std::uint64_t seed)
     : store_(store),
+      random_(seed),
       loop_(std::move(ex), store, {.name = "endpointslice"},
             {{"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.clear(); }},
              {"services", [this](const store::Event& e) { service_seen(e); }, [this] { services_.clear(); }},

@@ -16,7 +16,8 @@ namespace trama::control {
 // Keeps the EndpointSlices of all Services that have a selector. Slices of other managers are never touched.
 class EndpointSliceLoop {
  public:
-  EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store);
+  EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store,
+                    std::uint64_t seed = std::random_device{}());  // names of created objects depend on it
   Loop& loop() { return loop_; }
 
  private:
@@ -32,7 +33,7 @@ class EndpointSliceLoop {
   LabelIndex services_;                                  // by the first label of their selectors
   std::map<std::string, std::set<std::string>> slices_;  // queue key -> names of the slices that we manage
   std::map<std::string, std::string> triggers_;          // queue key -> earliest change since the last pass
-  std::mt19937_64 random_{std::random_device{}()};
+  std::mt19937_64 random_;
   Loop loop_;
 };
 

@@ -17,9 +17,11 @@ std::string owner_uid(const json::object& body) {
 
 }  // namespace
 
-ReplicaSetLoop::ReplicaSetLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events)
+ReplicaSetLoop::ReplicaSetLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events,
+                               std::uint64_t seed)
     : store_(store),
       events_(events),
+      random_(seed),
       loop_(std::move(ex), store, {.name = "replicaset"},
             {{"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.clear(), owned_.clear(); }},
              {"replicasets", [this](const store::Event& e) { set_seen(e); }, [this] { sets_.clear(); }}},

@@ -16,7 +16,8 @@ namespace trama::control {
 // Keeps as many pods alive as each ReplicaSet asks for, and its status true.
 class ReplicaSetLoop {
  public:
-  ReplicaSetLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events);
+  ReplicaSetLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events,
+                 std::uint64_t seed = std::random_device{}());  // names of created objects depend on it
   Loop& loop() { return loop_; }
 
  private:
@@ -30,7 +31,7 @@ class ReplicaSetLoop {
   LabelIndex pods_;
   LabelIndex sets_;                                     // by the first label of their selectors
   std::map<std::string, std::set<std::string>> owned_;  // uid of the owner -> "namespace/name" of pods
-  std::mt19937_64 random_{std::random_device{}()};
+  std::mt19937_64 random_;
   Loop loop_;
 };
 

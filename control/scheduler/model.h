@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the scheduler knows of pods and nodes. Pure values.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "control/api/types.h"
+#include "control/controllers/label_selector.h"
+
+namespace trama::control {
+
+using HostPort = std::tuple<std::string, std::string, int>;  // protocol, address ("0.0.0.0" = all), port
+
+// One nodeSelectorTerm: labels and fields (metadata.name) must all match.
+struct NodeTerm {
+  LabelSelector labels;
+  LabelSelector fields;
+  bool empty = false;  // an empty term matches nothing
+  int weight = 0;      // of a preferred term, 1-100
+};
+
+struct PodNeeds {
+  api::Key key;
+  std::string uid;
+  std::uint64_t revision = 0;
+  std::int64_t priority = 0;
+  std::string node;  // where it runs already, "" = to be placed
+  api::Resources requests;
+  api::StringMap node_selector;
+  bool has_required_terms = false;
+  std::vector<NodeTerm> required;  // one of them must match
+  std::vector<NodeTerm> preferred;
+  std::vector<api::Toleration> tolerations;
+  std::vector<HostPort> host_ports;
+  std::string group;  // pods of one group are spread: the controlling owner's uid, else namespace and labels
+};
+
+struct NodeState {
+  std::string name;
+  api::StringMap labels;
+  bool unschedulable = false;
+  std::vector<api::Taint> taints;  // plus not-ready when the node does not say Ready
+  api::Resources allocatable;      // a value of 0 means: unknown, no limit (pods: 110)
+  // Sums over the pods that are placed here.
+  api::Resources used;
+  api::Resources used_or_assumed;  // with 100m and 200Mi for pods that ask for nothing: for scoring only
+  std::int64_t pods = 0;
+  std::multiset<HostPort> host_ports;
+  std::map<std::string, std::int64_t> group_size;
+
+  void place(const PodNeeds& pod);
+  void remove(const PodNeeds& pod);
+};
+
+// What a pod counts for when nodes are compared: 100m and 200Mi where it asks for nothing.
+api::Resources assumed_requests(const PodNeeds& pod);
+PodNeeds needs_of(const api::Object& pod);
+// Placed pods are not counted: place() them.
+NodeState state_of(const api::Object& node);
+
+}  // namespace trama::control
