@@ -147,6 +147,12 @@ class MemoryStore final : public Store {
   awaitable<Answer<ObjectPtr>> write(Decision decide) override {
     if (closing_) co_return Status::unavailable("the controller is shutting down");
     auto mine = std::make_shared<Pending>(ex_, std::move(decide));
+    // A caller that is cancelled takes its decision along: what it refers to is gone.
+    struct Leave {
+      std::shared_ptr<Pending> pending;
+      ~Leave() { pending->decide = nullptr; }
+    };
+    Leave leave{mine};
     pending_.push_back(mine);
     wake_.set();
     while (!mine->answer) co_await mine->done.wait();
@@ -200,6 +206,7 @@ class MemoryStore final : public Store {
   // Decides everything that waits, makes it durable in one commit, then lets it be seen.
   awaitable<void> commit_batch() {
     auto batch = std::exchange(pending_, {});
+    std::erase_if(batch, [](const std::shared_ptr<Pending>& p) { return !p->decide; });
     std::uint64_t before = counter_;
     Draft draft(objects_, counter_);
     for (auto& p : batch) {
