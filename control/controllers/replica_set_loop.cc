@@ -2,6 +2,7 @@
 #include "control/controllers/replica_set_loop.h"
 
 #include "control/controllers/deletion.h"
+#include "control/store/writes.h"
 
 namespace trama::control {
 
@@ -9,6 +10,8 @@ using base::Result;
 using Type = store::Event::Type;
 
 namespace {
+
+const char* kComponent = "replicaset-controller";
 
 std::string owner_uid(const json::object& body) {
   const auto* owner = controller_of(body);
@@ -112,23 +115,28 @@ awaitable<Result<>> ReplicaSetLoop::handle(std::string key) {
       pod_key.ns = where.ns;
       do pod_key.name = generated_name(where.name + "-", random_());
       while (tx.get(pod_key));
-      created.push_back(tx.put(pod_key, pod_from_template(*rs, pod_key, now)));
+      auto pod = store::create(tx, *api::kind_of_resource("pods"), pod_key, pod_from_template(*rs), now);
+      if (!pod) return pod.error();
+      created.push_back(*pod);
     }
     for (const auto& pod : plan.remove) begin_delete(tx, pod->key, now);
     auto body = rs->body;
     body["status"] = plan.status;
-    // Looking again after our own pods are counted costs nothing: the write below is one of many in this commit.
     return tx.put(where, std::move(body));
   };
   auto done = co_await write(store_, std::move(decide));
-  if (!done) co_return std::move(done).error();
+  if (!done) {
+    if (!done.error().is(std::errc::resource_unavailable_try_again))
+      events_.record(*rs, "Warning", "FailedCreate", "Error creating: " + done.error().to_string(), kComponent);
+    co_return std::move(done).error();
+  }
   // The watch says so too, but the next pass may come before it: without these it would create the pods again.
   for (const auto& pod : created) {
     owned_[rs->uid].insert(queue_key(pod->key));
-    events_.record(*rs, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, "replicaset-controller");
+    events_.record(*rs, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, kComponent);
   }
   for (const auto& pod : plan.remove)
-    events_.record(*rs, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, "replicaset-controller");
+    events_.record(*rs, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, kComponent);
   co_return Result<>();
 }
 

@@ -138,9 +138,8 @@ ReplicaSetPlan plan_replica_set(const api::Object& rs, const std::vector<api::Ob
   return plan;
 }
 
-json::object pod_from_template(const api::Object& owner, const api::Key& key, Time now) {
-  auto body = new_object("v1", "Pod", key, now);
-  auto& metadata = body["metadata"].as_object();
+json::object pod_from_template(const api::Object& owner) {
+  json::object metadata;
   metadata["generateName"] = owner.key.name + "-";
   const auto& from = api::object_at(owner.body, "spec.template.metadata");
   for (const char* field : {"labels", "annotations", "finalizers"})
@@ -148,11 +147,9 @@ json::object pod_from_template(const api::Object& owner, const api::Key& key, Ti
   json::array owners;
   owners.push_back(owner_reference(owner));
   metadata["ownerReferences"] = std::move(owners);
+  json::object body;
+  body["metadata"] = std::move(metadata);
   body["spec"] = api::object_at(owner.body, "spec.template.spec");
-  json::object status;
-  status["phase"] = "Pending";
-  status["qosClass"] = "BestEffort";
-  body["status"] = std::move(status);
   return body;
 }
 

@@ -26,7 +26,7 @@ ReplicaSetPlan plan_replica_set(const api::Object& rs, const std::vector<api::Ob
 // Pods in the order in which they should be deleted.
 std::vector<api::ObjectPtr> deletion_order(std::vector<api::ObjectPtr> pods);
 
-// A pod made from the template of `owner` (ReplicaSet).
-json::object pod_from_template(const api::Object& owner, const api::Key& key, Time now);
+// What the template of `owner` (ReplicaSet) says of its pods; store::create() completes it.
+json::object pod_from_template(const api::Object& owner);
 
 }  // namespace trama::control
