@@ -177,6 +177,8 @@ awaitable<Result<NodeCredentials>> request_serving_certificate(ApiClient& client
     ask.names.ips.push_back(*ip);
   }
   ask.names.dns = std::move(names);
+  if (std::find(ask.names.dns.begin(), ask.names.dns.end(), node_name) == ask.names.dns.end())
+    ask.names.dns.push_back(node_name);
   co_return co_await obtain(client, ask);
 }
 

@@ -41,7 +41,9 @@ awaitable<base::Result<NodeCredentials>> join_cluster(JoinOptions options);
 // A new client certificate for the node that `client` is authenticated as, with a new key.
 awaitable<base::Result<NodeCredentials>> renew_node_certificate(ApiClient& client, std::string node_name);
 
-// A serving certificate for the agent's API on 10250: CN system:node:NAME, SANs as given.
+// A serving certificate for the agent's API on 10250: CN system:node:NAME, SANs as given plus the node's name, which is
+// what the controller verifies. Addresses must be among the Node's status.addresses; the controller waits 10 s for
+// them.
 awaitable<base::Result<NodeCredentials>> request_serving_certificate(ApiClient& client, std::string node_name,
                                                                      std::vector<std::string> addresses,
                                                                      std::vector<std::string> names);
