@@ -9,8 +9,8 @@ NumberPool::NumberPool(std::uint64_t size, std::uint64_t band)
     : size_(size), band_(std::min(band, size)), cursor_(band_) {}
 
 std::optional<std::uint64_t> NumberPool::take_any(const std::string& holder, const StillHeld& still_held) {
-  auto found = scan(band_, size_, cursor_, holder, still_held);
-  if (!found) found = scan(0, band_, 0, holder, still_held);
+  auto found = scan(band_, size_, cursor_, still_held);
+  if (!found) found = scan(0, band_, 0, still_held);
   if (!found) return std::nullopt;
   holder_[*found] = holder;
   if (*found >= band_) cursor_ = *found + 1;
@@ -35,14 +35,14 @@ bool NumberPool::is_free(std::uint64_t number, const std::string& holder, const 
 }
 
 std::optional<std::uint64_t> NumberPool::scan(std::uint64_t from, std::uint64_t to, std::uint64_t start,
-                                              const std::string& holder, const StillHeld& still_held) {
+                                              const StillHeld& still_held) {
   if (from >= to) return std::nullopt;
   if (start < from || start >= to) start = from;
   // First what nobody is known to hold, which costs nothing to find out; stale entries only when that is used up.
   auto pass = [&](std::uint64_t a, std::uint64_t b, bool verify) -> std::optional<std::uint64_t> {
     if (verify) {
       for (auto it = holder_.lower_bound(a); it != holder_.end() && it->first < b; ++it)
-        if (it->second != holder && !still_held(it->second, it->first)) return it->first;
+        if (!still_held(it->second, it->first)) return it->first;
       return std::nullopt;
     }
     auto it = holder_.lower_bound(a);

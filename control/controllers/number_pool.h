@@ -18,8 +18,8 @@ class NumberPool {
   NumberPool(std::uint64_t size, std::uint64_t band);
 
   using StillHeld = std::function<bool(const std::string& holder, std::uint64_t number)>;
-  // A free number for `holder`, or nothing when all are held. Goes round the upper band, so that a number that was
-  // just given back is not the next one handed out.
+  // A free number for `holder`, or nothing when all are held; what `holder` itself was given is asked about as well.
+  // Goes round the upper band, so that a number that was just given back is not the next one handed out.
   std::optional<std::uint64_t> take_any(const std::string& holder, const StillHeld& still_held);
   // False when another holder has it.
   bool take(std::uint64_t number, const std::string& holder, const StillHeld& still_held);
@@ -31,7 +31,7 @@ class NumberPool {
  private:
   bool is_free(std::uint64_t number, const std::string& holder, const StillHeld& still_held);
   std::optional<std::uint64_t> scan(std::uint64_t from, std::uint64_t to, std::uint64_t start,
-                                    const std::string& holder, const StillHeld& still_held);
+                                    const StillHeld& still_held);
   std::uint64_t size_, band_, cursor_;
   std::map<std::uint64_t, std::string> holder_;
 };

@@ -336,6 +336,8 @@ Refusal ServiceAllocator::choose_ports(const store::Transaction& tx, const api::
   std::set<std::int64_t> numbers;
   auto any = [&]() -> std::optional<std::int64_t> {
     auto still_held = [&](const std::string& other, std::uint64_t number) {
+      // Given out a moment ago, for another port of this Service.
+      if (other == holder && numbers.contains(static_cast<std::int64_t>(number) + port_first_)) return true;
       auto service = tx.get(key_of(other));
       if (!service) return false;
       auto held = node_ports_of(api::object_at(service->body, "spec"));
@@ -371,13 +373,10 @@ Refusal ServiceAllocator::choose_ports(const store::Transaction& tx, const api::
     numbers.insert(health);
   }
   auto full = [] { return Status::internal("failed to allocate a nodePort: range is full"); };
-  // take_any() may offer a number that this holder already has: skip those.
   auto fresh = [&]() -> std::optional<std::int64_t> {
-    for (std::uint64_t tries = 0; tries <= ports_.size(); ++tries) {
-      auto port = any();
-      if (!port || numbers.insert(*port).second) return port;
-    }
-    return std::nullopt;
+    auto port = any();
+    if (port) numbers.insert(*port);
+    return port;
   };
   if (wants_node_ports(spec) && ports != nullptr) {
     std::map<std::int64_t, std::pair<std::int64_t, std::set<std::string>>> by_port;  // port -> node port, protocols

@@ -29,7 +29,7 @@ api::ObjectPtr service(
 }
 
 // Carries out a plan on the world, as the loop would.
-void apply(SliceWorld& w, const std::vector<SliceOp>& ops) {
+void carry_out(SliceWorld& w, const std::vector<SliceOp>& ops) {
   static int n = 0;
   for (const auto& op : ops) {
     auto it = std::find_if(w.slices.begin(), w.slices.end(), [&](const auto& s) { return s->key.name == op.name; });
@@ -85,7 +85,7 @@ TEST(EndpointSlicePlan, NothingToDoTwice) {
                                              "10.1." + std::to_string(i / 200) + "." + std::to_string(i % 200 + 1))));
   auto ops = plan_slices(w);
   EXPECT_EQ(ops.size(), 3u);
-  apply(w, ops);
+  carry_out(w, ops);
   EXPECT_TRUE(plan_slices(w).empty());
 }
 
@@ -114,7 +114,7 @@ TEST(EndpointSlicePlan, FinishedAndAddresslessPodsAreNoEndpoints) {
   w.pods = {stored("pods", failed), stored("pods", pod_text("n", ""))};
   auto ops = plan_slices(w);
   ASSERT_EQ(texts(ops), std::vector<std::string>{"create IPv4 0 endpoints"}) << "an empty slice says: known, none";
-  apply(w, ops);
+  carry_out(w, ops);
   EXPECT_TRUE(plan_slices(w).empty());
   w.pods.push_back(stored("pods", pod_text("a", "10.0.0.2")));
   EXPECT_EQ(texts(plan_slices(w)),
@@ -152,13 +152,13 @@ TEST(EndpointSlicePlan, FreePlacesAreFilledBeforeNewSlices) {
                                    "10.1." + std::to_string(i / 200) + "." + std::to_string(i % 200 + 1)));
   };
   for (int i = 0; i < 150; ++i) w.pods.push_back(pod(i));
-  apply(w, plan_slices(w));
+  carry_out(w, plan_slices(w));
   ASSERT_EQ(w.slices.size(), 2u);
   for (int i = 150; i < 200; ++i) w.pods.push_back(pod(i));
   auto ops = plan_slices(w);
   ASSERT_EQ(ops.size(), 1u);
   EXPECT_EQ(ops[0].type, SliceOp::Type::update);
-  apply(w, ops);
+  carry_out(w, ops);
   // One pod leaves a full slice and one comes: the hole is filled, the other slice stays as it is.
   w.pods.erase(w.pods.begin());
   w.pods.push_back(pod(300));
@@ -184,7 +184,7 @@ TEST(EndpointSlicePlan, RandomHistoriesAgainstBruteForce) {
     }
     w.pods.clear();
     for (const auto& [name, p] : pods) w.pods.push_back(p);
-    apply(w, plan_slices(w));
+    carry_out(w, plan_slices(w));
     std::map<std::string, bool> seen;
     for (const auto& s : w.slices) {
       ASSERT_LE(api::array_at(s->body, "endpoints").size(), kEndpointsPerSlice);

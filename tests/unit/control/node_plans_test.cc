@@ -53,7 +53,7 @@ TEST(NodeCidrPlan, RandomWorldsAgainstBruteForce) {
     for (int i = 0; i < 12; ++i) {
       std::vector<Cidr> have;
       if (random() % 2 == 0) {
-        unsigned length = 22 + random() % 5;  // larger and smaller ones, written by hand
+        auto length = static_cast<unsigned>(22 + random() % 5);  // larger and smaller ones, written by hand
         have.push_back(Cidr::of(
             base::Ip::v4(10, 244, static_cast<std::uint8_t>(random() % 16), static_cast<std::uint8_t>(random() % 256)),
             length));
