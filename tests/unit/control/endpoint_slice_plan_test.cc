@@ -171,7 +171,7 @@ TEST(EndpointSlicePlan, RandomHistoriesAgainstBruteForce) {
   SliceWorld w;
   w.service = service();
   std::map<std::string, api::ObjectPtr> pods;
-  for (int step = 0; step < 300; ++step) {
+  for (int step = 0; step < 80; ++step) {
     for (int i = 0; i < 20; ++i) {
       auto n = random() % 400;
       auto name = "p" + std::to_string(n);
