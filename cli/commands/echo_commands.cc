@@ -29,6 +29,7 @@ struct ProbeArguments {
   std::string target;
   ProbeOptions options;
   bool json = false;
+  unsigned pods = 0;
 };
 
 int run_probe_verb(const ProbeArguments& a) {
@@ -40,6 +41,8 @@ int run_probe_verb(const ProbeArguments& a) {
   auto report = run_probe(options, interrupted());
   std::fputs((a.json ? report.to_json() : report.to_text()).c_str(), stdout);
   if (interrupted()) return code(Exit::interrupted);
+  auto named = report.by_pod.size() - report.by_pod.count("");
+  if (named < a.pods) return fail(Exit::no, fmt::format("{} pods answered, expected at least {}", named, a.pods));
   return code(report.failures == 0 && report.answers > 0 ? Exit::ok : Exit::no);
 }
 
@@ -72,6 +75,7 @@ void add_echo_commands(Program& p) {
   add_duration(probe, "--interval", a->options.interval, "Pause between two requests of a worker");
   add_duration(probe, "--for", a->options.duration, "Go on this long, instead of --count");
   probe->add_flag("--keep-alive", a->options.keep_alive, "HTTP: a connection per worker, not one per request");
+  probe->add_option("--pods", a->pods, "Fail unless at least this many different pods answered");
   probe->add_flag("--json", a->json, "The report as JSON");
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -29,7 +30,7 @@ namespace {
 struct Prepared {
   std::vector<std::string> words, variables;
   std::vector<char*> argv, envp;
-  std::vector<int> descriptors;  // become 3, 4, …; the last one is the ready pipe
+  std::vector<int> descriptors;   // become 3, 4, …; the last one is the ready pipe
   std::size_t listen_pid_at = 0;  // which variable holds LISTEN_PID=
 };
 
@@ -50,7 +51,8 @@ struct Prepared {
   for (int& fd : p.descriptors)
     if ((fd = fcntl(fd, F_DUPFD, 64)) < 0) die("pass a descriptor on");
   int log_copy = fcntl(log_fd, F_DUPFD, 64);
-  if (log_copy < 0 || dup2(null_fd, 0) < 0 || dup2(log_copy, 1) < 0 || dup2(log_copy, 2) < 0) die("set standard output");
+  if (log_copy < 0 || dup2(null_fd, 0) < 0 || dup2(log_copy, 1) < 0 || dup2(log_copy, 2) < 0)
+    die("set standard output");
   for (std::size_t i = 0; i < p.descriptors.size(); ++i)
     if (dup2(p.descriptors[i], static_cast<int>(i) + 3) < 0) die("pass a descriptor on");
   close_range(static_cast<unsigned>(p.descriptors.size()) + 3, ~0u, 0);
@@ -73,7 +75,8 @@ Prepared prepare(const DaemonSpec& spec, int ready_fd) {
   for (char** e = environ; *e; ++e) {
     std::string_view v(*e);
     // What the lab's starter was told is not meant for its daemons.
-    if (v.starts_with("LISTEN_") || v.starts_with("NOTIFY_SOCKET=") || v.starts_with("KUBECONFIG=") || v.starts_with("TRAMA_"))
+    if (v.starts_with("LISTEN_") || v.starts_with("NOTIFY_SOCKET=") || v.starts_with("KUBECONFIG=") ||
+        v.starts_with("TRAMA_"))
       continue;
     p.variables.emplace_back(v);
   }
@@ -127,7 +130,8 @@ std::string log_tail(const std::string& path, std::size_t lines) {
   return out;
 }
 
-Result<> wait_ready(std::vector<Daemon>& daemons, const std::vector<std::string>& log_paths, Clock::time_point deadline) {
+Result<> wait_ready(std::vector<Daemon>& daemons, const std::vector<std::string>& log_paths,
+                    Clock::time_point deadline) {
   std::vector<std::string> heard(daemons.size());
   for (;;) {
     std::vector<pollfd> fds;
@@ -140,8 +144,9 @@ Result<> wait_ready(std::vector<Daemon>& daemons, const std::vector<std::string>
     if (fds.empty()) return {};
     auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (left <= 0)
-      return Error::text(fmt::format("it is not ready in time; the end of {}:{}", log_paths[which[0]], log_tail(log_paths[which[0]])),
-                         std::errc::timed_out);
+      return Error::text(
+          fmt::format("it is not ready in time; the end of {}:{}", log_paths[which[0]], log_tail(log_paths[which[0]])),
+          std::errc::timed_out);
     int n = poll(fds.data(), fds.size(), static_cast<int>(std::min<long>(left, 1000)));
     if (interrupted()) return Error::text("interrupted", std::errc::operation_canceled);
     if (n < 0 && errno != EINTR) return Error::from_errno(errno, "wait for a process");
@@ -157,7 +162,7 @@ Result<> wait_ready(std::vector<Daemon>& daemons, const std::vector<std::string>
         int status = 0;
         waitpid(daemons[i].id.pid, &status, WNOHANG);
         return Error::text(fmt::format("it ended at once; the end of {}:{}", log_paths[i], log_tail(log_paths[i])),
-                           std::errc::no_such_process);
+                           std::errc::io_error);
       }
     }
   }
@@ -190,7 +195,8 @@ Result<> end_processes(const std::vector<ProcessId>& processes, std::chrono::mil
       deadline = Clock::now() + std::chrono::seconds(5);
       continue;
     }
-    if (poll(fds.data(), fds.size(), static_cast<int>(left)) < 0 && errno != EINTR) return Error::from_errno(errno, "wait for processes");
+    if (poll(fds.data(), fds.size(), static_cast<int>(left)) < 0 && errno != EINTR)
+      return Error::from_errno(errno, "wait for processes");
     std::vector<Held> still;
     for (std::size_t i = 0; i < held.size(); ++i) {
       if (fds[i].revents) {

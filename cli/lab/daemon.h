@@ -13,12 +13,12 @@
 namespace trama::cli {
 
 struct DaemonSpec {
-  std::string program;                 // absolute path
-  std::vector<std::string> arguments;  // without the program
+  std::string program;                                           // absolute path
+  std::vector<std::string> arguments;                            // without the program
   std::vector<std::pair<std::string, std::string>> environment;  // on top of ours
-  int netns_fd = -1;                   // the namespace to live in
-  std::string log_path;                // stdout and stderr; appended to
-  std::vector<int> sockets;            // listening sockets to hand over by systemd's protocol (LISTEN_FDS)
+  int netns_fd = -1;                                             // the namespace to live in
+  std::string log_path;                                          // stdout and stderr; appended to
+  std::vector<int> sockets;  // listening sockets to hand over by systemd's protocol (LISTEN_FDS)
 };
 
 struct Daemon {
@@ -29,7 +29,7 @@ struct Daemon {
 // /dev/null and nothing else inherited. Call from a process with one thread.
 base::Result<Daemon> start_daemon(const DaemonSpec& spec);
 
-// Waits for all of them. ESRCH names one that died, ETIMEDOUT one that is late; `log_of(i)` is told in the error.
+// Waits for all of them. EIO for one that died, ETIMEDOUT for one that is late; the error holds the end of its log.
 base::Result<> wait_ready(std::vector<Daemon>& daemons, const std::vector<std::string>& log_paths,
                           std::chrono::steady_clock::time_point deadline);
 

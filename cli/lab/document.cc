@@ -4,6 +4,7 @@
 
 #include "cli/exit.h"
 #include "cli/lab/model.h"
+#include "cli/lab/registry.h"
 
 namespace trama::cli {
 
@@ -17,11 +18,6 @@ namespace {
 constexpr const char* kApiVersion = "trama.dev/v1";
 constexpr std::size_t kMostNodes = 200;
 
-bool is_label(std::string_view s, std::size_t longest) {
-  if (s.empty() || s.size() > longest || s.front() == '-' || s.back() == '-') return false;
-  return std::all_of(s.begin(), s.end(), [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
-}
-
 std::string shown(const json::value& v) { return json::serialize(v); }
 
 class LabParser {
@@ -33,13 +29,14 @@ class LabParser {
     if (auto r = known_fields(o, "", {"apiVersion", "kind", "metadata", "spec"}); !r) return std::move(r).error();
     const auto* metadata = object_in(o, "metadata");
     const auto* name = metadata ? metadata->if_contains("name") : nullptr;
-    if (!name || !name->is_string() || !is_label(name->get_string(), 30))
+    if (!name || !name->is_string() || !is_lab_name(name->get_string()))
       return d_.mistake("metadata.name", "expected the lab's name: 1 to 30 of a-z, 0-9 and -");
     lab_.name = std::string(name->get_string());
     lab_.file = d_.file;
     const auto* spec = object_in(o, "spec");
     if (!spec) return d_.mistake("spec", "expected an object with at least nodes");
-    if (auto r = known_fields(*spec, "spec", {"nodes", "underlay", "podCIDR", "serviceCIDR"}); !r) return std::move(r).error();
+    if (auto r = known_fields(*spec, "spec", {"nodes", "underlay", "podCIDR", "serviceCIDR"}); !r)
+      return std::move(r).error();
     if (auto r = parse_networks(*spec); !r) return std::move(r).error();
     if (auto r = parse_nodes(*spec); !r) return std::move(r).error();
     return std::move(lab_);
@@ -68,7 +65,9 @@ class LabParser {
     auto path = fmt::format("spec.{}", field);
     if (!v || v->is_null()) return std::vector<std::string>{otherwise};
     auto wrong = [&] {
-      return d_.mistake(path, fmt::format("expected a prefix such as {}, or one per family with a comma between, got {}", otherwise, shown(*v)));
+      return d_.mistake(
+          path, fmt::format("expected a prefix such as {}, or one per family with a comma between, got {}", otherwise,
+                            shown(*v)));
     };
     if (!v->is_string()) return wrong();
     std::vector<std::string> out;
@@ -105,8 +104,8 @@ class LabParser {
     for (std::size_t i = 0; i < all.size(); ++i)
       for (std::size_t j = 0; j < i; ++j)
         if (all[i].second.overlaps(all[j].second))
-          return d_.mistake("spec." + all[i].first,
-                            fmt::format("{} overlaps {} {}", all[i].second.to_string(), all[j].first, all[j].second.to_string()));
+          return d_.mistake("spec." + all[i].first, fmt::format("{} overlaps {} {}", all[i].second.to_string(),
+                                                                all[j].first, all[j].second.to_string()));
     return {};
   }
 
@@ -116,7 +115,8 @@ class LabParser {
     if (!v) return d_.mistake("spec.nodes", expected);
     if (const auto* map = v->if_object()) {
       for (const auto& [name, settings] : *map)
-        if (auto r = add_node(std::string(name), settings, fmt::format("spec.nodes.{}", std::string_view(name))); !r) return r;
+        if (auto r = add_node(std::string(name), settings, fmt::format("spec.nodes.{}", std::string_view(name))); !r)
+          return r;
     } else if (const auto* list = v->if_array()) {
       for (std::size_t i = 0; i < list->size(); ++i) {
         auto path = fmt::format("spec.nodes[{}]", i);
@@ -140,8 +140,9 @@ class LabParser {
   }
 
   Result<> add_node(const std::string& name, const json::value& settings, const std::string& path) {
-    if (!is_label(name, 30)) return d_.mistake(path, "expected a node's name: 1 to 30 of a-z, 0-9 and -");
-    if (name == "switch") return d_.mistake(path, "\"switch\" is the name of the network between the nodes; take another");
+    if (!is_lab_name(name)) return d_.mistake(path, "expected a node's name: 1 to 30 of a-z, 0-9 and -");
+    if (name == "switch")
+      return d_.mistake(path, "\"switch\" is the name of the network between the nodes; take another");
     for (const auto& n : lab_.nodes)
       if (n.name == name) return d_.mistake(path, fmt::format("there already is a node {}", name));
     NodeSpec node;
@@ -149,14 +150,17 @@ class LabParser {
     node.address = Ip();  // filled in later unless the document says one
     if (!settings.is_null()) {
       const auto* o = settings.if_object();
-      if (!o) return d_.mistake(path, fmt::format("expected an object with labels and address, or nothing, got {}", shown(settings)));
+      if (!o)
+        return d_.mistake(
+            path, fmt::format("expected an object with labels and address, or nothing, got {}", shown(settings)));
       if (auto r = known_fields(*o, path, {"labels", "address"}); !r) return r;
       if (const auto* a = o->if_contains("address")) {
         auto ip = a->is_string() ? Ip::parse(a->get_string()) : Result<Ip>(Error::text(""));
         if (!ip || !lab_.underlay.contains(*ip) || *ip == lab_.switch_address || *ip == lab_.underlay.address() ||
             *ip == lab_.underlay.last())
-          return d_.mistake(path + ".address", fmt::format("expected a free address in {} other than {}, got {}",
-                                                           lab_.underlay.to_string(), lab_.switch_address.to_string(), shown(*a)));
+          return d_.mistake(path + ".address",
+                            fmt::format("expected a free address in {} other than {}, got {}",
+                                        lab_.underlay.to_string(), lab_.switch_address.to_string(), shown(*a)));
         node.address = *ip;
       }
       if (const auto* labels = o->if_contains("labels"); labels && !labels->is_null()) {
@@ -185,7 +189,8 @@ class LabParser {
       while (taken.count(lab_.underlay.address().plus(next))) ++next;
       n.address = lab_.underlay.address().plus(next);
       if (!(n.address < lab_.underlay.last()))
-        return d_.mistake("spec.underlay", fmt::format("{} has no room for {} nodes", lab_.underlay.to_string(), lab_.nodes.size()));
+        return d_.mistake("spec.underlay",
+                          fmt::format("{} has no room for {} nodes", lab_.underlay.to_string(), lab_.nodes.size()));
       taken.insert(n.address);
     }
     return {};

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -89,8 +90,9 @@ void remove_shared(const LabRegistry& registry, const LabRecord& r, FirstFailure
 
 Result<> require_root(std::string_view verb) {
   if (geteuid() == 0) return {};
-  return Error::text(fmt::format("trama lab {} makes and removes network namespaces: it needs root (sudo trama lab {})", verb, verb),
-                     std::errc::operation_not_permitted);
+  return Error::text(
+      fmt::format("trama lab {} makes and removes network namespaces: it needs root (sudo trama lab {})", verb, verb),
+      std::errc::operation_not_permitted);
 }
 
 Result<> tear_down(const LabRegistry& registry, const LabRecord& record) {
@@ -119,9 +121,17 @@ namespace {
 
 int down_one(const LabRegistry& registry, const std::string& name) {
   auto record = registry.read(name);
+  std::error_code ec;
+  if (!record && is_lab_name(name) && std::filesystem::exists(registry.directory(name), ec)) {
+    // Died between making the directory and writing the record: nothing else can have been made yet.
+    LabRecord nothing;
+    nothing.name = name;
+    record = std::move(nothing);
+  }
   if (!record) return fail(record.error(), "trama lab ls");
   if (state_of(*record) == LabState::starting)
-    return fail(Exit::conflict, fmt::format("lab \"{}\" is being started right now (process {})", name, record->creator.pid),
+    return fail(Exit::conflict,
+                fmt::format("lab \"{}\" is being started right now (process {})", name, record->creator.pid),
                 "wait for it, or end that process first");
   auto lock = registry.lock(name);
   if (!lock) return fail(lock.error());
@@ -193,7 +203,8 @@ int lab_list(const std::string& output) {
     std::string nodes;
     for (const auto& n : r.nodes) nodes += (nodes.empty() ? "" : ",") + n.name;
     t.rows.push_back({r.name, state_text(r), nodes, r.api_port ? fmt::format("127.0.0.1:{}", r.api_port) : "-",
-                      r.created_at ? age_text(std::time(nullptr) - r.created_at) : "-", LabRegistry().kubeconfig(r.name)});
+                      r.created_at ? age_text(std::time(nullptr) - r.created_at) : "-",
+                      LabRegistry().kubeconfig(r.name)});
   }
   std::fputs(t.to_text().c_str(), stdout);
   return code(Exit::ok);
@@ -211,7 +222,8 @@ int lab_prune(bool dry_run) {
       fmt::print("lab {}: broken; would remove its processes, control groups, namespaces and files\n", record.name);
       for (const auto& p : record.processes)
         if (is_alive(p.id)) fmt::print("  process {} ({} {})\n", p.id.pid, p.role, p.name);
-      for (const auto& n : record.nodes) fmt::print("  {}*, {}\n", node_netns(record.name, n.name), cgroup_root(record.name, n.name));
+      for (const auto& n : record.nodes)
+        fmt::print("  {}*, {}\n", node_netns(record.name, n.name), cgroup_root(record.name, n.name));
       continue;
     }
     auto lock = registry.lock(record.name);

@@ -115,6 +115,12 @@ Result<LabRecord> parse_lab_record(std::string_view text) {
   return r;
 }
 
+bool is_lab_name(std::string_view s) {
+  if (s.empty() || s.size() > 30 || s.front() == '-' || s.back() == '-') return false;
+  return std::all_of(s.begin(), s.end(),
+                     [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+}
+
 std::string switch_netns(const std::string& lab) { return lab + ".switch"; }
 std::string node_netns(const std::string& lab, const std::string& node) { return lab + "." + node; }
 std::string pod_netns_prefix(const std::string& lab, const std::string& node) { return lab + "." + node + "."; }
@@ -135,6 +141,7 @@ std::vector<LabRecord> LabRegistry::list() const {
   std::error_code ec;
   for (const auto& entry : std::filesystem::directory_iterator(root_, ec)) {
     auto name = entry.path().filename().string();
+    if (!is_lab_name(name)) continue;
     auto r = read(name);
     LabRecord broken;
     broken.name = name;
@@ -145,7 +152,8 @@ std::vector<LabRecord> LabRegistry::list() const {
 }
 
 Result<LabRecord> LabRegistry::read(const std::string& lab) const {
-  auto text = base::read_file(directory(lab) + "/lab.json");
+  auto text = is_lab_name(lab) ? base::read_file(directory(lab) + "/lab.json")
+                               : Result<std::string>(Error::from_errno(ENOENT, lab));
   if (!text && text.error().is(std::errc::no_such_file_or_directory))
     return Error::text(fmt::format("there is no lab \"{}\" on this machine", lab),
                        std::errc::no_such_file_or_directory);

@@ -54,6 +54,9 @@ struct LabRecord {
 std::string to_json_text(const LabRecord& r);
 base::Result<LabRecord> parse_lab_record(std::string_view text);
 
+// 1 to 30 of a-z, 0-9 and "-", not at the ends: fit for labs and nodes, and for file names.
+bool is_lab_name(std::string_view name);
+
 // Names derived from the lab's: all that belongs to it carries one of these.
 std::string switch_netns(const std::string& lab);                               // "hello.switch"
 std::string node_netns(const std::string& lab, const std::string& node);        // "hello.n1"
@@ -72,7 +75,7 @@ class LabRegistry {
   std::string kubeconfig(const std::string& lab) const { return directory(lab) + "/kubeconfig"; }
   // Every directory with a record; a directory without a readable one is returned as a broken lab of that name.
   std::vector<LabRecord> list() const;
-  // ENOENT when there is no such lab.
+  // ENOENT when there is no such lab; whatever is no lab's name is none, too.
   base::Result<LabRecord> read(const std::string& lab) const;
   base::Result<> write(const LabRecord& r) const;  // makes the directory
   // Exclusive among `lab up`, `down` and `prune` of one lab while the descriptor lives; EWOULDBLOCK when taken.

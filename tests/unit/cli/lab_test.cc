@@ -119,6 +119,7 @@ TEST(LabRegistry, RecordsSurviveWritingAndReading) {
   EXPECT_EQ(state_of(r), LabState::starting);
   r.creator.start_time += 1;
   EXPECT_EQ(state_of(r), LabState::broken);
+  EXPECT_TRUE(registry.read("../t").error().is(std::errc::no_such_file_or_directory));
   EXPECT_TRUE(registry.read("absent").error().is(std::errc::no_such_file_or_directory));
   {
     auto lock = registry.lock("t");

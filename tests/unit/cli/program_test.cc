@@ -53,13 +53,14 @@ TEST(Program, ExitCodesWithoutACluster) {
   EXPECT_EQ(trama("--lab no-such-lab get pods").code, 3);
   EXPECT_EQ(trama("apply -f /nonexistent.yaml").code, 2);
   EXPECT_EQ(trama("exec pod").code, 2);
+  EXPECT_NE(trama("get events").code, 2);  // a kind that is also the name of a verb
   EXPECT_EQ(trama("probe http://127.0.0.1:9 --timeout 1s").code, 1);
 }
 
 TEST(Program, ManifestMistakesNameTheLine) {
   auto r = trama("apply --dry-run=client -f - <<'E'\napiVersion: v1\nkind: Pod\nmetadata:\n  nam: x\nE");
   EXPECT_EQ(r.code, 2);
-  EXPECT_THAT(r.out, HasSubstr("standard input:4: metadata.name: is missing"));
+  EXPECT_THAT(r.out, HasSubstr("standard input:3: metadata.name: is missing"));
   auto good = trama("apply --dry-run=client -f - <<'E'\napiVersion: v1\nkind: Pod\nmetadata: {name: x}\nE");
   EXPECT_EQ(good.code, 0);
   EXPECT_THAT(good.out, HasSubstr("pod/x valid"));
