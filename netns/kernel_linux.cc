@@ -76,7 +76,9 @@ Result<> KernelLinux::apply(const Op& op) {
                         [&](const MakeGuard&) { return guard_.rebuild(guard_entries()); },
                         [&](const RemoveGuard&) { return guard_.remove_table(); },
                         [&](const Withdraw& o) { return withdraw(o.uid); },
-                        [&](const StopProcesses& o) { return processes_.stop(o.uid, o.grace); },
+                        [&](const StopProcesses& o) {
+                          return o.start_over ? processes_.remove(o.uid) : processes_.stop(o.uid, o.grace);
+                        },
                         [&](const DestroyNetwork& o) { return destroy(o.uid); },
                         [&](const Forget& o) { return forget(o.uid); },
                         [&](const CreateNetwork& o) { return create(o.sandbox); },

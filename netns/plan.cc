@@ -63,7 +63,8 @@ void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops
   bool alive = have && (have->netns || have->unpinned);
   if (runs && !alive) {
     // The namespace is gone under its processes: they cannot be moved, so they end and start again.
-    if (!have->stopping) ops.push_back(StopProcesses{want.uid, pod_of(want.ns, want.name), std::chrono::seconds(0)});
+    if (!have->stopping)
+      ops.push_back(StopProcesses{want.uid, pod_of(want.ns, want.name), std::chrono::seconds(0), true});
     return;
   }
   if (!alive || !have->veth)
@@ -73,7 +74,7 @@ void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops
 
   if (want.stop_with_grace) {
     if (runs && !have->stopping)
-      ops.push_back(StopProcesses{want.uid, pod_of(want.ns, want.name), *want.stop_with_grace});
+      ops.push_back(StopProcesses{want.uid, pod_of(want.ns, want.name), *want.stop_with_grace, false});
     return;
   }
   if (want.containers.empty() || (have && have->stopping)) return;
@@ -93,7 +94,10 @@ std::string to_text(const Op& op) {
           [](const MakeGuard&) { return std::string("make table inet trama-pods"); },
           [](const RemoveGuard&) { return std::string("remove table inet trama-pods"); },
           [](const Withdraw& o) { return fmt::format("withdraw {}: routes, neighbours, guard", o.pod); },
-          [](const StopProcesses& o) { return fmt::format("stop processes {}: grace {} s", o.pod, o.grace.count()); },
+          [](const StopProcesses& o) {
+            return fmt::format("stop processes {}: grace {} s{}", o.pod, o.grace.count(),
+                               o.start_over ? ", to start over" : "");
+          },
           [](const DestroyNetwork& o) { return fmt::format("destroy network {}", o.pod); },
           [](const Forget& o) { return fmt::format("forget {} uid {}", o.pod, o.uid); },
           [&](const CreateNetwork& o) {

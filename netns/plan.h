@@ -27,6 +27,7 @@ struct StopProcesses {
   Uid uid;
   std::string pod;
   std::chrono::seconds grace{0};
+  bool start_over = false;  // what is recorded of them goes too (logs as well), so that they are started again
 };
 // The veth goes to the reaper, the namespace is unpinned, its files in /etc/netns are removed.
 struct DestroyNetwork {

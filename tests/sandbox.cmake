@@ -6,3 +6,4 @@ trama_test(netns_reconciler_kernel_test LABEL kernel SOURCES kernel/netns/reconc
 
 add_executable(sandbox_bench bench/sandbox_bench.cc)
 target_link_libraries(sandbox_bench PRIVATE trama_netns trama_test_support)
+trama_test(netns_plan_test LABEL unit SOURCES unit/netns/plan_test.cc LINKS trama_netns_model)
