@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/commands/program.h"
-#include "cli/exit.h"
+#include "cli/token.h"
 #include "cli/verbs/verbs.h"
 
 namespace trama::cli {
@@ -144,22 +144,24 @@ void add_running(Program& p) {
 void add_tokens(Program& p) {
   auto& globals = p.globals;
   auto* tokens = command(p, "token", "Tokens by which nodes join", "Daemons");
-  struct TokenOptions {
-    std::chrono::seconds lifetime{24 * 3600};
-    std::string output = "string";
-    std::vector<std::string> ids;
-  };
   auto* create_command = tokens->add_subcommand("create", "Make a token and print its join string")->fallthrough();
-  auto create_options = p.verb<TokenOptions>(
-      create_command, [&globals](const TokenOptions& o) { return token_create(globals, o.lifetime, o.output); });
-  add_duration(create_command, "--ttl", create_options->lifetime, "How long it is good for (24h; 0s = for ever)");
+  auto create_options =
+      p.verb<TokenOptions>(create_command, [&globals](const TokenOptions& o) { return token_create(globals, o); });
+  add_duration(create_command, "--ttl", create_options->lifetime, "How long it is good for (24h)");
+  create_command->add_option("--uses", create_options->uses, "How many nodes may join with it")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  create_command->add_option("--node", create_options->node, "Only the node of this name may join with it");
+  create_command->add_option("--description", create_options->description, "What it is for");
   create_command->add_option("-o,--output", create_options->output, "string, or command: a whole `trama agent` line")
       ->check(CLI::IsMember(std::vector<std::string>{"string", "command"}));
   auto* list_command = tokens->add_subcommand("list", "List the tokens, without their secrets")->fallthrough();
-  p.verb<TokenOptions>(list_command, [&globals](const TokenOptions&) { return token_list(globals); });
+  p.verb<Globals>(list_command, [&globals](const Globals&) { return token_list(globals); });
   auto* delete_command = tokens->add_subcommand("delete", "Delete tokens by id")->fallthrough();
-  auto delete_options =
-      p.verb<TokenOptions>(delete_command, [&globals](const TokenOptions& o) { return token_delete(globals, o.ids); });
+  struct Ids {
+    std::vector<std::string> ids;
+  };
+  auto delete_options = p.verb<Ids>(delete_command, [&globals](const Ids& o) { return token_delete(globals, o.ids); });
   delete_command->add_option("id", delete_options->ids, "Ids or whole join strings")->required();
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+
 #include <unistd.h>
 
 #include "base/file.h"
@@ -45,14 +46,17 @@ Result<std::string> own_program() {
 class LabUp {
  public:
   LabUp(const LabRegistry& registry, LabSpec lab, const LabUpOptions& options, Screen& screen)
-      : registry_(registry), lab_(std::move(lab)), options_(options), screen_(screen),
+      : registry_(registry),
+        lab_(std::move(lab)),
+        options_(options),
+        screen_(screen),
         deadline_(Clock::now() + options.timeout) {}
 
   LabRecord& record() { return record_; }
 
   Result<> run() {
-    auto steps = {&LabUp::write_record, &LabUp::build_network, &LabUp::wait_controller, &LabUp::start_agents,
-                  &LabUp::apply_objects, &LabUp::wait_agents};
+    auto steps = {&LabUp::write_record, &LabUp::build_network, &LabUp::wait_controller,
+                  &LabUp::start_agents, &LabUp::apply_objects, &LabUp::wait_agents};
     for (auto step : steps) {
       if (auto r = (this->*step)(); !r) return r;
       if (interrupted()) return Error::text("interrupted", std::errc::operation_canceled);
@@ -83,9 +87,10 @@ class LabUp {
     std::sort(names.begin(), names.end());
     std::sort(there.begin(), there.end());
     if (names != there)
-      return Error::text(fmt::format("lab \"{}\" is up with the nodes {}; other nodes need a new lab (trama lab down {})",
-                                     running.name, fmt::join(there, ", "), running.name),
-                         std::errc::file_exists);
+      return Error::text(
+          fmt::format("lab \"{}\" is up with the nodes {}; other nodes need a new lab (trama lab down {})",
+                      running.name, fmt::join(there, ", "), running.name),
+          std::errc::file_exists);
     if (auto r = open_api(); !r) return r;
     return apply_objects();
   }
@@ -164,9 +169,17 @@ class LabUp {
     d.netns_fd = network_->fd(switch_netns(lab_.name));
     d.log_path = directory("controller.log");
     d.sockets = {inside.get(), outside->get()};
-    d.arguments = {"controller", "--data-dir", directory("controller"), "--advertise",
-                   fmt::format("{}:{}", lab_.switch_address.to_string(), kApiPort), "--certificate-name",
-                   lab_.switch_address.to_string(), "--certificate-name", "127.0.0.1", "--lab-timers", "--log-level",
+    d.arguments = {"controller",
+                   "--data-dir",
+                   directory("controller"),
+                   "--advertise",
+                   fmt::format("{}:{}", lab_.switch_address.to_string(), kApiPort),
+                   "--certificate-name",
+                   lab_.switch_address.to_string(),
+                   "--certificate-name",
+                   "127.0.0.1",
+                   "--lab-timers",
+                   "--log-level",
                    options_.log_level};
     for (const auto& c : lab_.service_cidrs) d.arguments.insert(d.arguments.end(), {"--service-cidr", c});
     for (const auto& c : lab_.pod_cidrs) d.arguments.insert(d.arguments.end(), {"--cluster-cidr", c});
@@ -203,7 +216,11 @@ class LabUp {
   }
 
   Result<> start_agents() {
-    auto join = create_token(*api_, ca_pem_, std::chrono::minutes(10));
+    TokenOptions token;
+    token.lifetime = std::chrono::minutes(10);
+    token.uses = static_cast<std::int64_t>(lab_.nodes.size());
+    token.description = "trama lab up";
+    auto join = create_token(*api_, ca_pem_, token);
     if (!join) return std::move(join).error();
     for (const auto& n : lab_.nodes) {
       DaemonSpec d;
@@ -211,11 +228,27 @@ class LabUp {
       d.netns_fd = network_->fd(node_netns(lab_.name, n.name));
       d.log_path = directory(n.name + ".log");
       d.environment = {{"TRAMA_JOIN", *join}};  // not on the command line, where everybody can read it
-      d.arguments = {"agent", "--server", fmt::format("https://{}:{}", lab_.switch_address.to_string(), kApiPort),
-                     "--node-name", n.name, "--node-ip", n.address.to_string(), "--netns-prefix",
-                     pod_netns_prefix(lab_.name, n.name), "--cgroup-root", cgroup_root(lab_.name, n.name), "--run-dir",
-                     directory(n.name), "--data-dir", directory(n.name) + "/data", "--cluster-id", lab_.name,
-                     "--lease-period", "1s", "--log-level", options_.log_level};
+      d.arguments = {"agent",
+                     "--server",
+                     fmt::format("https://{}:{}", lab_.switch_address.to_string(), kApiPort),
+                     "--node-name",
+                     n.name,
+                     "--node-ip",
+                     n.address.to_string(),
+                     "--netns-prefix",
+                     pod_netns_prefix(lab_.name, n.name),
+                     "--cgroup-root",
+                     cgroup_root(lab_.name, n.name),
+                     "--run-dir",
+                     directory(n.name),
+                     "--data-dir",
+                     directory(n.name) + "/data",
+                     "--cluster-id",
+                     lab_.name,
+                     "--lease-period",
+                     "1s",
+                     "--log-level",
+                     options_.log_level};
       for (const auto& c : lab_.service_cidrs) d.arguments.insert(d.arguments.end(), {"--service-cidr", c});
       for (const auto& c : lab_.pod_cidrs) d.arguments.insert(d.arguments.end(), {"--cluster-cidr", c});
       for (const auto& [key, value] : n.labels) d.arguments.insert(d.arguments.end(), {"--label", key + "=" + value});
@@ -230,7 +263,8 @@ class LabUp {
   // Objects are accepted before there is a node for them: they wait in the API, not here.
   Result<> apply_objects() {
     auto manifests = lab_.manifests;
-    std::stable_partition(manifests.begin(), manifests.end(), [](const Manifest& m) { return m.kind->kind == "Namespace"; });
+    std::stable_partition(manifests.begin(), manifests.end(),
+                          [](const Manifest& m) { return m.kind->kind == "Namespace"; });
     std::size_t changed = 0;
     for (const auto& m : manifests) {
       auto done = apply_one(*api_, m, "default");
@@ -247,7 +281,9 @@ class LabUp {
     std::vector<std::string> logs;
     for (const auto& n : lab_.nodes) logs.push_back(directory(n.name + ".log"));
     if (auto r = wait_ready(agents_, logs, deadline_); !r) return std::move(r).error().in("an agent");
-    auto tell = [this](const Progress& p) { screen_.progress("nodes", fmt::format("{}/{}  {}", p.done, p.wanted, p.names)); };
+    auto tell = [this](const Progress& p) {
+      screen_.progress("nodes", fmt::format("{}/{}  {}", p.done, p.wanted, p.names));
+    };
     if (auto r = wait_nodes(*api_, node_names(), tell, deadline_); !r) return r;
     screen_.done("nodes");
     return {};
@@ -293,8 +329,10 @@ int finish(LabUp& up, const LabRegistry& registry, const LabUpOptions& options, 
   if (options.wait) {
     if (auto r = up.settle(); !r) {
       screen.stop();
-      return fail(r.error(), fmt::format("the lab stays up: trama get pods -o wide, trama events; logs are in {}; trama lab down {}",
-                                         registry.directory(name), name));
+      return fail(
+          r.error(),
+          fmt::format("the lab stays up: trama get pods -o wide, trama events; logs are in {}; trama lab down {}",
+                      registry.directory(name), name));
     }
   }
   if (options.output == "json") {
@@ -308,9 +346,12 @@ int finish(LabUp& up, const LabRegistry& registry, const LabUpOptions& options, 
     return code(Exit::ok);
   }
   screen.stop();
-  fmt::print(stderr, "lab {} {} in {:.2f} s\n", name, was_up ? "was up; its objects are as described" : "is up", screen.seconds());
+  fmt::print(stderr, "lab {} {} in {:.2f} s\n", name, was_up ? "was up; its objects are as described" : "is up",
+             screen.seconds());
   auto other = LabRegistry().list().size() > 1 ? "--lab " + name + " " : "";
-  fmt::print(stderr, "  next: trama {0}get pods -o wide   ·   trama {0}exec client -- trama probe web --count 9   ·   trama lab down {1}\n",
+  fmt::print(stderr,
+             "  next: trama {0}get pods -o wide   ·   trama {0}exec client -- trama probe web --count 9   ·   trama "
+             "lab down {1}\n",
              other, name);
   return code(Exit::ok);
 }
@@ -329,12 +370,14 @@ int lab_up(const LabUpOptions& options) {
   auto existing = registry.read(name);
   std::error_code ec;
   if (!existing && std::filesystem::exists(registry.directory(name), ec))
-    return fail(Exit::conflict, fmt::format("{} is left of an earlier lab and holds no readable record", registry.directory(name)),
+    return fail(Exit::conflict,
+                fmt::format("{} is left of an earlier lab and holds no readable record", registry.directory(name)),
                 fmt::format("trama lab down {}", name));
   if (existing) {
     auto state = state_of(*existing);
     if (state == LabState::starting)
-      return fail(Exit::conflict, fmt::format("lab \"{}\" is being started right now (process {})", name, existing->creator.pid));
+      return fail(Exit::conflict,
+                  fmt::format("lab \"{}\" is being started right now (process {})", name, existing->creator.pid));
     if (state == LabState::broken)
       return fail(Exit::conflict, fmt::format("an earlier lab \"{}\" is half dead: its controller does not run", name),
                   fmt::format("trama lab down {}   or   trama lab prune", name));

@@ -89,11 +89,6 @@ struct LogsOptions {
 };
 int logs(const Globals& globals, const LogsOptions& options);
 
-// Tokens by which nodes join.
-int token_create(const Globals& globals, std::chrono::seconds lifetime, const std::string& output);
-int token_list(const Globals& globals);
-int token_delete(const Globals& globals, const std::vector<std::string>& ids);
-
 // "90", "90s", "5m", "2h", "1m30s", "250ms"; an error says so.
 base::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
 

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Whole labs by the real binary: up, used, broken, down. Each test compares the machine before and after.
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include "tests/support/private_netns.h"
+
+namespace trama::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+struct Ran {
+  int code;
+  std::string out;
+};
+Ran sh(const std::string& command) {
+  Ran r{};
+  r.code = test::shell("unset KUBECONFIG TRAMA_LAB; " + command, &r.out);
+  return r;
+}
+std::string source(const std::string& path) { return std::string(std::getenv("TRAMA_SOURCE_DIR")) + "/" + path; }
+
+class LabTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    binary_ = std::getenv("TRAMA_BINARY");
+    name_ = fmt::format("t{}", getpid());
+    char dir[] = "/tmp/trama-lab-XXXXXX";
+    ASSERT_NE(mkdtemp(dir), nullptr);
+    dir_ = dir;
+    before_ = machine();
+  }
+  void TearDown() override {
+    for (const auto& n : {name_, name_ + "b"}) trama("lab down " + n);
+    sh("rm -r " + dir_);
+    EXPECT_EQ(machine(), before_);
+  }
+  static std::string machine() { return sh(source("scripts/machine_state")).out; }
+
+  Ran trama(const std::string& arguments) const { return sh(binary_ + " " + arguments); }
+  Ran in_lab(const std::string& arguments) const { return trama("--lab " + name_ + " " + arguments); }
+  // An example under another lab name, so that it does not meet a lab of the person who runs the tests.
+  std::string file_of(const std::string& example, const std::string& lab) const {
+    std::ifstream in(source("examples/" + example));
+    std::stringstream text;
+    text << in.rdbuf();
+    auto all = text.str();
+    auto at = all.find("metadata:\n  name: ");
+    auto end = all.find('\n', at + 18);
+    all.replace(at + 18, end - at - 18, lab);
+    auto path = dir_ + "/" + lab + "-" + example;
+    std::ofstream(path) << all;
+    return path;
+  }
+  std::string up(const std::string& example = "hello.yaml") {
+    auto r = trama("lab up " + file_of(example, name_));
+    EXPECT_EQ(r.code, 0) << r.out;
+    return r.out;
+  }
+
+  std::string binary_, name_, dir_, before_;
+};
+
+TEST_F(LabTest, EveryKindOfTrafficWorksAndNothingIsLeftBehind) {
+  auto shown = up();
+  EXPECT_THAT(shown, HasSubstr(fmt::format("lab {} is up in", name_)));
+  EXPECT_THAT(in_lab("get pods -o wide").out, HasSubstr("client"));
+  EXPECT_THAT(in_lab("get nodes").out, HasSubstr("n3"));
+  auto spread = in_lab("exec client -- trama probe http://web/ --count 60 --concurrency 4 --pods 3");
+  EXPECT_EQ(spread.code, 0) << spread.out;
+  for (auto from : {"n1", "switch"})
+    for (auto to : {"172.30.0.11", "172.30.0.12", "172.30.0.13"}) {
+      auto r = sh(fmt::format("ip netns exec {}.{} {} probe http://{}:30080/", name_, from, binary_, to));
+      EXPECT_EQ(r.code, 0) << from << " to " << to << ": " << r.out;
+    }
+  // The host itself has not become a part of it.
+  EXPECT_THAT(sh("ip route show table all; ip -o link; nft list ruleset").out, Not(HasSubstr("172.30.0")));
+  auto down = trama("lab down " + name_);
+  EXPECT_EQ(down.code, 0) << down.out;
+  EXPECT_EQ(machine(), before_);
+}
+
+TEST_F(LabTest, ExecPassesStreamsAndExitCodesOn) {
+  up();
+  EXPECT_EQ(in_lab("exec client -- sh -c 'exit 42'").code, 42);
+  EXPECT_EQ(sh("printf 'a\\nb\\n' | " + binary_ + " --lab " + name_ + " exec -i client -- wc -l").out, "2\n");
+  EXPECT_EQ(in_lab("exec client -- sh -c 'echo out; echo err >&2' 2>/dev/null").out, "out\n");
+  EXPECT_EQ(in_lab("exec nobody -- true").code, 3);
+  auto terminal = sh(fmt::format(
+      "script -qec '{} --lab {} exec -it client -- sh -c \"test -t 0 && tty && exit 7\"' /dev/null </dev/null", binary_,
+      name_));
+  EXPECT_THAT(terminal.out, HasSubstr("/dev/pts"));
+  EXPECT_EQ(terminal.code, 7);
+}
+
+TEST_F(LabTest, VerbsChangeWhatIsThere) {
+  up();
+  EXPECT_EQ(in_lab("scale deployment/web --replicas 1").code, 0);
+  auto fewer = in_lab("wait deployment/web --for='jsonpath={.status.replicas}=1' --timeout 20s");
+  EXPECT_EQ(fewer.code, 0) << fewer.out;
+  EXPECT_EQ(in_lab("wait pod/client --for=condition=Ready=False --timeout 200ms").code, 6);
+  auto again = trama("lab up " + dir_ + "/" + name_ + "-hello.yaml");
+  EXPECT_EQ(again.code, 0) << again.out;
+  EXPECT_THAT(again.out, HasSubstr("was up"));
+  EXPECT_THAT(in_lab("get deployment web -o yaml").out, HasSubstr("readyReplicas: 3"));
+  auto deleted = in_lab("delete pod/client --now");
+  EXPECT_EQ(deleted.code, 0) << deleted.out;
+  EXPECT_EQ(in_lab("get pod client").code, 3);
+  EXPECT_EQ(
+      in_lab("create -f - <<'E'\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\nE")
+          .code,
+      4);
+  auto wrong = in_lab(
+      "apply -f - <<'E'\napiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec:\n  ports:\n    - port: 99999\nE");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_THAT(wrong.out, HasSubstr("standard input:7: spec.ports[0].port"));
+  EXPECT_THAT(in_lab("describe svc/web").out, HasSubstr("node port 30080"));
+  EXPECT_EQ(in_lab("status").code, 0);
+}
+
+TEST_F(LabTest, TwoLabsSideBySide) {
+  up();
+  auto second = trama("lab up " + file_of("hello.yaml", name_ + "b"));
+  EXPECT_EQ(second.code, 0) << second.out;
+  auto ambiguous = trama("get pods");
+  EXPECT_EQ(ambiguous.code, 2);
+  EXPECT_THAT(ambiguous.out, HasSubstr("several labs are running"));
+  EXPECT_EQ(trama("lab down " + name_).code, 0);
+  auto other = trama("--lab " + name_ + "b exec client -- trama probe http://web/ --count 9");
+  EXPECT_EQ(other.code, 0) << other.out;
+}
+
+TEST_F(LabTest, AHalfDeadLabIsNamedAndPruned) {
+  up();
+  auto pid =
+      sh(binary_ +
+         " lab ls -o json | grep -B3 '\"role\": \"controller\"' | sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' | head -1")
+          .out;
+  ASSERT_FALSE(pid.empty());
+  sh("kill -9 " + pid);
+  ASSERT_TRUE(test::eventually([&] { return trama("lab ls").out.find("broken") != std::string::npos; }));
+  auto refused = trama("lab up " + dir_ + "/" + name_ + "-hello.yaml");
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_THAT(refused.out, HasSubstr("trama lab prune"));
+  EXPECT_THAT(trama("lab prune --dry-run").out, HasSubstr(name_ + ".n1"));
+  EXPECT_THAT(trama("lab ls").out, HasSubstr("broken"));  // a dry run changes nothing
+  auto pruned = trama("lab prune");
+  EXPECT_EQ(pruned.code, 0) << pruned.out;
+  EXPECT_EQ(machine(), before_);
+}
+
+TEST_F(LabTest, CtrlCWhileItComesUpLeavesNothing) {
+  auto file = file_of("hello.yaml", name_);
+  auto r =
+      sh(fmt::format("{} lab up {} & p=$!; for i in $(seq 500); do [ -e /run/netns/{}.n1 ] && break; sleep 0.01; done; "
+                     "kill -INT $p; wait $p",
+                     binary_, file, name_));
+  EXPECT_EQ(r.code, 130) << r.out;
+  EXPECT_EQ(machine(), before_);
+}
+
+TEST_F(LabTest, EveryExampleComesUp) {
+  for (auto example : {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml"}) {
+    auto r = trama("lab up " + file_of(example, name_));
+    EXPECT_EQ(r.code, 0) << example << ": " << r.out;
+    if (std::string_view(example) == "stock-programs.yaml") {
+      auto site = in_lab("exec load -- curl -s --max-time 5 http://site/");
+      EXPECT_THAT(site.out, HasSubstr("hello from nginx-"));
+    }
+    if (std::string_view(example) == "udp-and-nodeport.yaml") {
+      auto udp = in_lab("exec client -- trama probe udp://answer:5300 --count 30 --pods 3");
+      EXPECT_EQ(udp.code, 0) << udp.out;
+      auto sticky = in_lab("exec client -- trama probe tcp://sticky:5300 --count 12");
+      EXPECT_THAT(sticky.out, HasSubstr("100.0 %"));
+    }
+    EXPECT_EQ(trama("lab down " + name_).code, 0);
+  }
+}
+
+}  // namespace
+}  // namespace trama::cli
