@@ -55,6 +55,14 @@ Error refused(const Manifest& m, const Answer& a) {
   return Error::text(text, generic);
 }
 
+// What an apply may change: the status and the version are other people's.
+json::object own_part(json::object o) {
+  o.erase("status");
+  if (auto* metadata = o.if_contains("metadata"); metadata && metadata->is_object())
+    for (auto field : {"resourceVersion", "managedFields", "generation"}) metadata->get_object().erase(field);
+  return o;
+}
+
 Result<Applied> patch_existing(Api& api, const Manifest& m, const std::string& path, const json::object& now,
                                DryRun dry_run) {
   boost::system::error_code ec;
@@ -72,7 +80,7 @@ Result<Applied> patch_existing(Api& api, const Manifest& m, const std::string& p
   if (!answer->ok()) return refused(m, *answer);
   Applied out;
   out.object = answer->body.is_object() ? answer->body.get_object() : json::object();
-  bool same = api::text_at(out.object, "metadata.resourceVersion") == api::text_at(now, "metadata.resourceVersion");
+  bool same = own_part(out.object) == own_part(now);
   out.outcome = same ? Outcome::unchanged : Outcome::configured;
   out.warnings = std::move(answer->warnings);
   return out;

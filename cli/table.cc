@@ -15,14 +15,16 @@ std::size_t display_width(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
-std::string Table::to_text(bool with_header) const {
+std::string Table::to_text(bool with_header, std::vector<std::size_t>* kept) const {
   std::vector<std::size_t> widths;
+  if (kept) widths = *kept;
   auto measure = [&](const std::vector<std::string>& row) {
     widths.resize(std::max(widths.size(), row.size()));
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
   };
   if (with_header) measure(header);
   for (const auto& row : rows) measure(row);
+  if (kept) *kept = widths;
   std::string out;
   auto print = [&](const std::vector<std::string>& row) {
     std::string line;

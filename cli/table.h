@@ -17,7 +17,9 @@ struct Table {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;
   // Shorter rows are fine; the last column is not padded. `with_header` false leaves the header line away.
-  std::string to_text(bool with_header = true) const;
+  // `widths` are the narrowest the columns may be, and afterwards what they became: tables that follow each other line
+  // up.
+  std::string to_text(bool with_header = true, std::vector<std::size_t>* widths = nullptr) const;
 };
 
 struct TableOptions {

@@ -17,6 +17,16 @@ using base::Result;
 
 namespace {
 
+// The header first, as everybody is used to read it.
+json::object in_reading_order(json::object o) {
+  json::object out;
+  for (auto field : {"apiVersion", "kind", "metadata"})
+    if (auto* v = o.if_contains(field)) out[field] = std::move(*v);
+  for (auto& [key, value] : o)
+    if (!out.contains(key)) out[key] = std::move(value);
+  return out;
+}
+
 constexpr const char* kTableAccept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 class Getter {
@@ -65,13 +75,13 @@ class Getter {
     }
     json::value all;
     if (references_.size() == 1 && !references_[0].name.empty()) {
-      all = std::move((*objects)[0]);
+      all = in_reading_order(std::move((*objects)[0]));
     } else {
       json::object list;
       list["apiVersion"] = "v1";
       list["kind"] = "List";
       json::array items;
-      for (auto& o : *objects) items.push_back(std::move(o));
+      for (auto& o : *objects) items.push_back(in_reading_order(std::move(o)));
       list["items"] = std::move(items);
       all = std::move(list);
     }
@@ -127,7 +137,7 @@ class Getter {
       }
       if (joint.rows.empty()) continue;
       if (printed) std::fputs("\n", stdout);
-      std::fputs(joint.to_text(!options_.no_headers).c_str(), stdout);
+      std::fputs(joint.to_text(!options_.no_headers, options_.watch ? &widths_ : nullptr).c_str(), stdout);
       printed = true;
     }
     std::fflush(stdout);
@@ -184,7 +194,7 @@ class Getter {
         object["columnDefinitions"] = columns;
       auto table = render(*r.kind, object);
       if (!table) return fail(table.error());
-      std::fputs(table->to_text(!header_printed && !options_.no_headers).c_str(), stdout);
+      std::fputs(table->to_text(!header_printed && !options_.no_headers, &widths_).c_str(), stdout);
       std::fflush(stdout);
       header_printed = true;
     }
@@ -194,6 +204,7 @@ class Getter {
   const Globals& globals_;
   const GetOptions& options_;
   std::vector<Reference> references_;
+  std::vector<std::size_t> widths_;  // of a watch's columns so far
 };
 
 }  // namespace

@@ -52,7 +52,10 @@ int exec(const Globals& globals, const ExecVerbOptions& options) {
   e.use_stdin = options.use_stdin;
   e.terminal = options.terminal;
   auto exit_code = session->api->exec(std::move(e));
-  if (!exit_code) return fail(exit_code.error(), fmt::format("trama describe pod/{}", *pod));
+  if (!exit_code)
+    return fail(exit_code.error(), exit_of(exit_code.error()) == Exit::not_found
+                                       ? "trama get pods"
+                                       : fmt::format("trama describe pod/{}", *pod));
   return *exit_code;
 }
 
