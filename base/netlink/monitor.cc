@@ -2,8 +2,6 @@
 #include "base/netlink/monitor.h"
 
 #include <boost/asio/error.hpp>
-#include <linux/netconf.h>
-#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -29,45 +27,6 @@ Result<Monitor> Monitor::open(async::asio::any_io_executor ex, std::vector<unsig
   return Monitor(async::asio::posix::stream_descriptor(std::move(ex), fd.release()));
 }
 
-Monitor::Seen Monitor::read(Bytes datagram) {
-  Seen seen;
-  auto header = fixed_header<nlmsghdr>(datagram);
-  if (!header) return seen;
-  seen.type = header->nlmsg_type;
-  auto payload = behind_header<nlmsghdr>(datagram);
-  switch (seen.type) {
-    case RTM_NEWLINK:
-    case RTM_DELLINK:
-      if (auto m = fixed_header<ifinfomsg>(payload)) seen.link = static_cast<std::uint32_t>(m->ifi_index);
-      break;
-    case RTM_NEWADDR:
-    case RTM_DELADDR:
-      if (auto m = fixed_header<ifaddrmsg>(payload)) seen.link = m->ifa_index, seen.scope = m->ifa_scope;
-      break;
-    case RTM_NEWNEIGH:
-    case RTM_DELNEIGH:
-      if (auto m = fixed_header<ndmsg>(payload)) seen.link = static_cast<std::uint32_t>(m->ndm_ifindex);
-      break;
-    case RTM_NEWROUTE:
-    case RTM_DELROUTE:
-      if (auto m = fixed_header<rtmsg>(payload)) seen.protocol = m->rtm_protocol;
-      if (auto a = Attributes::parse(behind_header<rtmsg>(payload)))
-        seen.link = a->get<std::uint32_t>(RTA_OIF).value_or(0);
-      break;
-    case RTM_NEWNEXTHOP:
-    case RTM_DELNEXTHOP:
-      if (auto m = fixed_header<nhmsg>(payload)) seen.protocol = m->nh_protocol;
-      break;
-    case RTM_NEWNETCONF:
-    case RTM_DELNETCONF:
-      if (auto a = Attributes::parse(behind_header<netconfmsg>(payload)))
-        seen.link = a->get<std::uint32_t>(NETCONFA_IFINDEX).value_or(0);
-      break;
-    default: break;
-  }
-  return seen;
-}
-
 // One datagram that is there already; nothing when there is none left.
 std::optional<Monitor::Seen> Monitor::receive() {
   for (;;) {
@@ -86,7 +45,7 @@ std::optional<Monitor::Seen> Monitor::receive() {
       return lost;
     }
     if (from.nl_pid != 0) continue;  // only the kernel is believed
-    Seen seen = read(Bytes(buffer_.data(), static_cast<std::size_t>(n)));
+    Seen seen = read_event(Bytes(buffer_.data(), static_cast<std::size_t>(n)));
     for (cmsghdr* c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
       if (c->cmsg_level != SOL_NETLINK || c->cmsg_type != NETLINK_LISTEN_ALL_NSID) continue;
       std::int32_t nsid = -1;

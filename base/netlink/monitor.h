@@ -8,7 +8,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 #include "base/async/event.h"
-#include "base/netlink/message.h"
+#include "base/netlink/event.h"
 
 namespace trama::netlink {
 
@@ -16,23 +16,13 @@ namespace trama::netlink {
 // they only say "look again". A lost event (ENOBUFS) says the same, so losing some does no harm.
 class Monitor {
  public:
-  struct Seen {
-    bool overrun = false;    // events were lost
-    std::uint16_t type = 0;  // RTM_*; 0 with overrun
-    // Interface index of link, address, neighbour, route (its output) and netconf messages; 0 = not known.
-    std::uint32_t link = 0;
-    std::uint8_t protocol = 0;         // of route and nexthop messages (RTPROT_*)
-    std::uint8_t scope = 0;            // of address messages (RT_SCOPE_*)
-    std::optional<std::int32_t> nsid;  // where it happened, when that is another namespace
-  };
+  using Seen = Event;
   enum class Scope {
     here,           // the namespace the monitor was opened in
     with_children,  // and every namespace that has an id in it (`ip netns list-id`)
   };
   // groups: RTNLGRP_* numbers. Opens the socket at once, so nothing after this call is missed.
   static Result<Monitor> open(async::asio::any_io_executor ex, std::vector<unsigned> groups, Scope scope = Scope::here);
-  // What one datagram says about itself: the reading of its first message.
-  static Seen read(Bytes datagram);
   // Calls `on_event` for every datagram with its first message; runs until cancelled.
   async::awaitable<void> run(std::function<void(Seen)> on_event);
 
