@@ -175,6 +175,11 @@ std::uint16_t Socket::port() const {
   return from_sockaddr(s).port;
 }
 
+bool Socket::connect_to(const base::IpPort& to) const {
+  auto [where, size] = to_sockaddr(to);
+  return connect(fd_.get(), reinterpret_cast<sockaddr*>(&where), size) == 0;
+}
+
 bool Socket::send_to(const base::IpPort& to, const std::string& data) const {
   auto [where, size] = to_sockaddr(to);
   return sendto(fd_.get(), data.data(), data.size(), 0, reinterpret_cast<sockaddr*>(&where), size) ==

@@ -74,6 +74,7 @@ class Socket {
   // Bound to `address`, or to any with port 0 when there is none. type: SOCK_DGRAM or SOCK_STREAM.
   Socket(const PrivateNetns& in, Family family, int type, std::optional<base::IpPort> address = {});
   std::uint16_t port() const;
+  bool connect_to(const base::IpPort& to) const;
   bool send_to(const base::IpPort& to, const std::string& data) const;
   // The next datagram and its sender; nothing when none comes in time.
   std::optional<std::pair<std::string, base::IpPort>> receive(int milliseconds = 2000) const;
