@@ -12,12 +12,12 @@
 #include "control/controllers/csr_loop.h"
 #include "control/controllers/deployment_loop.h"
 #include "control/controllers/endpoint_slice_loop.h"
-#include "control/controllers/event_recorder.h"
 #include "control/controllers/garbage_loop.h"
 #include "control/controllers/node_cidr_loop.h"
 #include "control/controllers/node_lifecycle_loop.h"
 #include "control/controllers/replica_set_loop.h"
 #include "control/controllers/service_allocation.h"
+#include "control/loops/event_recorder.h"
 #include "control/pki/cluster_files.h"
 #include "control/scheduler/scheduler.h"
 #include "control/server/server.h"
@@ -64,7 +64,8 @@ class LoopSet {
   Scheduler scheduler_;
 };
 
-// The admissions that need the loops: service allocation, and stamping certificate requests with their requester.
+// What happens to writes besides validation: service allocation, certificate requests stamped with their requester,
+// secrets of join tokens hashed.
 std::vector<server::Admission> admissions(ServiceAllocator& allocator);
 
 class ControllerProcess {

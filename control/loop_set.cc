@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/api/kinds.h"
 #include "control/composition.h"
+#include "control/pki/join_token.h"
 
 namespace trama::control {
 
@@ -192,7 +193,13 @@ std::vector<server::Admission> admissions(ServiceAllocator& allocator) {
     body->erase("status");
     return std::nullopt;
   };
-  return {allocate, stamp};
+  // Whoever writes a token in upstream's shape: only the hash of its secret reaches the store.
+  auto hash = [](store::Transaction&, const api::Key& key, const api::Object*, api::json::object* body,
+                 const server::Identity&) -> Refusal {
+    if (key.resource == "secrets" && body != nullptr) pki::hash_token_secret(*body);
+    return std::nullopt;
+  };
+  return {allocate, stamp, hash};
 }
 
 }  // namespace trama::control

@@ -2,7 +2,7 @@
 #include "control/controllers/bootstrap.h"
 
 #include "control/controllers/endpoint_slice_plan.h"
-#include "control/controllers/loop.h"
+#include "control/loops/loop.h"
 #include "control/store/writes.h"
 
 namespace trama::control {

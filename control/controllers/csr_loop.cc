@@ -117,10 +117,12 @@ awaitable<Result<>> CsrLoop::handle(std::string key) {
       auto token_key = pki::token_key(user.substr(user.rfind(':') + 1));
       auto secret = tx.get(token_key);
       auto record = secret ? pki::token_of(secret->body) : std::nullopt;
-      if (!record || record->uses <= 0) return api::Status::conflict(token_key, "the token has changed");
-      auto updated = secret->body;
-      api::make_object_at(updated, "data")["uses"] = pki::to_base64(std::to_string(record->uses - 1));
-      tx.put(token_key, std::move(updated));
+      if (!record || record->uses == 0) return api::Status::conflict(token_key, "the token has changed");
+      if (record->uses != pki::kUnlimited) {
+        auto updated = secret->body;
+        api::make_object_at(updated, "data")["uses"] = pki::to_base64(std::to_string(record->uses - 1));
+        tx.put(token_key, std::move(updated));
+      }
     }
     return tx.put(where, body);
   };
@@ -149,7 +151,7 @@ awaitable<Result<>> CsrLoop::sweep() {
   }
   for (const auto& secret : store_.list("secrets", std::string(pki::kTokenNamespace))) {
     auto record = pki::token_of(secret->body);
-    if (record && now - record->expires > std::chrono::hours(1)) old.push_back(secret);
+    if (record && record->expires < now - std::chrono::hours(1)) old.push_back(secret);
   }
   std::erase_if(joined_, [now](const auto& e) { return now - e.second.second > kNameIsTaken; });
   if (old.empty()) co_return Result<>();

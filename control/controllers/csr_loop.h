@@ -6,7 +6,7 @@
 #include <string>
 
 #include "control/controllers/csr_plan.h"
-#include "control/controllers/loop.h"
+#include "control/loops/loop.h"
 #include "control/pki/authority.h"
 
 namespace trama::control {

@@ -82,7 +82,7 @@ CsrVerdict judge_node_client(const Request& r) {
   const auto& token = r.world.token;
   if (!token) return no("TokenUnknown", "the join token does not exist any more");
   if (token->expires <= r.world.now) return no("TokenExpired", fmt::format("join token {} has expired", token->id));
-  if (token->uses <= 0) return no("TokenUsedUp", fmt::format("join token {} has been used up", token->id));
+  if (token->uses == 0) return no("TokenUsedUp", fmt::format("join token {} has been used up", token->id));
   if (!token->node.empty() && token->node != r.node)
     return no("TokenBound", fmt::format("join token {} is for node {} only", token->id, token->node));
   if (r.world.node)

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "control/controllers/meta.h"
+#include "control/loops/meta.h"
 #include "control/pki/authority.h"
 #include "control/pki/join_token.h"
 

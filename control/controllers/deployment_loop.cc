@@ -3,8 +3,8 @@
 
 #include <set>
 
-#include "control/controllers/deletion.h"
-#include "control/controllers/label_selector.h"
+#include "control/loops/deletion.h"
+#include "control/loops/label_selector.h"
 
 namespace trama::control {
 

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "control/controllers/deployment_plan.h"
-#include "control/controllers/event_recorder.h"
-#include "control/controllers/loop.h"
+#include "control/loops/event_recorder.h"
+#include "control/loops/loop.h"
 
 namespace trama::control {
 

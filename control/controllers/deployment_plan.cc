@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/digest.h"
-#include "control/controllers/label_selector.h"
+#include "control/loops/label_selector.h"
 
 namespace trama::control {
 

@@ -7,9 +7,9 @@
 #include <set>
 #include <string>
 
-#include "control/controllers/label_index.h"
-#include "control/controllers/loop.h"
-#include "control/controllers/meta.h"
+#include "control/loops/label_index.h"
+#include "control/loops/loop.h"
+#include "control/loops/meta.h"
 
 namespace trama::control {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "control/api/kinds.h"
-#include "control/controllers/deletion.h"
+#include "control/loops/deletion.h"
 
 namespace trama::control {
 

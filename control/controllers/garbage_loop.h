@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "control/controllers/loop.h"
+#include "control/loops/loop.h"
 
 namespace trama::control {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/controllers/node_cidr_loop.h"
 
-#include "control/controllers/meta.h"
+#include "control/loops/meta.h"
 
 namespace trama::control {
 

@@ -5,9 +5,9 @@
 #include <map>
 #include <string>
 
-#include "control/controllers/event_recorder.h"
-#include "control/controllers/loop.h"
 #include "control/controllers/node_cidr_plan.h"
+#include "control/loops/event_recorder.h"
+#include "control/loops/loop.h"
 
 namespace trama::control {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/controllers/node_lifecycle_loop.h"
 
-#include "control/controllers/deletion.h"
+#include "control/loops/deletion.h"
 
 namespace trama::control {
 

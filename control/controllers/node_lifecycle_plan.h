@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "control/controllers/meta.h"
+#include "control/loops/meta.h"
 
 namespace trama::control {
 

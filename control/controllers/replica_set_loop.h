@@ -6,10 +6,10 @@
 #include <set>
 #include <string>
 
-#include "control/controllers/event_recorder.h"
-#include "control/controllers/label_index.h"
-#include "control/controllers/loop.h"
 #include "control/controllers/replica_set_plan.h"
+#include "control/loops/event_recorder.h"
+#include "control/loops/label_index.h"
+#include "control/loops/loop.h"
 
 namespace trama::control {
 

@@ -6,7 +6,7 @@
 #include <map>
 #include <tuple>
 
-#include "control/controllers/label_selector.h"
+#include "control/loops/label_selector.h"
 
 namespace trama::control {
 

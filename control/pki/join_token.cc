@@ -54,9 +54,10 @@ json::object token_body(const TokenRecord& record) {
   json::object data;
   data["token-id"] = to_base64(record.id);
   data["token-secret-sha256"] = to_base64(record.secret_hash);
-  data["expiration"] = to_base64(rfc3339(record.expires));
+  if (record.expires != std::chrono::system_clock::time_point::max())
+    data["expiration"] = to_base64(rfc3339(record.expires));
   data["usage-bootstrap-authentication"] = to_base64("true");
-  data["uses"] = to_base64(std::to_string(record.uses));
+  if (record.uses != kUnlimited) data["uses"] = to_base64(std::to_string(record.uses));
   if (!record.node.empty()) data["node"] = to_base64(record.node);
   if (!record.description.empty()) data["description"] = to_base64(record.description);
   json::object body;
@@ -80,14 +81,32 @@ std::optional<TokenRecord> token_of(const json::object& body) {
   r.secret_hash = field("token-secret-sha256");
   r.node = field("node");
   r.description = field("description");
-  auto expires = parse_time(field("expiration"));
-  auto uses = field("uses");
-  auto [end, ec] = std::from_chars(uses.data(), uses.data() + uses.size(), r.uses);
-  bool ok = is_id(r.id) && r.secret_hash.size() == 64 && expires && ec == std::errc() &&
-            end == uses.data() + uses.size() && field("usage-bootstrap-authentication") == "true";
+  // A limit that can not be read is a limit that is over.
+  if (data.contains("expiration")) r.expires = parse_time(field("expiration")).value_or(decltype(r.expires)());
+  if (data.contains("uses")) {
+    auto uses = field("uses");
+    auto [end, ec] = std::from_chars(uses.data(), uses.data() + uses.size(), r.uses);
+    if (ec != std::errc() || end != uses.data() + uses.size() || r.uses < 0) r.uses = 0;
+  }
+  bool ok = is_id(r.id) && r.secret_hash.size() == 64 && field("usage-bootstrap-authentication") == "true" &&
+            api::text_at(body, "metadata.name") == token_key(r.id).name;
   if (!ok) return std::nullopt;
-  r.expires = *expires;
   return r;
+}
+
+bool hash_token_secret(json::object& body) {
+  if (api::text_at(body, "type") != kTokenSecretType) return false;
+  for (const char* part : {"data", "stringData"}) {
+    auto* map = body.if_contains(part);
+    auto* plain = map != nullptr && map->is_object() ? map->get_object().if_contains("token-secret") : nullptr;
+    if (plain == nullptr) continue;
+    std::string text = plain->is_string() ? std::string(plain->get_string()) : std::string();
+    auto secret = part == std::string_view("data") ? from_base64(text).value_or("") : text;
+    map->get_object().erase("token-secret");
+    api::make_object_at(body, "data")["token-secret-sha256"] = to_base64(base::sha256_hex(secret));
+    return true;
+  }
+  return false;
 }
 
 std::optional<Bearer> parse_bearer(std::string_view text) {

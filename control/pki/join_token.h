@@ -15,6 +15,8 @@ namespace trama::pki {
 constexpr std::string_view kTokenSecretType = "bootstrap.kubernetes.io/token";
 constexpr std::string_view kTokenNamespace = "kube-system";
 
+constexpr std::int64_t kUnlimited = -1;
+
 struct TokenRecord {
   std::string id;           // six of [a-z0-9]
   std::string secret_hash;  // SHA-256 of the secret, hex
@@ -27,7 +29,9 @@ struct TokenRecord {
 api::Key token_key(std::string_view id);
 // The Secret's whole body, without uid and timestamps.
 api::json::object token_body(const TokenRecord& record);
-// Nothing when the Secret is not a well-formed token of ours.
+// Replaces upstream's plain "token-secret" by its hash; true when it was there. Runs before a Secret is stored.
+bool hash_token_secret(api::json::object& body);
+// Nothing when the Secret is not a well-formed, hashed token. Without "expiration" or "uses" there is no such limit.
 std::optional<TokenRecord> token_of(const api::json::object& body);
 
 // "id.secret" as a bearer token carries it; nothing when it is not of that form.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "control/api/types.h"
-#include "control/controllers/label_selector.h"
+#include "control/loops/label_selector.h"
 
 namespace trama::control {
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "control/controllers/loop.h"
-#include "control/controllers/meta.h"
+#include "control/loops/loop.h"
+#include "control/loops/meta.h"
 
 namespace trama::control {
 

@@ -13,7 +13,7 @@
 #include "base/async/task_group.h"
 #include "base/backoff.h"
 #include "base/log.h"
-#include "control/controllers/event_recorder.h"
+#include "control/loops/event_recorder.h"
 #include "control/scheduler/choice.h"
 #include "control/store/store.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "control/controllers/meta.h"
+#include "control/loops/meta.h"
 
-#include "control/controllers/event_recorder.h"
-#include "control/controllers/label_selector.h"
+#include "control/loops/event_recorder.h"
+#include "control/loops/label_selector.h"
 #include "tests/unit/control/world.h"
 
 namespace trama::control {

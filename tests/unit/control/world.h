@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "control/controllers/meta.h"
+#include "control/loops/meta.h"
 #include "control/store/store.h"
 
 namespace trama::control::test {

@@ -5,7 +5,7 @@
 #include <set>
 #include <string>
 
-#include "control/controllers/label_selector.h"
+#include "control/loops/label_selector.h"
 
 namespace trama::control {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "control/controllers/work_queue.h"
+#include "control/loops/work_queue.h"
 
 namespace trama::control {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "control/controllers/label_index.h"
+#include "control/loops/label_index.h"
 
 namespace trama::control {
 

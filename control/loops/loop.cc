@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "control/controllers/loop.h"
+#include "control/loops/loop.h"
 
 namespace trama::control {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "control/controllers/deletion.h"
+#include "control/loops/deletion.h"
 
 #include "control/store/writes.h"
 

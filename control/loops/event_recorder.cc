@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "control/controllers/event_recorder.h"
+#include "control/loops/event_recorder.h"
 
 #include <algorithm>
 
 #include "base/digest.h"
 #include "base/log.h"
-#include "control/controllers/loop.h"
-#include "control/controllers/meta.h"
+#include "control/loops/loop.h"
+#include "control/loops/meta.h"
 
 namespace trama::control {
 

@@ -8,7 +8,7 @@
 
 #include "base/async/task_group.h"
 #include "base/log.h"
-#include "control/controllers/work_queue.h"
+#include "control/loops/work_queue.h"
 #include "control/store/store.h"
 
 namespace trama::control {

@@ -2,7 +2,7 @@
 // How the loops delete: with finalizers and a pod's grace period respected, inside a transaction.
 #pragma once
 
-#include "control/controllers/meta.h"
+#include "control/loops/meta.h"
 #include "control/store/store.h"
 
 namespace trama::control {

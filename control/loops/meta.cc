@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "control/controllers/meta.h"
+#include "control/loops/meta.h"
 
 #include <algorithm>
 #include <ctime>
