@@ -12,7 +12,8 @@ using base::Result;
 HttpStream::HttpStream(std::unique_ptr<Connection> connection, std::unique_ptr<BodyParser> parser)
     : connection_(std::move(connection)), parser_(std::move(parser)) {
   parser_->body_limit(boost::none);
-  parser_->eager(true);
+  // Eager parsing would hold a chunk back until the next one begins.
+  parser_->eager(false);
 }
 
 int HttpStream::status() const { return static_cast<int>(parser_->get().result_int()); }

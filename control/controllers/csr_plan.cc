@@ -75,6 +75,8 @@ CsrVerdict judge_node_client(const Request& r) {
     v.message = "Renewal by the node itself";
     return v;
   }
+  if (r.groups.contains("system:nodes"))
+    return no("NotTheNode", fmt::format("{} may not ask for a certificate of {}", r.user, subject.common_name));
   if (!r.user.starts_with(kBootstrapPrefix) || !r.groups.contains("system:bootstrappers")) {
     v.type = Type::none;  // an administrator may approve it
     return v;

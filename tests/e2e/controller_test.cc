@@ -345,7 +345,8 @@ TEST(Controller, WhatFitsNowhereIsTold) {
       "");
   auto path = std::string(kPods) + "/big";
   auto message = [&] {
-    for (const auto& x : api::array_at(c.get(path), "status.conditions"))
+    auto pod = c.get(path);
+    for (const auto& x : api::array_at(pod, "status.conditions"))
       if (api::text_at(x.as_object(), "type") == "PodScheduled") return api::text_at(x.as_object(), "message");
     return std::string();
   };

@@ -122,7 +122,10 @@ TEST(CsrPlan, RenewalByTheNodeItself) {
   EXPECT_EQ(judge(renewal, std::nullopt, node_object()).type, Type::approve);
   EXPECT_EQ(judge(renewal, std::nullopt).reason, "NodeDeleted");
   renewal.user = "system:node:n2";
-  EXPECT_EQ(judge(renewal, std::nullopt, node_object()).type, Type::none) << "another node: a matter for people";
+  EXPECT_EQ(judge(renewal, std::nullopt, node_object()).reason, "NotTheNode");
+  renewal.user = "alice";
+  renewal.groups = {"edit"};
+  EXPECT_EQ(judge(renewal, std::nullopt, node_object()).type, Type::none) << "a matter for administrators";
 }
 
 TEST(CsrPlan, ServingCertificates) {
