@@ -7,6 +7,7 @@
 
 #include "base/digest.h"
 #include "control/api/schema.h"
+#include "control/api/service_update.h"
 #include "control/api/validate.h"
 
 namespace trama::api {
@@ -67,27 +68,6 @@ void initial_status(const Kind& kind, json::object& body) {
     make_object_at(body, "metadata.labels")["kubernetes.io/metadata.name"] = text_at(body, "metadata.name");
   }
   if (kind.resource == "services" && !at(body, "status.loadBalancer")) make_object_at(body, "status.loadBalancer");
-}
-
-// Values the server gave stay when a whole new object does not mention them.
-void keep_allocations(const json::object& old, json::object& body) {
-  auto& spec = make_object_at(body, "spec");
-  if (text_at(spec, "type") == "ExternalName") return;
-  if (text_at(spec, "clusterIP").empty())
-    for (const char* name : {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"})
-      if (auto* was = at(old, std::string("spec.") + name)) spec[name] = *was;
-  if (text_at(spec, "type") == "ClusterIP") return;
-  auto* ports = spec.if_contains("ports");
-  if (!ports || !ports->is_array()) return;
-  for (auto& item : ports->get_array()) {
-    if (!item.is_object() || int_at(item.get_object(), "nodePort") != 0) continue;
-    for (const auto& was : array_at(old, "spec.ports")) {
-      if (!was.is_object() || int_at(was.get_object(), "nodePort") == 0) continue;
-      if (int_at(was.get_object(), "port") == int_at(item.get_object(), "port") &&
-          text_at(was.get_object(), "protocol") == text_at(item.get_object(), "protocol"))
-        item.get_object()["nodePort"] = int_at(was.get_object(), "nodePort");
-    }
-  }
 }
 
 void carry(const json::object& old_meta, json::object& meta, const char* name) {
@@ -157,7 +137,7 @@ Answer<json::object> prepare_update(const Kind& kind, const Object& old, json::o
     else
       body.erase("status");
   }
-  if (kind.resource == "services") keep_allocations(old.body, body);
+  if (kind.resource == "services") carry_service_allocations(object_at(old.body, "spec"), make_object_at(body, "spec"));
   apply_defaults(kind, body);
   auto causes = validate(kind, body, &old.body);
   if (!causes.empty()) return Status::invalid(old.key, kind.kind, std::move(causes));

@@ -100,49 +100,6 @@ api::Key key_of(const std::string& holder) {
   return key;
 }
 
-json::object* port_like(json::array& ports, const json::object& wanted) {
-  for (auto& v : ports)
-    if (auto* p = v.if_object(); p != nullptr && api::int_at(*p, "port") == api::int_at(wanted, "port") &&
-                                 api::text_at(*p, "protocol", "TCP") == api::text_at(wanted, "protocol", "TCP"))
-      return p;
-  return nullptr;
-}
-
-// What a client may leave out of an update is taken over from the old object; what no longer fits the type is dropped
-// unless the client changed it on purpose.
-void carry_over(json::object& spec, const json::object& old) {
-  auto type = type_of(spec);
-  bool had_ip = type_of(old) != "ExternalName";
-  if (type != "ExternalName" && had_ip) {
-    if (api::text_at(spec, "clusterIP").empty() && texts(spec, "clusterIPs").empty()) {
-      if (auto ip = api::text_at(old, "clusterIP"); !ip.empty()) spec["clusterIP"] = ip;
-      put_texts(spec, "clusterIPs", texts(old, "clusterIPs"));
-    } else if (texts(spec, "clusterIPs").empty() && api::text_at(spec, "clusterIP") == api::text_at(old, "clusterIP")) {
-      put_texts(spec, "clusterIPs", texts(old, "clusterIPs"));
-    }
-  }
-  if (type == "ExternalName" && had_ip && api::text_at(spec, "clusterIP") == api::text_at(old, "clusterIP"))
-    for (const char* field : {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"})
-      spec.erase(field);
-  auto* ports = spec.contains("ports") ? spec["ports"].if_array() : nullptr;
-  if (ports == nullptr) return;
-  json::array before = api::array_at(old, "ports");
-  for (auto& v : *ports) {
-    auto* p = v.if_object();
-    auto* was = p == nullptr ? nullptr : port_like(before, *p);
-    if (was == nullptr) continue;
-    auto had = api::int_at(*was, "nodePort");
-    auto has = api::int_at(*p, "nodePort");
-    if (wants_node_ports(spec) && has == 0 && had != 0) (*p)["nodePort"] = had;
-    bool keeps_ports = type == "NodePort" || type == "LoadBalancer";
-    if (!keeps_ports && has == had) p->erase("nodePort");
-  }
-  auto health = api::int_at(old, "healthCheckNodePort");
-  if (wants_health_port(spec) && api::int_at(spec, "healthCheckNodePort") == 0 && health != 0)
-    spec["healthCheckNodePort"] = health;
-  if (!wants_health_port(spec) && api::int_at(spec, "healthCheckNodePort") == health) spec.erase("healthCheckNodePort");
-}
-
 }  // namespace
 
 ServiceAllocator::ServiceAllocator(ServiceRanges ranges)
@@ -192,7 +149,6 @@ Refusal ServiceAllocator::admit(const store::Transaction& tx, const api::Key& ke
                                 const api::Object* old) {
   auto& spec = api::make_object_at(service, "spec");
   const json::object* old_spec = old == nullptr ? nullptr : &api::object_at(old->body, "spec");
-  if (old_spec != nullptr) carry_over(spec, *old_spec);
   if (type_of(spec) == "ExternalName") {
     if (!api::text_at(spec, "clusterIP").empty())
       return invalid(key, "spec.clusterIPs[0]",

@@ -26,8 +26,8 @@ class ServiceAllocator {
   // Call once at start for every Service in the store.
   void remember(const api::Object& service);
 
-  // Completes `service` before it is written: type defaults that depend on the old object, families, clusterIP(s),
-  // nodePorts, healthCheckNodePort. `old` is null on creation. An answer means: refuse with it.
+  // Completes `service` before it is written: families, clusterIP(s), nodePorts, healthCheckNodePort. On an update
+  // what `old` has was carried over already (api::carry_service_allocations). An answer means: refuse with it.
   // The dynamic picks follow upstream's rule: upper band first, the lower one is for static requests.
   std::optional<api::Status> admit(const store::Transaction& tx, const api::Key& key, api::json::object& service,
                                    const api::Object* old);

@@ -4,6 +4,7 @@
 #include <random>
 #include <set>
 
+#include "control/api/service_update.h"
 #include "control/controllers/number_pool.h"
 #include "tests/unit/control/world.h"
 
@@ -29,6 +30,7 @@ struct Cluster {
     auto body =
         object(R"({"kind":"Service","metadata":{"namespace":"default","name":")" + name + R"("},"spec":)" + spec + "}");
     auto old = tx.get(key);
+    if (old) api::carry_service_allocations(api::object_at(old->body, "spec"), body["spec"].as_object());
     auto refused = allocator.admit(tx, key, body, old.get());
     if (refused) return refused->message;
     tx.put(key, std::move(body));

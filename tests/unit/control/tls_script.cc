@@ -142,8 +142,10 @@ void TlsScript::Connection::chunk(const std::string& bytes) {
 void TlsScript::Connection::end_chunks() { write("0\r\n\r\n"); }
 
 void TlsScript::Connection::wait_closed() {
-  char c = 0;
-  while (SSL_read(ssl_, &c, 1) > 0) {
+  char bytes[4096];
+  for (int n = 0; (n = SSL_read(ssl_, bytes, sizeof bytes)) > 0;) {
+    std::lock_guard lock(owner_.mutex_);
+    owner_.received_.append(bytes, static_cast<std::size_t>(n));
   }
 }
 
