@@ -26,6 +26,7 @@ void Engine::note_plan(PassOutcome& out, const nft::Batch& batch) {
     log_->debug("{}", line);
     out.plan.push_back(std::move(line));
   }
+  out.plan.push_back("commit");
 }
 
 Result<> Engine::commit(PassOutcome& out, nft::Batch& batch) {

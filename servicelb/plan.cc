@@ -348,15 +348,26 @@ Step Planner::plan(Clock::time_point now) {
 
 Step Planner::plan(Clock::time_point now, const std::vector<ServiceKey>& only) {
   Step step;
-  for (const auto& key : only) {
+  std::vector<ServiceKey> keys = only;
+  std::set<ServiceKey> planned;
+  for (std::size_t next = 0; next < keys.size(); ++next) {
+    ServiceKey key = keys[next];
     auto it = records_.find(key);
-    if (it == records_.end()) continue;
+    if (it == records_.end() || !planned.insert(key).second) continue;
     std::vector<std::string> complaints;
     step.targets.emplace_back(key, target(key, it->second, now, complaints));
     if (complaints.empty())
       failures_.erase(key);
     else
       failures_[key] = std::move(complaints);
+    const Placement& placement = step.targets.back().second;
+    auto take_over = [&](const Front& front) {
+      auto holder = holders_.find(front);
+      if (holder != holders_.end() && *holder->second != key) keys.push_back(*holder->second);
+    };
+    for (const auto& vip : placement.vips) take_over(vip);
+    for (const auto& port : placement.ports)
+      for (const auto& front : port.fronts) take_over(front);
   }
   for (const auto& [key, next] : step.targets)
     for (const auto& port : next.ports)
@@ -468,6 +479,16 @@ void Planner::finish(const ServiceKey& key, Placement next, Clock::time_point no
     const auto* before = find_port(placed, port);
     remember_flows(same_port(before, &port) ? before : nullptr, &port);
   }
+  auto each_front = [](const Placement& p, auto fn) {
+    for (const auto& vip : p.vips) fn(vip);
+    for (const auto& port : p.ports)
+      for (const auto& front : port.fronts) fn(front);
+  };
+  each_front(placed, [&](const Front& f) {
+    auto holder = holders_.find(f);
+    if (holder != holders_.end() && *holder->second == key) holders_.erase(holder);
+  });
+  each_front(next, [&](const Front& f) { holders_[f] = &it->first; });
   placed = std::move(next);
   dirty_.erase(key);
   if (!it->second.present) {

@@ -85,7 +85,8 @@ class Planner {
   // start, after the first full list of services.
   void adopt(Family family, const FamilyContents& seen, Clock::time_point now);
 
-  // ---- changes. All dirty services and node facts, or only these services, or only the node facts.
+  // ---- changes. All dirty services and node facts, or only these services (and those whose front ends they take over:
+  // both must change in one transaction), or only the node facts.
   Step plan(Clock::time_point now);
   Step plan(Clock::time_point now, const std::vector<ServiceKey>& only);
   Step plan_node() const;
@@ -143,6 +144,8 @@ class Planner {
   std::set<ServiceKey> dirty_;
   // Who asks for a front end, smallest key first: the first one has it.
   std::unordered_map<Front, std::vector<const ServiceKey*>, FrontHash> claims_;
+  // Who has it in the kernel. Differs from the first claim while a change of owner waits for its transaction.
+  std::unordered_map<Front, const ServiceKey*, FrontHash> holders_;
   IdPool ids_;
   NodeFacts facts_, facts_placed_;
   bool facts_dirty_ = false;

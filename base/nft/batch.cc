@@ -165,6 +165,7 @@ Batch& Batch::add_rule(const Table& t, const std::string& chain, const Rule& rul
       put_attr(NFTA_SET_USERDATA, bytes_of(order));
       end(at);
       messages_.back().text = fmt::format("add set {} (anonymous, of the next rule)", t.to_string());
+      messages_.back().part_of_rule = true;
       at = begin(NFT_MSG_NEWSETELEM, NLM_F_CREATE, t.family);
       put_text(NFTA_SET_ELEM_LIST_TABLE, t.name);
       put_text(NFTA_SET_ELEM_LIST_SET, "__set%d");
@@ -180,6 +181,7 @@ Batch& Batch::add_rule(const Table& t, const std::string& chain, const Rule& rul
       unnest(list);
       end(at);
       messages_.back().text = fmt::format("add element {} (anonymous, of the next rule)", t.to_string());
+      messages_.back().part_of_rule = true;
     }
   }
   auto message = encode_rule(t.family, t.name, chain, rule, ids);
@@ -362,7 +364,7 @@ std::vector<std::string> Batch::text(std::size_t limit) const {
   };
   for (const auto& m : messages_) {
     if (!m.set) {
-      line(m.text);
+      if (!m.part_of_rule) line(m.text);
       continue;
     }
     if (out.size() >= limit) {

@@ -62,7 +62,8 @@ class Batch {
  private:
   struct Message {
     std::size_t offset = 0;
-    std::string text;  // empty for elements: their text is read from the bytes
+    std::string text;           // empty for elements: their text is read from the bytes
+    bool part_of_rule = false;  // an anonymous set: the text of its rule shows it
     const Set* set = nullptr;
     const Table* table = nullptr;
   };
