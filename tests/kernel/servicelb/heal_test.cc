@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The running reconciler against people with root: what they break comes back, what is theirs stays.
+#include <fstream>
+#include <future>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/async/task_group.h"
+#include "base/async/worker.h"
+#include "servicelb/engine.h"
+#include "servicelb/kernel_linux.h"
+#include "servicelb/reconciler.h"
+#include "servicelb/ruleset.h"
+#include "tests/support/private_netns.h"
+
+namespace trama::servicelb {
+namespace {
+using std::chrono::milliseconds;
+using test::PrivateNetns;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Clock = std::chrono::steady_clock;
+
+Service service(int i, int endpoints) {
+  Service s;
+  s.key = {"default", fmt::format("web-{:04}", i)};
+  s.cluster_ips = {Ip::v4(10, 96, static_cast<std::uint8_t>(i / 250 + 1), static_cast<std::uint8_t>(i % 250 + 1)),
+                   Ip::parse(fmt::format("fd00:96::{:x}", i + 1)).value_or(Ip())};
+  ServicePort p;
+  p.name = "http", p.port = 80;
+  if (i < 100) p.node_port = static_cast<std::uint16_t>(30000 + i);
+  for (int n = 0; n < endpoints; ++n) {
+    Endpoint e;
+    e.pod = fmt::format("default/web-{:04}-{}", i, n), e.port = 8080;
+    e.ip = Ip::v4(10, 244, static_cast<std::uint8_t>(i % 200), static_cast<std::uint8_t>(n + 1));
+    p.endpoints.push_back(e);
+    e.ip = Ip::parse(fmt::format("fd00:244:{:x}::{:x}", i, n + 1)).value_or(Ip());
+    p.endpoints.push_back(e);
+  }
+  s.ports = {p};
+  return s;
+}
+NodeFacts facts() {
+  NodeFacts f;
+  f.service_cidrs = {*Cidr::parse("10.96.0.0/16"), *Cidr::parse("fd00:96::/112")};
+  f.pod_cidrs = {*Cidr::parse("10.244.0.0/16"), *Cidr::parse("fd00:244::/32")};
+  f.local_pods = {Ip::v4(10, 244, 1, 2), *Ip::parse("fd00:244:1::2")};
+  return f;
+}
+
+// An agent's share of servicelb: brain thread, worker thread, one session in the namespace.
+class RunningReconciler {
+ public:
+  explicit RunningReconciler(const PrivateNetns& ns) : worker_("nft") {
+    ns.run([&] {
+      auto s = nft::Session::open();
+      if (!s) throw std::runtime_error(s.error().to_string());
+      session_ = std::make_unique<nft::Session>(std::move(*s));
+      auto k = LinuxKernel::open(*session_);
+      if (!k) throw std::runtime_error(k.error().to_string());
+      kernel_ = std::move(*k);
+    });
+    auto note = [this](const Reconciler::Report& r) {
+      operations_ += r.operations;
+      if (r.healed) ++heals_;
+      failures_ = r.failures.size();
+    };
+    reconciler_ = std::make_unique<Reconciler>(*kernel_, brain_.get_executor(), worker_.executor(), note);
+    group_ = std::make_unique<async::TaskGroup>(brain_.get_executor());
+    group_->spawn("servicelb", reconciler_->run());
+    thread_ = std::thread([this] { brain_.run(); });
+  }
+  ~RunningReconciler() {
+    auto stop = [](async::TaskGroup& g) -> async::awaitable<void> { co_await g.stop(); };
+    auto done = async::asio::co_spawn(brain_, stop(*group_), async::asio::use_future);
+    done.get();
+    thread_.join();
+  }
+  // Runs on the brain thread.
+  template <class F>
+  auto on_brain(F f) {
+    std::packaged_task<std::invoke_result_t<F>()> task(std::move(f));
+    auto result = task.get_future();
+    async::asio::post(brain_, [&task] { task(); });
+    return result.get();
+  }
+  void load(int services, int endpoints) {
+    auto generation = on_brain([&] {
+      std::uint64_t g = reconciler_->set_node(facts());
+      for (int i = 0; i < services; ++i) {
+        auto s = service(i, endpoints);
+        g = reconciler_->update(s.key, s);
+      }
+      reconciler_->synced();
+      return g;
+    });
+    wait(generation);
+  }
+  void wait(std::uint64_t generation) {
+    ASSERT_TRUE(test::eventually(
+        [&] { return on_brain([&] { return reconciler_->programmed_generation(); }) >= generation; }, 30'000));
+  }
+  Reconciler& reconciler() { return *reconciler_; }
+  std::size_t operations() const { return operations_; }
+  int heals() const { return heals_; }
+  std::size_t failures() const { return failures_; }
+
+ private:
+  async::asio::io_context brain_;
+  async::Worker worker_;
+  std::unique_ptr<nft::Session> session_;
+  std::unique_ptr<LinuxKernel> kernel_;
+  std::unique_ptr<Reconciler> reconciler_;
+  std::unique_ptr<async::TaskGroup> group_;
+  std::atomic<std::size_t> operations_{0}, failures_{0};
+  std::atomic<int> heals_{0};
+  std::thread thread_;
+};
+
+std::string listing(const PrivateNetns& ns, const std::string& what = "ruleset") {
+  std::string text;
+  EXPECT_EQ(ns.shell("nft list " + what, &text), 0) << text;
+  return text;
+}
+// Elements come in hash order: sorted words make listings comparable.
+std::vector<std::string> sorted_lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::string flat;
+  for (char c : text) flat += c == ',' ? '\n' : c;
+  std::istringstream in(flat);
+  for (std::string line; std::getline(in, line);) {
+    auto from = line.find_first_not_of(" \t");
+    if (from == std::string::npos) continue;
+    line = line.substr(from);
+    if (line.starts_with("elements = { ")) line = line.substr(13);
+    if (line.ends_with(" }")) line.resize(line.size() - 2);
+    lines.push_back(line);
+  }
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+TEST(ServiceHeal, WhateverIsBrokenComesBackAndTheRestIsNotTouched) {
+  PrivateNetns ns;
+  ASSERT_EQ(ns.shell("nft -f - <<'E'\n"
+                     "table ip foreign {\n"
+                     "set s { type ipv4_addr; elements = { 192.0.2.1 comment \"mine\" }; }\n"
+                     "chain c {\n"
+                     "type filter hook input priority 5; policy accept;\n"
+                     "ip saddr @s counter drop comment \"not trama's\"\n"
+                     "}\n}\n"
+                     "table inet trama-other {\nchain x {\ncomment \"a neighbour\"\n}\n}\nE"),
+            0);
+  std::string foreign = listing(ns, "table ip foreign") + listing(ns, "table inet trama-other");
+  RunningReconciler agent(ns);
+  agent.load(200, 3);
+  ASSERT_EQ(agent.failures(), 0u);
+  auto want = sorted_lines(listing(ns));
+
+  std::vector<milliseconds> times;
+  const char* kBreak[] = {
+      "nft delete table ip trama",
+      "nft delete table ip6 trama",
+      "nft flush table ip trama",
+      "nft delete chain ip trama prerouting",
+      "nft flush chain ip trama services",
+      "nft flush chain ip6 trama n3",
+      "nft flush set ip trama vips",
+      "nft flush map ip trama slots",
+      "nft delete element ip trama services { 10.96.1.1 . tcp . 80 }",
+      "nft delete element ip6 trama vips { fd00:96::1 }",
+      "nft delete element ip trama class { 0x3 }",
+      "nft add element ip trama vips { 10.96.200.200 }",
+      "nft add element ip trama services { 10.96.200.200 . tcp . 80 : 0x1003 }",
+      "nft insert rule ip trama prerouting drop",
+      "nft add chain ip trama stranger",
+      "nft add table ip trama '{ flags dormant; }'",
+      "nft delete element ip trama pods { 10.244.0.0/16 }",
+      "nft delete table ip trama\nnft delete table ip6 trama",
+  };
+  for (int round = 0; round < 3; ++round)
+    for (const char* command : kBreak) {
+      std::string said;
+      int heals = agent.heals();
+      ASSERT_EQ(ns.shell(command, &said), 0) << command << "\n" << said;
+      auto broken = Clock::now();
+      // A report of a heal comes after its commit.
+      ASSERT_TRUE(test::eventually([&] { return agent.heals() > heals; }, 5000)) << command;
+      times.push_back(std::chrono::duration_cast<milliseconds>(Clock::now() - broken));
+      ASSERT_TRUE(test::eventually([&] { return sorted_lines(listing(ns)) == want; }, 5000)) << command;
+    }
+  std::sort(times.begin(), times.end());
+  std::printf("healed %zu times: median %lld ms, worst %lld ms\n", times.size(),
+              static_cast<long long>(times[times.size() / 2].count()), static_cast<long long>(times.back().count()));
+  RecordProperty("median_ms", static_cast<int>(times[times.size() / 2].count()));
+  RecordProperty("worst_ms", static_cast<int>(times.back().count()));
+  // The promise is 100 ms; shared and instrumented machines get more, and the median must still keep it.
+  EXPECT_LT(times[times.size() / 2], milliseconds(100));
+  EXPECT_LT(times.back(), milliseconds(500));
+  EXPECT_EQ(listing(ns, "table ip foreign") + listing(ns, "table inet trama-other"), foreign);
+}
+
+TEST(ServiceHeal, ForeignCommitsAloneCostNoWrites) {
+  PrivateNetns ns;
+  RunningReconciler agent(ns);
+  agent.load(50, 2);
+  auto before = agent.operations();
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(ns.shell(fmt::format("nft add table ip foreign{}", i)), 0);
+  agent.on_brain([&] { agent.reconciler().wake(); });
+  auto g = agent.on_brain([&] { return agent.reconciler().update({"default", "nobody"}, std::nullopt); });
+  agent.wait(g);
+  EXPECT_EQ(agent.operations(), before);
+  EXPECT_EQ(agent.heals(), 0);
+}
+
+TEST(ServiceHeal, ARestartOnAnUnchangedRulesetWritesNothing) {
+  PrivateNetns ns;
+  {
+    RunningReconciler agent(ns);
+    agent.load(300, 4);
+    // a history: ids and slots are not those of a fresh start
+    std::uint64_t g = 0;
+    for (int i = 0; i < 50; ++i)
+      g = agent.on_brain([&] { return agent.reconciler().update(service(i, 4).key, std::nullopt); });
+    agent.wait(g);
+    for (int i = 49; i >= 0; --i)
+      g = agent.on_brain([&] { return agent.reconciler().update(service(i, i % 5).key, service(i, i % 5)); });
+    agent.wait(g);
+    for (int i = 0; i < 50; ++i)
+      g = agent.on_brain([&] { return agent.reconciler().update(service(i, 4).key, service(i, 4)); });
+    agent.wait(g);
+  }
+  std::string before = listing(ns);
+  auto session = [&] {
+    std::optional<std::uint32_t> generation;
+    ns.run([&] { generation = *nft::Session::open()->generation(); });
+    return *generation;
+  };
+  auto generation = session();
+  {
+    RunningReconciler agent(ns);
+    agent.load(300, 4);
+    EXPECT_EQ(agent.operations(), 0u) << agent.on_brain(
+        [&] { return ::testing::PrintToString(agent.reconciler().last_plan()); });
+  }
+  EXPECT_EQ(session(), generation);
+  EXPECT_EQ(listing(ns), before);
+  // Control: one changed service is one change, not a rewrite.
+  RunningReconciler agent(ns);
+  agent.load(299, 4);
+  EXPECT_GT(agent.operations(), 0u);
+  EXPECT_LT(agent.operations(), 40u);
+}
+
+TEST(ServiceHeal, NothingIsWrittenBeforeTheFirstFullList) {
+  PrivateNetns ns;
+  RunningReconciler agent(ns);
+  agent.on_brain([&] {
+    agent.reconciler().set_node(facts());
+    return agent.reconciler().update(service(1, 1).key, service(1, 1));
+  });
+  std::this_thread::sleep_for(milliseconds(150));  // three polls in which nothing may happen
+  EXPECT_EQ(listing(ns), "");
+  agent.load(2, 1);
+  EXPECT_THAT(listing(ns), HasSubstr("default/web-0001"));
+}
+
+TEST(ServiceListing, ListsAndLoadsAndListsTheSame) {
+  PrivateNetns ns;
+  {
+    RunningReconciler agent(ns);
+    agent.load(30, 3);
+  }
+  std::string first = listing(ns);
+  std::string path = fmt::format("/tmp/trama-listing-{}.nft", getpid());
+  std::ofstream(path) << first;
+  std::string said;
+  ASSERT_EQ(ns.shell("nft flush ruleset && nft -f " + path, &said), 0) << said;
+  unlink(path.c_str());
+  EXPECT_EQ(sorted_lines(listing(ns)), sorted_lines(first));
+  // every rule reads as its text says
+  for (Family f : kFamilies)
+    for (const auto& c : blueprint(f, {{3, 3}}).chains)
+      for (const auto& rule : c.rules) EXPECT_THAT(first, HasSubstr("\t\t" + rule.text()));
+  EXPECT_THAT(first, HasSubstr("comment \"default/web-0001:http -> default/web-0001-0\""));
+  // and our own agent recognises what nft has loaded: nothing but the comments of sets and chains could differ
+  RunningReconciler agent(ns);
+  agent.load(30, 3);
+  EXPECT_EQ(agent.operations(), 0u) << agent.on_brain(
+      [&] { return ::testing::PrintToString(agent.reconciler().last_plan()); });
+}
+
+TEST(ServiceListing, UninstallLeavesNothing) {
+  PrivateNetns ns;
+  ASSERT_EQ(ns.shell("nft add table ip foreign"), 0);
+  std::string before = listing(ns);
+  {
+    RunningReconciler agent(ns);
+    agent.load(30, 3);
+  }
+  ns.run([&] {
+    auto s = nft::Session::open();
+    auto k = LinuxKernel::open(*s);
+    Engine engine(**k);
+    ASSERT_TRUE(engine.uninstall());
+    ASSERT_TRUE(engine.uninstall()) << "twice is fine";
+  });
+  EXPECT_EQ(listing(ns), before);
+}
+
+}  // namespace
+}  // namespace trama::servicelb
