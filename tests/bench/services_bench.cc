@@ -12,6 +12,7 @@
 
 #include "base/async/task_group.h"
 #include "base/async/worker.h"
+#include "base/log.h"
 #include "servicelb/kernel_linux.h"
 #include "servicelb/reconciler.h"
 #include "servicelb/ruleset.h"
@@ -133,7 +134,7 @@ class Bench {
     for (int i = 0; i < services_; ++i) all.push_back(service(i, endpoints_));
     auto started = Clock::now();
     std::uint64_t generation = 0;
-    for (auto& s : all) generation = reconciler_->update(s.key, std::move(s));
+    for (const auto& s : all) generation = reconciler_->update(s.key, s);
     reconciler_->synced();
     co_await until(generation);
     std::string size = fmt::format("{}x{}", services_, endpoints_);
