@@ -8,7 +8,8 @@ namespace {
 
 // Above this many elements reading a table back costs more than writing it anew: dumps are quadratic.
 constexpr std::size_t kReadLimit = 100'000;
-constexpr int kRation = 4;  // reading takes at most one part in so many and one of the time
+constexpr std::size_t kBuildAtOnce = 20'000;  // elements of a first load in one transaction
+constexpr int kRation = 4;                    // reading takes at most one part in so many and one of the time
 constexpr auto kConntrackRetry = std::chrono::seconds(1);
 
 bool outcome_unknown(const Error& e) { return e.is(std::errc::no_buffer_space) || e.is(std::errc::timed_out); }
@@ -45,12 +46,19 @@ Result<> Engine::commit(PassOutcome& out, Step& step, int& reached) {
 }
 
 Result<> Engine::rebuild(PassOutcome& out, Family family, const std::string& why) {
-  auto batch = planner_.rebuild(family);
-  auto done = kernel_.commit(batch);
-  if (!done) return std::move(done).error().in(fmt::format("rebuild table {}", table_of(family).to_string()));
-  out.operations += batch.operations();
-  std::string line =
-      fmt::format("rebuild table {} ({} elements): {}", table_of(family).to_string(), batch.elements(), why);
+  std::vector<nft::Batch> batches;
+  if (!started_ && planner_.elements(family) > kBuildAtOnce && why.starts_with("table") && why.ends_with("is missing"))
+    batches = planner_.build(family, kBuildAtOnce);
+  else
+    batches.push_back(planner_.rebuild(family));
+  std::size_t elements = 0;
+  for (auto& batch : batches) {
+    auto done = kernel_.commit(batch);
+    if (!done) return std::move(done).error().in(fmt::format("rebuild table {}", table_of(family).to_string()));
+    out.operations += batch.operations();
+    elements += batch.elements();
+  }
+  std::string line = fmt::format("rebuild table {} ({} elements): {}", table_of(family).to_string(), elements, why);
   log_->info("{}", line);
   out.plan.push_back(std::move(line));
   return {};

@@ -102,6 +102,9 @@ class Planner {
   void for_each_element(Family family, const std::function<void(const nft::Set&, const nft::Element&)>& fn) const;
   // One transaction that makes the table anew.
   nft::Batch rebuild(Family family) const;
+  // Makes a table that does not exist yet, in transactions of at most so many elements: the kernel's hash tables grow
+  // between them. It works on no packet before the last one, which brings the rules.
+  std::vector<nft::Batch> build(Family family, std::size_t elements_each) const;
   // What to change so that `seen` (consumed) becomes what is accepted.
   Step repair(Family family, FamilyContents& seen) const;
   // Removes class chains that no service has used for a while.

@@ -9,7 +9,8 @@
 
 namespace trama::servicelb {
 namespace {
-constexpr auto kKeepUnusedClasses = std::chrono::seconds(30);
+// Making one anew costs the kernel a walk over all slots.
+constexpr auto kKeepUnusedClasses = std::chrono::minutes(10);
 
 std::optional<std::uint32_t> slots_of_chain(const std::string& name) {
   std::uint32_t n = 0;
@@ -161,6 +162,18 @@ nft::Batch Planner::rebuild(Family family) const {
   for_each_element(family, [&](const nft::Set& set, const nft::Element& e) { batch.put_element(whole.table, set, e); });
   nft::put_rules(batch, whole);
   return batch;
+}
+
+std::vector<nft::Batch> Planner::build(Family family, std::size_t elements_each) const {
+  std::vector<nft::Batch> out(1);
+  auto whole = blueprint(family, classes(family));
+  nft::put_frame(out.back(), whole);
+  for_each_element(family, [&](const nft::Set& set, const nft::Element& e) {
+    if (out.back().elements() >= elements_each) out.emplace_back();
+    out.back().put_element(whole.table, set, e);
+  });
+  nft::put_rules(out.back(), whole);
+  return out;
 }
 
 Step Planner::repair(Family family, FamilyContents& seen) const {

@@ -24,12 +24,10 @@ Request request(std::uint16_t message, Family family, std::string what) {
   r.body(g);
   return r;
 }
-Result<std::uint32_t> generation_in(const Reply& reply) {
-  for (const auto& part : reply) {
-    auto a = netlink::Attributes::parse(netlink::behind_header<nfgenmsg>(part.payload));
-    if (!a) return std::move(a).error();
-    if (auto id = a->get<std::uint32_t>(NFTA_GEN_ID)) return ntohl(*id);
-  }
+Result<std::uint32_t> generation_in(Bytes payload) {
+  auto a = netlink::Attributes::parse(netlink::behind_header<nfgenmsg>(payload));
+  if (!a) return std::move(a).error();
+  if (auto id = a->get<std::uint32_t>(NFTA_GEN_ID)) return ntohl(*id);
   return Error::from_errno(EBADMSG, "read the ruleset generation");
 }
 }  // namespace
@@ -46,10 +44,17 @@ Result<Session> Session::open() {
 }
 
 Result<std::uint32_t> Session::generation() {
-  auto ask = request(NFT_MSG_GETGEN, Family::any, "read the ruleset generation");
-  auto reply = client_.call(ask);
-  if (!reply) return std::move(reply).error();
-  return generation_in(*reply);
+  struct {
+    nlmsghdr header;
+    nfgenmsg family;
+  } question{};
+  question.header.nlmsg_len = sizeof question;
+  question.header.nlmsg_type = nft_type(NFT_MSG_GETGEN);
+  question.header.nlmsg_flags = NLM_F_REQUEST;
+  question.header.nlmsg_seq = client_.next_seq();
+  auto answer = client_.ask(std::as_bytes(std::span(&question, 1)));
+  if (!answer) return std::move(answer).error().in("read the ruleset generation");
+  return generation_in(*answer);
 }
 
 Result<std::uint64_t> Session::epoch() {

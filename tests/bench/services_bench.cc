@@ -215,7 +215,7 @@ int run(int argc, char** argv) {
   base::logger("servicelb")->set_level(spdlog::level::warn);
   std::vector<Row> rows;
   for (int size : sizes) Bench(size, kEndpoints, true, rows).run();
-  if (everything) Bench(10'000, 50, false, rows).run();
+  if (everything) Bench(10000, 50, false, rows).run();
   std::string out = json ? "[\n" : "name,value,unit,floor,ratio\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& r = rows[i];

@@ -234,7 +234,7 @@ TEST_F(Plan, AnUnusedClassIsCollectedLater) {
   tell({Change{{"default", "web"}, service("web", "10.96.0.10", {ep("10.244.1.2", 80, "a")})}});
   auto& chains = kernel.tables[{nft::Family::ip, "trama"}].chains;
   EXPECT_TRUE(chains.contains("n2"));
-  engine.pass({}, kNow + std::chrono::seconds(40));
+  engine.pass({}, kNow + std::chrono::minutes(11));
   EXPECT_FALSE(kernel.tables[std::make_pair(nft::Family::ip, std::string("trama"))].chains.contains("n2"));
   EXPECT_TRUE(kernel.tables[std::make_pair(nft::Family::ip, std::string("trama"))].chains.contains("n1"));
 }

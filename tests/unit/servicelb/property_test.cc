@@ -75,7 +75,7 @@ class Life {
     misfortune();
     PassInput in;
     in.changes = std::move(changes), in.node = std::move(node);
-    now_ += std::chrono::milliseconds(roll(10) == 0 ? 40'000 : 50);
+    now_ += std::chrono::milliseconds(roll(10) == 0 ? 700'000 : 50);
     auto out = engine_->pass(std::move(in), now_);
     kernel_.refuse = {};
     kernel_.lose_answers = false;
