@@ -47,16 +47,18 @@ Result<> Client::send(Bytes datagram) {
 
 Result<Bytes> Client::receive(int timeout_ms) {
   for (;;) {
-    pollfd p{fd_.get(), POLLIN, 0};
-    int ready = poll(&p, 1, timeout_ms);
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready == 0) return Error::from_errno(ETIMEDOUT, "wait for the kernel's answer");
     sockaddr_nl from{};
     iovec piece{buffer_.get(), kReceiveBuffer};
     msghdr m{};
     m.msg_name = &from, m.msg_namelen = sizeof from, m.msg_iov = &piece, m.msg_iovlen = 1;
-    ssize_t n = recvmsg(fd_.get(), &m, 0);
+    // The kernel has nearly always answered before the request's system call returned: look first, wait then.
+    ssize_t n = recvmsg(fd_.get(), &m, MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) {
+      pollfd p{fd_.get(), POLLIN, 0};
+      if (poll(&p, 1, timeout_ms) == 0) return Error::from_errno(ETIMEDOUT, "wait for the kernel's answer");
+      continue;
+    }
     if (n < 0) return Error::from_errno(errno, "read the kernel's answer");
     if (m.msg_flags & MSG_TRUNC) return Error::from_errno(EMSGSIZE, "the kernel's answer did not fit");
     if (from.nl_pid != 0) continue;  // only the kernel is believed
@@ -155,6 +157,28 @@ std::vector<Result<>> Client::batch(std::vector<Request>& requests) {
     }
   }
   return results;
+}
+
+Result<std::vector<std::byte>> Client::ask(Bytes message) {
+  auto header = fixed_header<nlmsghdr>(message);
+  if (!header) return Error::from_errno(EINVAL, "an empty request");
+  if (auto sent = send(message); !sent) return std::move(sent).error();
+  for (;;) {
+    auto got = receive(kAnswerTimeoutMs);
+    if (!got) return std::move(got).error();
+    std::optional<Result<std::vector<std::byte>>> answer;
+    auto walked = for_each_message(*got, [&](const nlmsghdr& h, Bytes payload) {
+      if (h.nlmsg_seq != header->nlmsg_seq || answer) return;
+      if (h.nlmsg_type == NLMSG_ERROR) {
+        auto e = fixed_header<nlmsgerr>(payload);
+        answer = Error::from_errno(e && e->error < 0 ? -e->error : EBADMSG, "netlink request");
+      } else {
+        answer = std::vector<std::byte>(payload.begin(), payload.end());
+      }
+    });
+    if (!walked) return std::move(walked).error();
+    if (answer) return std::move(*answer);
+  }
 }
 
 Result<> Client::transact(Bytes datagram, std::uint32_t last_seq,

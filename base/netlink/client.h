@@ -22,6 +22,9 @@ class Client {
 
   // One request, one answer: an acknowledgement (empty Reply) or the object asked for.
   Result<Reply> call(Request& request);
+  // One finished message with a number from next_seq() and without NLM_F_ACK, whose answer is one message: its payload.
+  // Two system calls: for what is asked all the time.
+  Result<std::vector<std::byte>> ask(Bytes message);
   // Everything, or an error: an interrupted dump is asked again, at most 10 times, then EAGAIN.
   Result<Reply> dump(Request& request);
   // Independent requests in few datagrams; result i belongs to request i. Later ones run even if earlier ones fail.
