@@ -14,8 +14,9 @@ std::uint8_t address_family(Family f) { return f == Family::v4 ? AF_INET : AF_IN
 Result<Ip> Ip::parse(std::string_view text) {
   Ip ip;
   std::string z(text);
-  if (inet_pton(AF_INET, z.c_str(), ip.raw_.data()) == 1) return ip;
-  if (inet_pton(AF_INET6, z.c_str(), ip.raw_.data()) == 1) {
+  bool whole = z.find('\0') == std::string::npos;  // inet_pton stops there
+  if (whole && inet_pton(AF_INET, z.c_str(), ip.raw_.data()) == 1) return ip;
+  if (whole && inet_pton(AF_INET6, z.c_str(), ip.raw_.data()) == 1) {
     ip.family_ = Family::v6;
     return ip;
   }
