@@ -5,7 +5,7 @@
 #include <limits>
 #include <tuple>
 
-#include "agent/compute/quantity.h"
+#include "control/api/quantity.h"
 
 namespace trama::agent {
 namespace {
@@ -42,11 +42,15 @@ std::string unsupported_container(const json::object& container) {
   return "";
 }
 
-base::Result<std::int64_t> quantity(const json::object& container, std::string_view path) {
+// In thousandths; 0 when there is none.
+base::Result<std::int64_t> quantity(const json::object& container, const std::string& path) {
   auto* value = api::at(container, path);
   if (!value || value->is_null()) return std::int64_t{0};
-  if (value->is_string()) return parse_quantity_millis(std::string_view(value->get_string()));
-  return parse_quantity_millis(json::serialize(*value));
+  auto millis = value->is_string() ? api::parse_milli(std::string_view(value->get_string()))
+                                   : std::optional<std::int64_t>(api::milli_of(*value));
+  if (millis && *millis >= 0) return *millis;
+  return base::Error::text(
+      fmt::format("container {}: {}: {} is no quantity", api::text_at(container, "name"), path, json::serialize(*value)));
 }
 
 unsigned to_unsigned(std::int64_t v) {
@@ -61,13 +65,12 @@ base::Result<netns::Limits> pod_limits(const api::Object& pod) {
   for (const auto& value : api::array_at(pod.body, "spec.containers")) {
     if (!value.is_object()) continue;
     const auto& container = value.get_object();
-    auto frame = "container " + api::text_at(container, "name");
     auto cpu_limit = quantity(container, "resources.limits.cpu");
     auto memory_limit = quantity(container, "resources.limits.memory");
     auto request = quantity(container, "resources.requests.cpu");
-    if (!cpu_limit) return base::Error(cpu_limit.error()).in(frame + ": resources.limits.cpu");
-    if (!memory_limit) return base::Error(memory_limit.error()).in(frame + ": resources.limits.memory");
-    if (!request) return base::Error(request.error()).in(frame + ": resources.requests.cpu");
+    if (!cpu_limit) return cpu_limit.error();
+    if (!memory_limit) return memory_limit.error();
+    if (!request) return request.error();
     cpu_bounded = cpu_bounded && *cpu_limit > 0;
     memory_bounded = memory_bounded && *memory_limit > 0;
     cpu += *cpu_limit;

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "agent/compute/quantity.h"
 #include "tests/unit/agent/objects.h"
 
 namespace trama::agent {
@@ -192,19 +191,6 @@ TEST(ServiceNames, TooManyAreCutAndSaidSo) {
   EXPECT_EQ(names.lines_for("a"),
             "10.96.0.1 s0 s0.a s0.a.svc s0.a.svc.cluster.local\n10.96.0.2 s1 s1.a s1.a.svc s1.a.svc.cluster.local\n"
             "# 3 more Services are not listed here; use their addresses\n");
-}
-
-TEST(Quantity, AsUpstream) {
-  const std::pair<const char*, std::int64_t> good[] = {
-      {"500m", 500},     {"2", 2000}, {"1.5", 1500}, {"1Ki", 1024000}, {"128Mi", 134217728000}, {"1e3", 1000000},
-      {"1E", INT64_MAX}, {"0", 0},    {"100u", 1},   {"0.1", 100},     {"1M", 1000000000},      {"9000Pi", INT64_MAX}};
-  for (const auto& [text, millis] : good) {
-    auto got = parse_quantity_millis(text);
-    ASSERT_TRUE(got) << text;
-    EXPECT_EQ(*got, millis) << text;
-  }
-  for (auto text : {"", "x", "-1", "1.2.3", "1KiB", "1e99", " 1", "1 ", "0x10", "Mi", "1e", "nan"})
-    EXPECT_FALSE(parse_quantity_millis(text)) << text;
 }
 
 }  // namespace
