@@ -166,10 +166,13 @@ void Prober::want(const netns::Uid& uid, const std::vector<ProbeTarget>& targets
 std::optional<bool> Prober::ready(const netns::Uid& uid, const std::string& container) const {
   auto it = runs_.find({uid, container});
   if (it == runs_.end()) return std::nullopt;
-  std::optional<bool> verdict;
-  for (const auto& state : it->second->states)
-    if (state.spec().kind != ProbeKind::liveness) verdict = verdict.value_or(true) && state.passing();
-  return verdict;
+  bool ready = true;
+  for (const auto& state : it->second->states) {
+    if (state.spec().kind == ProbeKind::liveness) continue;
+    if (state.verdict() == ProbeState::Verdict::unknown) return std::nullopt;
+    ready = ready && state.passing();
+  }
+  return ready;
 }
 
 awaitable<base::Result<>> Prober::ask(std::shared_ptr<Run> run, const ProbeSpec& spec) {

@@ -40,7 +40,7 @@ class Prober {
   void want(const netns::Uid& uid, const std::vector<ProbeTarget>& targets);
   awaitable<void> stop();
 
-  // Whether the container counts as ready for its probes: nothing when no probe decides that.
+  // Whether the container counts as ready for its startup and readiness probes; nothing while one of them is undecided.
   std::optional<bool> ready(const netns::Uid& uid, const std::string& container) const;
 
  private:
