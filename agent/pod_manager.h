@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent/cluster_view.h"
+#include "agent/compute/pod_status.h"
 #include "agent/compute/sandboxes.h"
 #include "agent/ipam.h"
 #include "agent/pod_watch.h"

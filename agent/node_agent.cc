@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "agent/node_agent.h"
+
+#include <algorithm>
+#include <ctime>
+#include <unistd.h>
+
+#include "agent/compute/pod_status.h"
+#include "agent/machine.h"
+#include "agent/notify.h"
+#include "base/async/run_on.h"
+#include "base/file.h"
+#include "control/client/join.h"
+
+namespace trama::agent {
+
+namespace asio = async::asio;
+
+namespace {
+
+constexpr auto kPatience = std::chrono::seconds(5);  // a room may be behind for so long before the node says NotReady
+constexpr unsigned kUsualMtu = 1450;
+
+double milliseconds_since(std::chrono::steady_clock::time_point then) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - then).count();
+}
+
+// The pass repaired something that was in the kernel before: nobody had told us anything new.
+void count_pass(RoomFacts& facts, std::uint64_t generation, std::size_t operations,
+                const std::vector<std::string>& failures, std::chrono::steady_clock::time_point told) {
+  if (operations > 0 && generation == facts.programmed) ++facts.heals;
+  if (operations > 0 && generation != facts.programmed) facts.last_pass_ms = milliseconds_since(told);
+  if (failures.empty()) facts.programmed = generation;
+  if (!failures.empty()) ++facts.failed_passes;
+  facts.operations += operations;
+  facts.failures = failures;
+  facts.in_sync = failures.empty();
+}
+
+}  // namespace
+
+NodeAgent::NodeAgent(asio::any_io_executor brain, Settings settings)
+    : brain_(brain), settings_(std::move(settings)), log_(base::logger("agent")), machine_(read_machine()),
+      started_at_(now_seconds()), files_("trama-files"), pod_files_("trama-pods"), changed_(brain), tasks_(brain) {
+  sandbox_facts_.name = "sandboxes";
+  overlay_facts_.name = "overlay";
+  service_facts_.name = "services";
+}
+
+NodeAgent::~NodeAgent() = default;
+
+base::Result<> NodeAgent::open() {
+  const auto& options = settings_.options;
+  RoomsOptions how;
+  how.paths = settings_.paths();
+  how.resync = options.resync;
+  RoomsEvents events;
+  events.observed = [this](std::shared_ptr<const netns::Observed> seen) {
+    if (pods_) pods_->on_observed(std::move(seen));
+  };
+  events.outcome = [this](const SandboxPort::Outcome& outcome) {
+    if (pods_) pods_->on_outcome(outcome);
+  };
+  events.sandboxes = [this](const async::PassReport& report) { sandbox_report(report); };
+  events.overlay = [this](const overlay::Status& status) { overlay_status(status); };
+  events.services = [this](const servicelb::Reconciler::Report& report) { service_report(report); };
+  auto rooms = Rooms::open(brain_, how, std::move(events));
+  if (!rooms) return base::Error(rooms.error()).in("open the kernel");
+  rooms_ = std::move(*rooms);
+
+  auto cgroups = netns::CgroupRoot::open(options.cgroup_root);
+  if (!cgroups) return cgroups.error();
+  netns::PodProcesses::Options where;
+  where.run_dir = options.run_dir;
+  processes_ = std::make_unique<netns::PodProcesses>(where, *cgroups);
+  auto on_status = [this](const netns::Uid& uid, const netns::PodStatus*) { pods_->on_process_status(uid); };
+  auto on_exit = [this](const netns::Uid&) { rooms_->wake_sandboxes(); };
+  watch_ = std::make_unique<PodWatch>(brain_, pod_files_.executor(), *processes_, on_status, on_exit);
+  auto on_verdict = [this](const netns::Uid& uid, const std::string& container, ProbeKind kind, bool passing,
+                           const std::string& answer) { pods_->on_verdict(uid, container, kind, passing, answer); };
+  prober_ = std::make_unique<Prober>(brain_, pod_files_.executor(), *processes_, on_verdict);
+
+  Reporter::Options reporting;
+  reporting.node_name = options.node_name;
+  reporting.lease_period = options.lease_period;
+  reporter_ = std::make_unique<Reporter>(brain_, reporting);
+
+  PodManagerOptions managing;
+  managing.node_name = options.node_name;
+  managing.netns_prefix = options.netns_prefix;
+  managing.cluster_domain = options.cluster_domain;
+  managing.node_resolv_conf = base::read_file("/etc/resolv.conf").value_or("");
+  managing.host_ips = settings_.node_ips;
+  PodManagerParts parts{view_, *reporter_, *watch_, *prober_, rooms_->sandboxes()};
+  pods_ = std::make_unique<PodManager>(brain_, std::move(managing), parts);
+
+  ServiceSink sink;
+  auto& balancer = rooms_->services();
+  sink.update = [&balancer](const ServiceKey& key, std::optional<servicelb::Service> service) {
+    return balancer.update(key, std::move(service));
+  };
+  sink.set_node = [&balancer](servicelb::NodeFacts facts) { return balancer.set_node(std::move(facts)); };
+  sink.synced = [&balancer] { balancer.synced(); };
+  services_ = std::make_unique<ServiceFeed>(std::move(sink));
+
+  ViewFeed::Options viewing;
+  viewing.node_name = options.node_name;
+  viewing.dir = options.data_dir + "/view";
+  feed_ = std::make_unique<ViewFeed>(brain_, files_.executor(), view_, viewing, [this] { changed_.set(); });
+  feed_->load();
+  return start_plain_servers();
+}
+
+awaitable<base::Result<>> NodeAgent::run(std::shared_ptr<async::Event> stop) {
+  stop_ = stop;
+  auto opened = open();
+  if (opened) {
+    co_await adopt();
+    start_parts();
+    co_await stop->wait();
+    log_->info("stopping; pods, overlay and services go on without the agent");
+  }
+  co_await end_parts();
+  if (!opened) co_return opened;
+  if (fatal_) co_return *fatal_;
+  co_return base::Result<>();
+}
+
+// What is there is looked at before anything is given out or changed: an address in use is never given twice.
+awaitable<void> NodeAgent::adopt() {
+  base::Streak streak;
+  for (;;) {
+    auto seen = co_await rooms_->look_at_sandboxes();
+    if (seen) {
+      pods_->adopt(*seen);
+      co_return;
+    }
+    streak.failed([this](const std::string& line) { log_->error("{}; trying again", line); }, seen.error());
+    co_await async::sleep_for(std::chrono::milliseconds(500));
+  }
+}
+
+void NodeAgent::start_parts() {
+  rooms_->start();
+  tasks_.spawn("pod reports", watch_->run());
+  tasks_.spawn("flow", flow());
+  tasks_.spawn("tick", tick());
+  tasks_.spawn("connect", connect());
+}
+
+awaitable<void> NodeAgent::end_parts() {
+  for (auto* server : {&api_, &health_, &metrics_})
+    if (*server) co_await (*server)->stop();
+  co_await tasks_.stop();
+  if (prober_) co_await prober_->stop();
+  if (watch_) co_await watch_->stop();
+  if (pods_) co_await pods_->stop();
+  if (reporter_) co_await reporter_->stop();
+  if (feed_) co_await feed_->stop();
+  if (rooms_) co_await rooms_->stop();
+}
+
+awaitable<void> NodeAgent::connect() {
+  const auto& options = settings_.options;
+  IdentityOptions who;
+  who.node_name = options.node_name;
+  who.server = options.server;
+  who.join = options.join;
+  who.kubeconfig = options.kubeconfig;
+  who.data_dir = options.data_dir;
+  auto identity = co_await obtain_identity(who);
+  if (!identity) {
+    fatal_ = identity.error();
+    stop_->set();
+    co_return;
+  }
+  identity_ = *identity;
+  auto client = client::ApiClient::make(brain_, identity_.client_options());
+  if (!client) {
+    fatal_ = client.error();
+    stop_->set();
+    co_return;
+  }
+  client_ = std::move(*client);
+  report_node();
+  reporter_->start(*client_);
+  feed_->start(*client_);
+  if (options.kubeconfig.empty()) tasks_.spawn("renew certificates", renew_certificates());
+  if (options.ports.api != 0) tasks_.spawn("agent API", serve_api());
+}
+
+awaitable<void> NodeAgent::renew_certificates() {
+  IdentityFiles files(settings_.options.data_dir);
+  for (;;) {
+    if (client::should_renew(identity_.certificate_pem, std::time(nullptr))) {
+      auto renewed = co_await client::renew_node_certificate(*client_, settings_.options.node_name);
+      if (renewed) {
+        identity_.certificate_pem = renewed->certificate_pem;
+        identity_.key_pem = renewed->key_pem;
+        auto used = client_->use_certificate(identity_.certificate_pem, identity_.key_pem);
+        if (used) used = files.save(identity_);
+        if (used)
+          log_->info("renewed the node's certificate");
+        else
+          log_->error("the renewed certificate: {}", used.error().to_string());
+      } else {
+        log_->warn("renew the node's certificate: {}; trying again in a minute", renewed.error().to_string());
+      }
+    }
+    co_await async::sleep_for(std::chrono::minutes(1));
+  }
+}
+
+awaitable<void> NodeAgent::flow() {
+  for (;;) {
+    co_await changed_.wait();
+    report_node();
+    if (feed_->usable()) process_changes();
+  }
+}
+
+// From the view to the rooms. The overlay first: pods need its MTU; then Services, then pods.
+void NodeAgent::process_changes() {
+  auto services_seen = feed_->revision(Kind::services), slices_seen = feed_->revision(Kind::slices);
+  auto dirty = view_.take_dirty();
+  bool first = !std::exchange(begun_, true);
+  if (first || dirty.nodes) {
+    auto refusals = std::move(topology_.refusals);
+    topology_ = compute_topology(view_.nodes(), settings_.topology());
+    for (const auto& line : topology_.refusals)
+      if (std::find(refusals.begin(), refusals.end(), line) == refusals.end()) log_->warn("{}", line);
+    pods_->set_cidrs(topology_.pod_cidrs);
+    if (topology_.overlay && (!overlay_wanted_ || !(*overlay_wanted_ == *topology_.overlay))) {
+      overlay_wanted_ = std::make_shared<const overlay::Desired>(*topology_.overlay);
+      overlay_told_ = Clock::now();
+      overlay_facts_.generation = rooms_->overlay().publish(overlay_wanted_);
+    }
+  }
+  if (first || dirty.pods || dirty.service_names || dirty.nodes) {
+    sandboxes_told_ = Clock::now();
+    pods_->update(first || dirty.service_names);
+    sandbox_facts_.generation = rooms_->sandboxes().generation();
+  }
+  ServiceContext context;
+  context.node_name = settings_.options.node_name;
+  context.service_cidrs = settings_.service_cidrs;
+  context.node_addresses = topology_.node_addresses;
+  servicelb::NodeFacts node;
+  node.service_cidrs = settings_.service_cidrs;
+  node.pod_cidrs = settings_.cluster_cidrs;
+  node.local_pods = pods_->local_pods();
+  auto before = rooms_->services().generation();
+  services_->update(view_, dirty, context, node);
+  service_facts_.generation = rooms_->services().generation();
+  if (service_facts_.generation != before && service_facts_.programmed == before) services_told_ = Clock::now();
+  services_->seen(services_seen, slices_seen);
+  report_node();
+}
+
+void NodeAgent::overlay_status(const overlay::Status& status) {
+  if (status.in_sync) overlay_well_ = Clock::now();
+  bool worse = !overlay_status_ || overlay_status_->problems != status.problems;
+  if (worse)
+    for (const auto& line : status.problems) log_->warn("overlay: {}", line);
+  overlay_status_ = status;
+  overlay_facts_.passes = rooms_->overlay_passes();
+  count_pass(overlay_facts_, status.generation, status.operations,
+             status.in_sync ? std::vector<std::string>() : status.problems, overlay_told_);
+  overlay_facts_.in_sync = status.in_sync;
+  pods_->set_mtu(status.mtu > 0 ? status.mtu : kUsualMtu);
+  changed_.set();
+  if (begun_) {
+    pods_->update(false);
+    sandbox_facts_.generation = rooms_->sandboxes().generation();
+  }
+}
+
+void NodeAgent::sandbox_report(const async::PassReport& report) {
+  sandbox_facts_.passes = rooms_->sandbox_passes();
+  count_pass(sandbox_facts_, report.generation, report.operations, report.failures, sandboxes_told_);
+  pods_->on_report(report);
+  changed_.set();
+}
+
+void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
+  services_->programmed(report.generation);
+  ++service_facts_.passes;
+  service_facts_.operations += report.operations;
+  if (report.healed) ++service_facts_.heals;
+  if (report.operations > 0 && !report.healed) service_facts_.last_pass_ms = milliseconds_since(services_told_);
+  if (!report.failures.empty()) ++service_facts_.failed_passes;
+  if (report.failures != service_facts_.failures)
+    for (const auto& line : report.failures) log_->warn("services: {}", line);
+  service_facts_.failures = report.failures;
+  service_facts_.programmed = report.generation;
+  service_facts_.in_sync = report.failures.empty() && report.generation >= rooms_->services().generation();
+  changed_.set();
+}
+
+bool NodeAgent::all_programmed() const {
+  return begun_ && overlay_wanted_ && overlay_facts_.in_sync && overlay_facts_.programmed >= overlay_facts_.generation &&
+         sandbox_facts_.programmed >= rooms_->sandboxes().generation() && sandbox_facts_.generation > 0 &&
+         rooms_->services().programmed_generation() >= rooms_->services().generation();
+}
+
+void NodeAgent::report_node() {
+  NodeFindings node;
+  node.node_name = settings_.options.node_name;
+  node.node_ips = settings_.node_ips;
+  node.labels = settings_.options.labels;
+  node.machine = machine_;
+  node.max_pods = settings_.options.max_pods;
+  node.api_port = settings_.options.ports.api;
+  node.now = now_seconds();
+  auto recently = [](Clock::time_point then) { return then != Clock::time_point{} && Clock::now() - then < kPatience; };
+  if (rooms_->services().programmed_generation() >= rooms_->services().generation()) services_well_ = Clock::now();
+  bool overlay_ok = overlay_status_ && (overlay_status_->in_sync || recently(overlay_well_));
+  bool services_ok = begun_ && service_facts_.passes > 0 && (recently(services_well_) || service_facts_.in_sync);
+  node.network_ready = overlay_ok;
+  node.ready = overlay_ok && services_ok;
+  if (node.ready) {
+    node.reason = "AgentReady";
+    node.message = "trama agent: sandboxes, overlay and services are programmed";
+  } else if (begun_ && topology_.pod_cidrs.empty()) {
+    node.reason = "NoPodCIDR";
+    node.message = "the controller has not given this node a pod CIDR yet";
+  } else if (!overlay_ok) {
+    node.reason = "OverlayNotProgrammed";
+    node.message = overlay_status_ && !overlay_status_->problems.empty() ? overlay_status_->problems.front()
+                                                                        : "the overlay is not programmed yet";
+  } else {
+    node.reason = "ServicesNotProgrammed";
+    node.message = service_facts_.failures.empty() ? "services are not programmed yet" : service_facts_.failures.front();
+  }
+  reporter_->node(std::move(node), view_.node(settings_.options.node_name));
+  if (!said_ready_ && all_programmed() && reporter_->registered()) say_ready();
+}
+
+void NodeAgent::say_ready() {
+  said_ready_ = true;
+  std::vector<std::string> cidrs;
+  for (const auto& cidr : topology_.pod_cidrs) cidrs.push_back(cidr.to_string());
+  log_->info("trama agent ready: node {}, pods {}", settings_.options.node_name, fmt::join(cidrs, ","));
+  notify_ready(settings_.options.ready_fd);
+  settings_.options.ready_fd = -1;
+}
+
+// What only time brings about.
+awaitable<void> NodeAgent::tick() {
+  for (;;) {
+    co_await async::sleep_for(std::chrono::milliseconds(500));
+    if (begun_ && !topology_.overlay && !overlay_status_) {
+      // No pod CIDR, so no overlay that could say an MTU: adopted sandboxes keep theirs.
+      pods_->set_mtu(kUsualMtu);
+      pods_->update(false);
+    }
+    pods_->tick();
+    report_node();
+  }
+}
+
+}  // namespace trama::agent

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The parts of a node agent and the wires between them. What the parts decide stands in their own files.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/agent.h"
+#include "agent/api/http_server.h"
+#include "agent/api/routes.h"
+#include "agent/compute/topology.h"
+#include "agent/identity.h"
+#include "agent/pod_manager.h"
+#include "agent/rooms.h"
+#include "agent/service_feed.h"
+#include "agent/status_page.h"
+#include "agent/view_feed.h"
+#include "base/async/worker.h"
+
+namespace trama::agent {
+
+// Options that have been read: no text is parsed after this.
+struct Settings {
+  AgentOptions options;
+  std::vector<base::Ip> node_ips;
+  std::vector<base::Cidr> cluster_cidrs, service_cidrs;
+  netns::Paths paths() const;
+  TopologyContext topology() const;
+};
+// Fills in the defaults that this machine decides. Errors name the option.
+base::Result<Settings> check_options(AgentOptions options);
+
+class NodeAgent {
+ public:
+  NodeAgent(async::asio::any_io_executor brain, Settings settings);
+  ~NodeAgent();
+
+  // Everything, until `stop` is set or something makes going on pointless (that is the error). Ends cleanly either way;
+  // the kernel is left as it is.
+  awaitable<base::Result<>> run(std::shared_ptr<async::Event> stop);
+
+ private:
+  base::Result<> open();
+  void start_parts();
+  awaitable<void> end_parts();
+  awaitable<void> adopt();
+  awaitable<void> connect();
+  awaitable<void> serve_api();
+  awaitable<void> renew_certificates();
+  awaitable<void> flow();
+  awaitable<void> tick();
+
+  void process_changes();
+  void overlay_status(const overlay::Status& status);
+  void sandbox_report(const async::PassReport& report);
+  void service_report(const servicelb::Reconciler::Report& report);
+  void report_node();
+  void say_ready();
+  bool all_programmed() const;
+  AgentFacts facts() const;
+
+  awaitable<void> serve_page(HttpRequest request, HttpExchange& exchange);
+  awaitable<void> serve_plain(HttpRequest request, HttpExchange& exchange);
+  HttpReply reply_to(const Ask& ask) const;
+  base::Result<> start_plain_servers();
+
+  using Clock = std::chrono::steady_clock;
+  async::asio::any_io_executor brain_;
+  Settings settings_;
+  std::shared_ptr<spdlog::logger> log_;
+  MachineFacts machine_;
+  std::string started_at_;
+  async::Worker files_, pod_files_;   // saved views; reports, logs and commands of pods
+  std::shared_ptr<async::Event> stop_;
+  std::optional<base::Error> fatal_;
+
+  ClusterView view_;
+  Identity identity_;
+  std::unique_ptr<client::ApiClient> client_;
+  std::unique_ptr<ViewFeed> feed_;
+  std::unique_ptr<netns::PodProcesses> processes_;
+  std::unique_ptr<PodWatch> watch_;
+  std::unique_ptr<Prober> prober_;
+  std::unique_ptr<Reporter> reporter_;
+  std::unique_ptr<Rooms> rooms_;
+  std::unique_ptr<PodManager> pods_;
+  std::unique_ptr<ServiceFeed> services_;
+  std::unique_ptr<HttpServer> api_, health_, metrics_;
+  async::Event changed_;
+  async::TaskGroup tasks_;
+
+  bool begun_ = false, said_ready_ = false;
+  TopologyOutcome topology_;
+  std::shared_ptr<const overlay::Desired> overlay_wanted_;
+  std::optional<overlay::Status> overlay_status_;
+  Clock::time_point overlay_well_{}, services_well_{};
+  RoomFacts sandbox_facts_, overlay_facts_, service_facts_;
+  Clock::time_point sandboxes_told_{}, overlay_told_{}, services_told_{};
+};
+
+}  // namespace trama::agent

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "agent/rooms.h"
+
+#include <boost/asio/post.hpp>
+#include <future>
+#include <optional>
+
+#include "base/async/worker.h"
+#include "base/nft/session.h"
+#include "netns/kernel_linux.h"
+#include "netns/process_port.h"
+#include "netns/reconciler.h"
+#include "overlay/kernel_linux.h"
+#include "servicelb/engine.h"
+#include "servicelb/kernel_linux.h"
+
+namespace trama::agent {
+
+namespace asio = async::asio;
+
+// Everything that lives on the worker stands here; it is made and destroyed there.
+struct OnWorker {
+  std::optional<nft::Session> session;
+  std::unique_ptr<netns::PodProcessPort> processes;
+  std::unique_ptr<netns::KernelLinux> sandboxes;
+  std::unique_ptr<overlay::KernelLinux> overlay;
+  std::unique_ptr<servicelb::LinuxKernel> services;
+
+  base::Result<> open(const netns::Paths& paths) {
+    auto opened = nft::Session::open();
+    if (!opened) return base::Error(opened.error()).in("nftables");
+    session.emplace(std::move(*opened));
+    auto cgroups = netns::CgroupRoot::open(paths.cgroup_root);
+    if (!cgroups) return base::Error(cgroups.error()).in("control groups");
+    netns::PodProcesses::Options options;
+    options.run_dir = paths.run_dir;
+    auto port = netns::PodProcessPort::make(netns::PodProcesses(options, *cgroups));
+    if (!port) return port.error();
+    processes = std::move(*port);
+    netns::KernelLinux::Options how;
+    how.paths = paths;
+    auto boxes = netns::KernelLinux::open(how, *session, *processes);
+    if (!boxes) return base::Error(boxes.error()).in("sandboxes");
+    sandboxes = std::move(*boxes);
+    auto vxlan = overlay::KernelLinux::open(*session);
+    if (!vxlan) return base::Error(vxlan.error()).in("overlay");
+    overlay = std::move(*vxlan);
+    auto balancer = servicelb::LinuxKernel::open(*session);
+    if (!balancer) return base::Error(balancer.error()).in("services");
+    services = std::move(*balancer);
+    return {};
+  }
+  void close() {
+    services.reset();
+    overlay.reset();
+    sandboxes.reset();
+    processes.reset();
+    session.reset();
+  }
+};
+
+struct Rooms::Impl {
+  Impl(asio::any_io_executor ex, RoomsOptions how, RoomsEvents tell)
+      : brain(ex), options(std::move(how)), events(std::move(tell)), worker("trama-kernel"), want_sandboxes(ex),
+        want_overlay(ex), tasks(ex) {}
+
+  void build() {
+    port = std::make_unique<SandboxPort>(*there.sandboxes, brain, events.observed, events.outcome);
+    netns::Reconciler::Options sandbox_options;
+    sandbox_options.paths = options.paths;
+    sandbox_options.refresh = options.resync;
+    sandbox_loop = std::make_unique<netns::Reconciler>(want_sandboxes, *port, *there.sandboxes, worker.executor(),
+                                                       sandbox_options, events.sandboxes);
+    overlay::Reconciler::Options overlay_options;
+    overlay_options.refresh = options.resync;
+    overlay_loop = std::make_unique<overlay::Reconciler>(want_overlay, *there.overlay, worker.executor(),
+                                                         overlay_options, events.overlay);
+    service_loop = std::make_unique<servicelb::Reconciler>(*there.services, brain, worker.executor(), events.services);
+  }
+
+  asio::any_io_executor brain;
+  RoomsOptions options;
+  RoomsEvents events;
+  async::Worker worker;
+  OnWorker there;
+  async::Latest<netns::Desired> want_sandboxes;
+  async::Latest<overlay::Desired> want_overlay;
+  std::unique_ptr<SandboxPort> port;
+  std::unique_ptr<netns::Reconciler> sandbox_loop;
+  std::unique_ptr<overlay::Reconciler> overlay_loop;
+  std::unique_ptr<servicelb::Reconciler> service_loop;
+  async::TaskGroup tasks;
+};
+
+Rooms::Rooms(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+namespace {
+
+// Blocks until `job` has run on the worker.
+template <class Job>
+void run_and_wait(async::Worker& worker, Job job) {
+  std::promise<void> done;
+  asio::post(worker.executor(), [&] {
+    job();
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<Rooms>> Rooms::open(asio::any_io_executor brain, RoomsOptions options, RoomsEvents events) {
+  auto impl = std::make_unique<Impl>(brain, std::move(options), std::move(events));
+  base::Result<> opened;
+  run_and_wait(impl->worker, [&] {
+    opened = impl->there.open(impl->options.paths);
+    if (!opened) impl->there.close();
+  });
+  if (!opened) return opened.error();
+  impl->build();
+  return std::unique_ptr<Rooms>(new Rooms(std::move(impl)));
+}
+
+Rooms::~Rooms() {
+  impl_->sandbox_loop.reset();  // they refer to what is closed below
+  impl_->overlay_loop.reset();
+  impl_->service_loop.reset();
+  impl_->port.reset();
+  run_and_wait(impl_->worker, [&] { impl_->there.close(); });
+}
+
+void Rooms::start() {
+  Impl& self = *impl_;
+  self.tasks.spawn("sandboxes", self.sandbox_loop->run());
+  self.tasks.spawn("overlay", self.overlay_loop->run());
+  self.tasks.spawn("services", self.service_loop->run());
+}
+
+awaitable<void> Rooms::stop() {
+  co_await impl_->tasks.stop();
+}
+
+async::Latest<netns::Desired>& Rooms::sandboxes() { return impl_->want_sandboxes; }
+async::Latest<overlay::Desired>& Rooms::overlay() { return impl_->want_overlay; }
+servicelb::Reconciler& Rooms::services() { return *impl_->service_loop; }
+void Rooms::wake_sandboxes() { impl_->sandbox_loop->wake(); }
+
+awaitable<base::Result<netns::Observed>> Rooms::look_at_sandboxes() {
+  auto job = [this] { return impl_->there.sandboxes->observe(); };
+  co_return co_await async::run_on(impl_->worker.executor(), job);
+}
+
+awaitable<base::Result<overlay::Observed>> Rooms::look_at_overlay() {
+  auto job = [this] { return impl_->there.overlay->observe(); };
+  co_return co_await async::run_on(impl_->worker.executor(), job);
+}
+
+awaitable<base::Result<>> Rooms::remove_services() {
+  auto job = [this] {
+    servicelb::Engine engine(*impl_->there.services);
+    return engine.uninstall();
+  };
+  co_return co_await async::run_on(impl_->worker.executor(), job);
+}
+
+std::uint64_t Rooms::sandbox_passes() const { return impl_->sandbox_loop->passes(); }
+std::uint64_t Rooms::sandbox_generation() const { return impl_->sandbox_loop->reconciled_generation(); }
+std::uint64_t Rooms::overlay_passes() const { return impl_->overlay_loop->passes(); }
+std::uint64_t Rooms::overlay_generation() const { return impl_->overlay_loop->reconciled_generation(); }
+
+std::vector<std::string> Rooms::last_plans() const {
+  std::vector<std::string> out;
+  for (const auto& line : impl_->sandbox_loop->last_plan()) out.push_back("sandboxes: " + line);
+  for (const auto& line : impl_->overlay_loop->last_plan()) out.push_back("overlay: " + line);
+  for (const auto& line : impl_->service_loop->last_plan()) out.push_back("services: " + line);
+  return out;
+}
+
+}  // namespace trama::agent

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "agent/machine.h"
+#include "agent/node_agent.h"
+
+namespace trama::agent {
+
+namespace {
+
+bool is_dns_name(const std::string& name) {
+  if (name.empty() || name.size() > 253) return false;
+  bool edge = true;  // the next character must be a letter or a digit
+  for (char c : name) {
+    bool alnum = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (!alnum && (edge || (c != '-' && c != '.'))) return false;
+    edge = c == '.';
+  }
+  return name.back() != '-' && name.back() != '.';
+}
+
+base::Result<std::vector<base::Cidr>> parse_cidrs(const std::vector<std::string>& texts, const char* option) {
+  std::vector<base::Cidr> out;
+  for (const auto& text : texts) {
+    auto cidr = base::Cidr::parse(text);
+    if (!cidr) return base::Error(cidr.error()).in(option);
+    out.push_back(*cidr);
+  }
+  return out;
+}
+
+}  // namespace
+
+netns::Paths Settings::paths() const {
+  netns::Paths out;
+  out.run_dir = options.run_dir;
+  out.netns_dir = options.netns_dir;
+  out.etc_netns_dir = options.etc_netns_dir;
+  out.cgroup_root = options.cgroup_root;
+  return out;
+}
+
+TopologyContext Settings::topology() const {
+  TopologyContext out;
+  out.node_name = options.node_name;
+  out.node_ips = node_ips;
+  out.cluster_cidrs = cluster_cidrs;
+  out.cluster_id = options.cluster_id;
+  out.masquerade = options.masquerade;
+  return out;
+}
+
+base::Result<Settings> check_options(AgentOptions options) {
+  Settings out;
+  if (options.node_name.empty()) options.node_name = default_node_name();
+  if (!is_dns_name(options.node_name))
+    return base::Error::text(fmt::format("--node-name: \"{}\" is no node name: lower-case letters, digits, - and . only",
+                                         options.node_name));
+  for (const auto& text : options.node_ips) {
+    auto ip = base::Ip::parse(text);
+    if (!ip) return base::Error(ip.error()).in("--node-ip");
+    if (auto why = unacceptable(*ip); !why.empty())
+      return base::Error::text(fmt::format("--node-ip: {} is a {}, which other nodes cannot reach", text, why));
+    for (const auto& other : out.node_ips)
+      if (other.family() == ip->family())
+        return base::Error::text("--node-ip: at most one IPv4 and one IPv6 address");
+    out.node_ips.push_back(*ip);
+  }
+  if (out.node_ips.empty()) out.node_ips = default_node_ips();
+  if (out.node_ips.empty())
+    return base::Error::text("no default route tells this node's address: give it with --node-ip");
+  auto cluster = parse_cidrs(options.cluster_cidrs, "--cluster-cidr");
+  if (!cluster) return cluster.error();
+  auto services = parse_cidrs(options.service_cidrs, "--service-cidr");
+  if (!services) return services.error();
+  out.cluster_cidrs = std::move(*cluster);
+  out.service_cidrs = std::move(*services);
+  for (const auto& a : out.cluster_cidrs) {
+    for (const auto& b : out.service_cidrs)
+      if (a.overlaps(b))
+        return base::Error::text(
+            fmt::format("--cluster-cidr {} and --service-cidr {} overlap", a.to_string(), b.to_string()));
+    for (const auto& ip : out.node_ips)
+      if (a.contains(ip))
+        return base::Error::text(
+            fmt::format("--cluster-cidr {} contains {}, this node's own address", a.to_string(), ip.to_string()));
+  }
+  if (options.lease_period.count() < 100)
+    return base::Error::text("--lease-period: at least 100 ms");
+  out.options = std::move(options);
+  return out;
+}
+
+}  // namespace trama::agent
