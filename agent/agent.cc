@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "agent/agent.h"
 
+#include <csignal>
+#include <cstdio>
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <csignal>
-#include <cstdio>
 
 #include "agent/node_agent.h"
 #include "agent/one_shot.h"

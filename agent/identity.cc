@@ -55,7 +55,8 @@ base::Result<Identity> IdentityFiles::load(const std::string& node_name) const {
     const char* name;
     std::string& to;
   };
-  const Item items[] = {{"node.crt", identity.certificate_pem}, {"node.key", identity.key_pem}, {"ca.crt", identity.ca_pem}};
+  const Item items[] = {
+      {"node.crt", identity.certificate_pem}, {"node.key", identity.key_pem}, {"ca.crt", identity.ca_pem}};
   for (const auto& item : items) {
     auto text = base::read_file(path(item.name));
     if (!text) return text.error();
@@ -90,7 +91,9 @@ base::Result<ServingIdentity> IdentityFiles::load_serving(const std::vector<std:
   if (auto ok = check_pair(serving.certificate_pem, serving.key_pem); !ok)
     return base::Error(ok.error()).in(path("serving.crt"));
   auto alt = pki::Certificate::from_pem(serving.certificate_pem)->alt_names();
-  auto covers = [](const auto& have, const auto& want) { return std::find(have.begin(), have.end(), want) != have.end(); };
+  auto covers = [](const auto& have, const auto& want) {
+    return std::find(have.begin(), have.end(), want) != have.end();
+  };
   for (const auto& address : addresses) {
     auto ip = base::Ip::parse(address);
     if (!ip || !covers(alt.ips, *ip)) return base::Error::from_errno(ENOENT, "serving certificate for " + address);
@@ -150,7 +153,8 @@ awaitable<base::Result<Identity>> obtain_identity(IdentityOptions options) {
       identity.ca_pem = got->ca_pem;
       identity.certificate_pem = got->certificate_pem;
       identity.key_pem = got->key_pem;
-      if (auto saved = files.save(identity); !saved) co_return base::Error(saved.error()).in("keep the node's identity");
+      if (auto saved = files.save(identity); !saved)
+        co_return base::Error(saved.error()).in("keep the node's identity");
       log->info("joined {} as node {}", options.server, options.node_name);
       co_return identity;
     }

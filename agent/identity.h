@@ -31,7 +31,8 @@ struct ServingIdentity {
 class IdentityFiles {
  public:
   explicit IdentityFiles(std::string data_dir) : dir_(std::move(data_dir)) {}
-  // ENOENT: this node has never joined. Any other error names the damaged file, or the other node whose directory it is.
+  // ENOENT: this node has never joined. Any other error names the damaged file, or the other node whose directory it
+  // is.
   base::Result<Identity> load(const std::string& node_name) const;
   base::Result<> save(const Identity& identity) const;
   // ENOENT when there is none, or none for exactly these addresses and names.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <ctime>
+
 #include <unistd.h>
 
 #include "agent/compute/pod_status.h"
@@ -40,8 +41,15 @@ void count_pass(RoomFacts& facts, std::uint64_t generation, std::size_t operatio
 }  // namespace
 
 NodeAgent::NodeAgent(asio::any_io_executor brain, Settings settings)
-    : brain_(brain), settings_(std::move(settings)), log_(base::logger("agent")), machine_(read_machine()),
-      started_at_(now_seconds()), files_("trama-files"), pod_files_("trama-pods"), changed_(brain), tasks_(brain) {
+    : brain_(brain),
+      settings_(std::move(settings)),
+      log_(base::logger("agent")),
+      machine_(read_machine()),
+      started_at_(now_seconds()),
+      files_("trama-files"),
+      pod_files_("trama-pods"),
+      changed_(brain),
+      tasks_(brain) {
   sandbox_facts_.name = "sandboxes";
   overlay_facts_.name = "overlay";
   service_facts_.name = "services";
@@ -298,7 +306,8 @@ void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
 }
 
 bool NodeAgent::all_programmed() const {
-  return begun_ && overlay_wanted_ && overlay_facts_.in_sync && overlay_facts_.programmed >= overlay_facts_.generation &&
+  return begun_ && overlay_wanted_ && overlay_facts_.in_sync &&
+         overlay_facts_.programmed >= overlay_facts_.generation &&
          sandbox_facts_.programmed >= rooms_->sandboxes().generation() && sandbox_facts_.generation > 0 &&
          rooms_->services().programmed_generation() >= rooms_->services().generation();
 }
@@ -327,10 +336,11 @@ void NodeAgent::report_node() {
   } else if (!overlay_ok) {
     node.reason = "OverlayNotProgrammed";
     node.message = overlay_status_ && !overlay_status_->problems.empty() ? overlay_status_->problems.front()
-                                                                        : "the overlay is not programmed yet";
+                                                                         : "the overlay is not programmed yet";
   } else {
     node.reason = "ServicesNotProgrammed";
-    node.message = service_facts_.failures.empty() ? "services are not programmed yet" : service_facts_.failures.front();
+    node.message =
+        service_facts_.failures.empty() ? "services are not programmed yet" : service_facts_.failures.front();
   }
   reporter_->node(std::move(node), view_.node(settings_.options.node_name));
   if (!said_ready_ && all_programmed() && reporter_->registered()) say_ready();

@@ -73,7 +73,7 @@ class NodeAgent {
   std::shared_ptr<spdlog::logger> log_;
   MachineFacts machine_;
   std::string started_at_;
-  async::Worker files_, pod_files_;   // saved views; reports, logs and commands of pods
+  async::Worker files_, pod_files_;  // saved views; reports, logs and commands of pods
   std::shared_ptr<async::Event> stop_;
   std::optional<base::Error> fatal_;
 

@@ -140,7 +140,8 @@ HttpReply NodeAgent::reply_to(const Ask& ask) const {
 awaitable<void> NodeAgent::serve_page(HttpRequest request, HttpExchange& exchange) {
   auto ask = parse_route(request);
   if (!ask) {
-    auto refusal = plain(ask.error().is(std::errc::no_such_file_or_directory) ? 404 : 400, ask.error().to_string() + "\n");
+    auto refusal =
+        plain(ask.error().is(std::errc::no_such_file_or_directory) ? 404 : 400, ask.error().to_string() + "\n");
     co_await exchange.reply(refusal);
     co_return;
   }
@@ -230,7 +231,8 @@ awaitable<void> NodeAgent::serve_api() {
         if (auto saved = files.save_serving(fresh); !saved) failed(saved.error());
         serving = std::move(fresh);
         if (api_)
-          if (auto used = api_->use_certificate(serving->certificate_pem, serving->key_pem); !used) failed(used.error());
+          if (auto used = api_->use_certificate(serving->certificate_pem, serving->key_pem); !used)
+            failed(used.error());
       } else {
         failed(base::Error(got.error()).in("serving certificate"));
       }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -57,7 +58,8 @@ const netns::ObservedSandbox* PodManager::seen(const netns::Uid& uid) const {
 
 void PodManager::update(bool service_names) {
   if (!adopted_ || mtu_ == 0) return;
-  if (service_names || !names_) names_ = std::make_unique<ServiceNames>(parts_.view.services(), options_.cluster_domain);
+  if (service_names || !names_)
+    names_ = std::make_unique<ServiceNames>(parts_.view.services(), options_.cluster_domain);
   SandboxContext context;
   context.node_name = options_.node_name;
   context.netns_prefix = options_.netns_prefix;
@@ -188,8 +190,8 @@ void PodManager::end_if_over(const api::ObjectPtr& pod) {
   auto asked = stop_generation_.find(pod->uid);
   if (asked == stop_generation_.end() || !settled_ || settled_generation_ < asked->second) return;
   auto it = settled_->sandboxes.find(pod->uid);
-  bool running = it != settled_->sandboxes.end() &&
-                 (it->second.stopping || it->second.processes == netns::ProcessPhase::running);
+  bool running =
+      it != settled_->sandboxes.end() && (it->second.stopping || it->second.processes == netns::ProcessPhase::running);
   if (!running && parts_.view.synced(Kind::pods)) parts_.reporter.finish_delete(pod);
 }
 
@@ -218,8 +220,9 @@ std::map<std::string, bool> PodManager::readiness(const api::Object& pod,
       if (status.state.name != name || status.state.phase != ContainerPhase::running) continue;
       for (const auto& item : api::array_at(pod.body, "status.containerStatuses")) {
         if (!item.is_object() || api::text_at(item.get_object(), "name") != name) continue;
-        was_ready = api::bool_at(item.get_object(), "ready") &&
-                    api::text_at(item.get_object(), "state.running.startedAt") == whole_seconds(status.state.started_at);
+        was_ready =
+            api::bool_at(item.get_object(), "ready") &&
+            api::text_at(item.get_object(), "state.running.startedAt") == whole_seconds(status.state.started_at);
       }
     }
     out[name] = was_ready;
@@ -275,7 +278,8 @@ void PodManager::say(const api::Object& pod, const std::vector<netns::ContainerS
       parts_.reporter.event(pod, "Pod", "Warning", "BackOff",
                             fmt::format("Back-off restarting failed container {}", state.name));
     if (state.phase != ContainerPhase::running && state.reason == "StartError")
-      parts_.reporter.event(pod, "Pod", "Warning", "Failed", fmt::format("container {}: {}", state.name, state.message));
+      parts_.reporter.event(pod, "Pod", "Warning", "Failed",
+                            fmt::format("container {}: {}", state.name, state.message));
   }
 }
 
@@ -340,7 +344,8 @@ PodManager::Summary PodManager::summary() const {
     if (is_pod_ready(api::object_at(parts_.reporter.newest(pod)->body, "status"))) ++out.ready;
     for (const auto* all : {&troubles_, &failures_})
       if (auto it = all->find(uid); it != all->end())
-        out.troubles.push_back(fmt::format("{}/{}: {}: {}", pod->key.ns, pod->key.name, it->second.reason, it->second.message));
+        out.troubles.push_back(
+            fmt::format("{}/{}: {}: {}", pod->key.ns, pod->key.name, it->second.reason, it->second.message));
   }
   return out;
 }

@@ -44,7 +44,8 @@ class PodManager {
   PodManager(async::asio::any_io_executor brain, PodManagerOptions options, PodManagerParts parts);
   awaitable<void> stop();
 
-  // What was there before this process: its addresses are taken, its processes go on. Once, before update() does anything.
+  // What was there before this process: its addresses are taken, its processes go on. Once, before update() does
+  // anything.
   void adopt(const netns::Observed& observed);
   void set_cidrs(std::vector<base::Cidr> cidrs);
   void set_mtu(unsigned mtu);  // update() does nothing before this
@@ -97,16 +98,16 @@ class PodManager {
 
   std::shared_ptr<const netns::Desired> published_;
   std::uint64_t published_generation_ = 0;
-  std::shared_ptr<const netns::Observed> observed_;     // the newest
-  std::shared_ptr<const netns::Observed> settled_;      // the newest of a finished pass
-  std::uint64_t settled_generation_ = 0;                // of the desired state that pass worked on
-  bool fresh_ = false;                                  // observed_ belongs to the pass that runs
-  std::set<netns::Uid> asked_;                          // published by this process, not known to be gone
-  std::map<netns::Uid, std::uint64_t> stop_generation_; // first generation that asked to stop it
-  std::set<netns::Uid> networked_;                      // its network was made, or seen in order
-  std::map<netns::Uid, PodTrouble> troubles_;           // from computing
-  std::map<netns::Uid, PodTrouble> failures_;           // from the kernel
-  std::map<netns::Uid, api::ObjectPtr> pods_;           // as of the last update()
+  std::shared_ptr<const netns::Observed> observed_;      // the newest
+  std::shared_ptr<const netns::Observed> settled_;       // the newest of a finished pass
+  std::uint64_t settled_generation_ = 0;                 // of the desired state that pass worked on
+  bool fresh_ = false;                                   // observed_ belongs to the pass that runs
+  std::set<netns::Uid> asked_;                           // published by this process, not known to be gone
+  std::map<netns::Uid, std::uint64_t> stop_generation_;  // first generation that asked to stop it
+  std::set<netns::Uid> networked_;                       // its network was made, or seen in order
+  std::map<netns::Uid, PodTrouble> troubles_;            // from computing
+  std::map<netns::Uid, PodTrouble> failures_;            // from the kernel
+  std::map<netns::Uid, api::ObjectPtr> pods_;            // as of the last update()
 };
 
 }  // namespace trama::agent

@@ -28,8 +28,13 @@ struct PodWatch::Watcher {
 
 PodWatch::PodWatch(asio::any_io_executor brain, asio::any_io_executor files, const netns::PodProcesses& pods,
                    OnStatus on_status, OnExit on_exit)
-    : brain_(brain), files_(std::move(files)), pods_(pods), on_status_(std::move(on_status)),
-      on_exit_(std::move(on_exit)), wake_(brain), exits_(brain) {}
+    : brain_(brain),
+      files_(std::move(files)),
+      pods_(pods),
+      on_status_(std::move(on_status)),
+      on_exit_(std::move(on_exit)),
+      wake_(brain),
+      exits_(brain) {}
 
 PodWatch::~PodWatch() = default;
 
@@ -130,8 +135,8 @@ awaitable<void> PodWatch::await_exit(netns::Uid uid, std::shared_ptr<netns::Runn
 awaitable<void> PodWatch::run() {
   using namespace asio::experimental::awaitable_operators;
   if (auto ok = open(); !ok)
-    base::logger("pods")->warn("no instant reports of the pods' processes: {}; looking every {} s", ok.error().to_string(),
-                               kLookAnyway.count() / 1000);
+    base::logger("pods")->warn("no instant reports of the pods' processes: {}; looking every {} s",
+                               ok.error().to_string(), kLookAnyway.count() / 1000);
   auto looking = [this]() -> awaitable<void> {
     for (const auto& uid : pods_.list()) dirty_.insert(uid);
     for (;;) {

@@ -17,8 +17,8 @@ namespace trama::agent {
 
 using async::awaitable;
 
-// Watches <run_dir>/pods/<uid>/status.json of every pod with inotify, the pods' inits with pidfds, and looks at everything
-// once in a while all the same: a lost event only costs time. Reads happen on the `files` executor.
+// Watches <run_dir>/pods/<uid>/status.json of every pod with inotify, the pods' inits with pidfds, and looks at
+// everything once in a while all the same: a lost event only costs time. Reads happen on the `files` executor.
 class PodWatch {
  public:
   // The report changed, or the pod's directory is gone (nullptr).
@@ -54,9 +54,9 @@ class PodWatch {
   async::TaskGroup exits_;
   std::set<netns::Uid> dirty_;
   std::map<netns::Uid, netns::PodStatus> statuses_;
-  std::map<netns::Uid, int> watches_;       // inotify descriptors
+  std::map<netns::Uid, int> watches_;  // inotify descriptors
   std::map<int, netns::Uid> watched_;
-  std::set<netns::Uid> awaited_;            // a task waits for the exit of their init
+  std::set<netns::Uid> awaited_;  // a task waits for the exit of their init
 };
 
 }  // namespace trama::agent

@@ -53,9 +53,10 @@ std::string http_request(base::Ip ip, const ProbeAction& action) {
     else
       extra += name + ": " + value + "\r\n";
   }
-  return fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: kube-probe/1.31 trama/{}\r\nAccept: */*\r\n{}"
-                     "Connection: close\r\n\r\n",
-                     action.path, host, TRAMA_VERSION, extra);
+  return fmt::format(
+      "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: kube-probe/1.31 trama/{}\r\nAccept: */*\r\n{}"
+      "Connection: close\r\n\r\n",
+      action.path, host, TRAMA_VERSION, extra);
 }
 
 awaitable<base::Result<>> http_exchange(base::Ip ip, ProbeAction action) {
@@ -128,7 +129,11 @@ awaitable<base::Result<>> probe_http(base::Ip ip, ProbeAction action, millisecon
 
 Prober::Prober(asio::any_io_executor brain, asio::any_io_executor files, const netns::PodProcesses& pods,
                OnVerdict on_verdict, std::size_t parallel)
-    : brain_(brain), files_(std::move(files)), pods_(pods), on_verdict_(std::move(on_verdict)), parallel_(parallel),
+    : brain_(brain),
+      files_(std::move(files)),
+      pods_(pods),
+      on_verdict_(std::move(on_verdict)),
+      parallel_(parallel),
       tasks_(brain) {}
 
 Prober::~Prober() = default;

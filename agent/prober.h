@@ -22,7 +22,7 @@ using async::awaitable;
 struct ProbeTarget {
   netns::Uid uid;
   std::string container;
-  std::string run;               // started_at: tells runs apart
+  std::string run;  // started_at: tells runs apart
   base::Ip address;
   std::vector<ProbeSpec> probes;
 };
@@ -30,8 +30,8 @@ struct ProbeTarget {
 class Prober {
  public:
   // A verdict was reached or has changed. Readiness: `passing` decides. Liveness and startup: false = restart it.
-  using OnVerdict = std::function<void(const netns::Uid& uid, const std::string& container, ProbeKind kind, bool passing,
-                                       const std::string& answer)>;
+  using OnVerdict = std::function<void(const netns::Uid& uid, const std::string& container, ProbeKind kind,
+                                       bool passing, const std::string& answer)>;
   Prober(async::asio::any_io_executor brain, async::asio::any_io_executor files, const netns::PodProcesses& pods,
          OnVerdict on_verdict, std::size_t parallel = 32);
   ~Prober();

@@ -43,8 +43,13 @@ json::object status_patch(const json::object& from, const json::object& to) {
 }
 
 Reporter::Reporter(asio::any_io_executor brain, Options options)
-    : brain_(brain), options_(std::move(options)), log_(base::logger("report")), tasks_(brain), pods_wake_(brain),
-      events_wake_(brain), node_wake_(brain) {}
+    : brain_(brain),
+      options_(std::move(options)),
+      log_(base::logger("report")),
+      tasks_(brain),
+      pods_wake_(brain),
+      events_wake_(brain),
+      node_wake_(brain) {}
 
 Reporter::~Reporter() = default;
 

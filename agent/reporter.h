@@ -30,8 +30,8 @@ class Reporter {
   struct Options {
     std::string node_name;
     std::chrono::milliseconds lease_period{10'000};
-    std::size_t parallel = 8;        // requests at a time
-    std::size_t most_events = 200;   // waiting to be sent; older ones are dropped
+    std::size_t parallel = 8;       // requests at a time
+    std::size_t most_events = 200;  // waiting to be sent; older ones are dropped
   };
   Reporter(async::asio::any_io_executor brain, Options options);
   ~Reporter();
@@ -84,7 +84,7 @@ class Reporter {
   base::Streak streak_;
   base::Backoff backoff_{std::chrono::milliseconds(50), std::chrono::milliseconds(5'000)};
 
-  std::map<std::string, Work> work_;             // by uid
+  std::map<std::string, Work> work_;  // by uid
   std::map<std::string, api::ObjectPtr> acknowledged_;
   async::Event pods_wake_, events_wake_, node_wake_;
   std::size_t sending_ = 0;

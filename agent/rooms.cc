@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "agent/rooms.h"
 
-#include <boost/asio/post.hpp>
 #include <future>
 #include <optional>
+
+#include <boost/asio/post.hpp>
 
 #include "base/async/worker.h"
 #include "base/nft/session.h"
@@ -61,8 +62,13 @@ struct OnWorker {
 
 struct Rooms::Impl {
   Impl(asio::any_io_executor ex, RoomsOptions how, RoomsEvents tell)
-      : brain(ex), options(std::move(how)), events(std::move(tell)), worker("trama-kernel"), want_sandboxes(ex),
-        want_overlay(ex), tasks(ex) {}
+      : brain(ex),
+        options(std::move(how)),
+        events(std::move(tell)),
+        worker("trama-kernel"),
+        want_sandboxes(ex),
+        want_overlay(ex),
+        tasks(ex) {}
 
   void build() {
     port = std::make_unique<SandboxPort>(*there.sandboxes, brain, events.observed, events.outcome);
@@ -109,7 +115,8 @@ void run_and_wait(async::Worker& worker, Job job) {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Rooms>> Rooms::open(asio::any_io_executor brain, RoomsOptions options, RoomsEvents events) {
+base::Result<std::unique_ptr<Rooms>> Rooms::open(asio::any_io_executor brain, RoomsOptions options,
+                                                 RoomsEvents events) {
   auto impl = std::make_unique<Impl>(brain, std::move(options), std::move(events));
   base::Result<> opened;
   run_and_wait(impl->worker, [&] {
@@ -136,9 +143,7 @@ void Rooms::start() {
   self.tasks.spawn("services", self.service_loop->run());
 }
 
-awaitable<void> Rooms::stop() {
-  co_await impl_->tasks.stop();
-}
+awaitable<void> Rooms::stop() { co_await impl_->tasks.stop(); }
 
 async::Latest<netns::Desired>& Rooms::sandboxes() { return impl_->want_sandboxes; }
 async::Latest<overlay::Desired>& Rooms::overlay() { return impl_->want_overlay; }

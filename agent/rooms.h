@@ -56,7 +56,7 @@ class Rooms {
   awaitable<base::Result<>> remove_services();
 
   std::uint64_t sandbox_passes() const;
-  std::uint64_t sandbox_generation() const;   // reconciled
+  std::uint64_t sandbox_generation() const;  // reconciled
   std::uint64_t overlay_passes() const;
   std::uint64_t overlay_generation() const;
   std::vector<std::string> last_plans() const;  // of all rooms, a line each, with the room's name in front

@@ -26,7 +26,9 @@ std::string step_of(const netns::Op& op) {
 
 SandboxPort::SandboxPort(netns::Kernel& kernel, async::asio::any_io_executor brain, OnObserved on_observed,
                          OnOutcome on_outcome)
-    : kernel_(kernel), brain_(std::move(brain)), on_observed_(std::move(on_observed)),
+    : kernel_(kernel),
+      brain_(std::move(brain)),
+      on_observed_(std::move(on_observed)),
       on_outcome_(std::move(on_outcome)) {}
 
 base::Result<netns::Observed> SandboxPort::observe() {

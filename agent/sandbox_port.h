@@ -15,10 +15,10 @@ namespace trama::agent {
 class SandboxPort final : public netns::Kernel {
  public:
   struct Outcome {
-    netns::Uid uid;           // "" = not about one pod
-    std::string operation;    // the plan's text
-    std::string step;         // "CreateNetwork", "StartProcesses", "other"
-    std::string error;        // "" = it worked
+    netns::Uid uid;         // "" = not about one pod
+    std::string operation;  // the plan's text
+    std::string step;       // "CreateNetwork", "StartProcesses", "other"
+    std::string error;      // "" = it worked
   };
   using OnObserved = std::function<void(std::shared_ptr<const netns::Observed>)>;
   using OnOutcome = std::function<void(const Outcome&)>;

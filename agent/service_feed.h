@@ -54,7 +54,7 @@ class ServiceFeed {
   ServiceContext context_;
   std::optional<servicelb::NodeFacts> facts_;
   bool begun_ = false;
-  std::uint64_t generation_ = 0;       // newest change told
+  std::uint64_t generation_ = 0;  // newest change told
   std::uint64_t programmed_ = 0;
   struct Mark {
     std::uint64_t generation;

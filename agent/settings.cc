@@ -52,16 +52,15 @@ base::Result<Settings> check_options(AgentOptions options) {
   Settings out;
   if (options.node_name.empty()) options.node_name = default_node_name();
   if (!is_dns_name(options.node_name))
-    return base::Error::text(fmt::format("--node-name: \"{}\" is no node name: lower-case letters, digits, - and . only",
-                                         options.node_name));
+    return base::Error::text(fmt::format(
+        "--node-name: \"{}\" is no node name: lower-case letters, digits, - and . only", options.node_name));
   for (const auto& text : options.node_ips) {
     auto ip = base::Ip::parse(text);
     if (!ip) return base::Error(ip.error()).in("--node-ip");
     if (auto why = unacceptable(*ip); !why.empty())
       return base::Error::text(fmt::format("--node-ip: {} is a {}, which other nodes cannot reach", text, why));
     for (const auto& other : out.node_ips)
-      if (other.family() == ip->family())
-        return base::Error::text("--node-ip: at most one IPv4 and one IPv6 address");
+      if (other.family() == ip->family()) return base::Error::text("--node-ip: at most one IPv4 and one IPv6 address");
     out.node_ips.push_back(*ip);
   }
   if (out.node_ips.empty()) out.node_ips = default_node_ips();
@@ -83,8 +82,7 @@ base::Result<Settings> check_options(AgentOptions options) {
         return base::Error::text(
             fmt::format("--cluster-cidr {} contains {}, this node's own address", a.to_string(), ip.to_string()));
   }
-  if (options.lease_period.count() < 100)
-    return base::Error::text("--lease-period: at least 100 ms");
+  if (options.lease_period.count() < 100) return base::Error::text("--lease-period: at least 100 ms");
   out.options = std::move(options);
   return out;
 }

@@ -106,7 +106,8 @@ std::string metrics_page(const AgentFacts& f) {
   m.gauge("trama_peers", "Nodes that are reached through the overlay.", f.peers);
   m.gauge("trama_services", "Services programmed on this node.", f.services_count);
   m.gauge("trama_service_revision", "API revision up to which Services are in the kernel.", f.service_revision);
-  m.gauge("trama_endpointslice_revision", "API revision up to which EndpointSlices are in the kernel.", f.slice_revision);
+  m.gauge("trama_endpointslice_revision", "API revision up to which EndpointSlices are in the kernel.",
+          f.slice_revision);
   m.counter("trama_api_requests_total", "Requests sent to the API server besides lists and watches.", f.api_requests);
   m.counter("trama_lease_renewals_total", "Renewals of the node's lease.", f.lease_renewals);
   const RoomFacts* rooms[] = {&f.sandboxes, &f.overlay, &f.services};
@@ -121,7 +122,8 @@ std::string metrics_page(const AgentFacts& f) {
   for (auto* r : rooms) m.value(r->heals, label(r));
   m.family("trama_room_failed_passes_total", "counter", "Passes that could not do everything.");
   for (auto* r : rooms) m.value(r->failed_passes, label(r));
-  m.family("trama_room_last_pass_seconds", "gauge", "Duration of the last pass that changed something, from telling to report.");
+  m.family("trama_room_last_pass_seconds", "gauge",
+           "Duration of the last pass that changed something, from telling to report.");
   for (auto* r : rooms) m.value(r->last_pass_ms / 1000, label(r));
   return std::move(m).text();
 }

@@ -11,13 +11,13 @@
 namespace trama::agent {
 
 struct RoomFacts {
-  std::string name;                    // "sandboxes", "overlay", "services"
-  std::uint64_t generation = 0;        // newest desired state told
-  std::uint64_t programmed = 0;        // newest one that is fully in the kernel
+  std::string name;              // "sandboxes", "overlay", "services"
+  std::uint64_t generation = 0;  // newest desired state told
+  std::uint64_t programmed = 0;  // newest one that is fully in the kernel
   bool in_sync = false;
   std::uint64_t passes = 0, operations = 0, heals = 0, failed_passes = 0;
-  double last_pass_ms = 0;             // from the telling to the report of the last pass that changed something
-  std::vector<std::string> failures;   // of the last pass
+  double last_pass_ms = 0;            // from the telling to the report of the last pass that changed something
+  std::vector<std::string> failures;  // of the last pass
 };
 
 struct AgentFacts {
@@ -30,17 +30,17 @@ struct AgentFacts {
   std::string reason, message;
   bool node_deleting = false;
   RoomFacts sandboxes, overlay, services;
-  std::uint64_t service_revision = 0, slice_revision = 0;   // in the kernel
+  std::uint64_t service_revision = 0, slice_revision = 0;  // in the kernel
   std::uint64_t services_count = 0;
   std::uint64_t pods = 0, pods_ready = 0, sandboxes_count = 0, addresses = 0;
   std::uint64_t peers = 0;
   unsigned mtu = 0;
   std::string overlay_mode, uplink;
   std::vector<std::string> pod_cidrs;
-  std::vector<std::string> troubles;   // pods that do not run, refused endpoints, refused peers
+  std::vector<std::string> troubles;  // pods that do not run, refused endpoints, refused peers
   bool holding = false;
   std::uint64_t api_requests = 0, lease_renewals = 0;
-  bool stale = false;                  // something told long ago is still not in the kernel
+  bool stale = false;  // something told long ago is still not in the kernel
 };
 
 boost::json::object status_page(const AgentFacts& facts);

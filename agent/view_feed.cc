@@ -14,7 +14,7 @@ namespace asio = async::asio;
 struct ViewFeed::Source {
   std::unique_ptr<client::Reflector> reflector;
   bool connected = false;
-  bool tried = false;    // an attempt has ended, well or not
+  bool tried = false;  // an attempt has ended, well or not
   bool confirming = false;
   std::string why = "not connected yet";
 };
@@ -25,8 +25,14 @@ std::size_t index(Kind kind) { return static_cast<std::size_t>(kind); }
 
 ViewFeed::ViewFeed(asio::any_io_executor brain, asio::any_io_executor files, ClusterView& view, Options options,
                    std::function<void()> on_change)
-    : brain_(brain), files_(std::move(files)), view_(view), options_(std::move(options)),
-      on_change_(std::move(on_change)), log_(base::logger("view")), changed_(brain), tasks_(brain) {
+    : brain_(brain),
+      files_(std::move(files)),
+      view_(view),
+      options_(std::move(options)),
+      on_change_(std::move(on_change)),
+      log_(base::logger("view")),
+      changed_(brain),
+      tasks_(brain) {
   for (auto& source : sources_) source = std::make_unique<Source>();
 }
 

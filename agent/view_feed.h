@@ -22,10 +22,10 @@ class ViewFeed {
  public:
   struct Options {
     std::string node_name;
-    std::string dir;                       // of the saved view
-    milliseconds confirm_after{2'000};     // before a suspicious list is asked for again
-    milliseconds save_after{100};          // after a change; longer when writing takes long
-    milliseconds patience{2'000};          // at start: so long the server may take before the saved view is used
+    std::string dir;                    // of the saved view
+    milliseconds confirm_after{2'000};  // before a suspicious list is asked for again
+    milliseconds save_after{100};       // after a change; longer when writing takes long
+    milliseconds patience{2'000};       // at start: so long the server may take before the saved view is used
   };
   // `on_change`: the view is dirty. Called on the brain, often; it must only wake somebody.
   ViewFeed(async::asio::any_io_executor brain, async::asio::any_io_executor files, ClusterView& view, Options options,
@@ -37,8 +37,8 @@ class ViewFeed {
   // The saved copy of a view the kernel may be changed from: every kind is known, and either the server has been heard
   // or it is not there. Before this nothing is given to the kernel rooms.
   bool usable() const;
-  bool connected() const;          // to the server, for every kind
-  std::string trouble() const;     // why not; "" when connected
+  bool connected() const;                   // to the server, for every kind
+  std::string trouble() const;              // why not; "" when connected
   std::uint64_t revision(Kind kind) const;  // newest one seen, bookmarks included
 
   // Lists and watches until stop().
@@ -64,7 +64,7 @@ class ViewFeed {
   std::array<std::uint64_t, kKinds.size()> saved_edits_{};  // edits at the last save, plus one; 0 = not saved yet
   async::Event changed_;
   async::TaskGroup tasks_;
-  bool waited_ = false;   // the server was given its time
+  bool waited_ = false;  // the server was given its time
 };
 
 }  // namespace trama::agent

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "agent/api/exec.h"
 
+#include <deque>
+
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/json.hpp>
-#include <deque>
 #include <fcntl.h>
 
 #include "base/async/run_on.h"
@@ -125,7 +126,13 @@ class Conversation {
  public:
   Conversation(netns::ExecProcess& process, HttpSocket& socket, bool terminal, asio::any_io_executor ex,
                asio::any_io_executor files)
-      : process_(process), socket_(socket), files_(std::move(files)), outbox_(socket, ex), out_(ex), err_(ex), in_(ex),
+      : process_(process),
+        socket_(socket),
+        files_(std::move(files)),
+        outbox_(socket, ex),
+        out_(ex),
+        err_(ex),
+        in_(ex),
         pidfd_(ex) {
     // A terminal is one descriptor for both directions; each direction gets one of its own.
     take(out_, terminal ? duplicate(process.terminal) : process.stdout_r.release());
@@ -188,8 +195,8 @@ class Conversation {
 
 }  // namespace
 
-awaitable<void> serve_exec(AskExec ask, netns::Uid uid, const netns::PodProcesses& pods,
-                           asio::any_io_executor files, HttpExchange& exchange) {
+awaitable<void> serve_exec(AskExec ask, netns::Uid uid, const netns::PodProcesses& pods, asio::any_io_executor files,
+                           HttpExchange& exchange) {
   std::vector<std::string> protocols = {"v5.channel.k8s.io", "v4.channel.k8s.io"};
   auto socket = co_await exchange.websocket(std::move(protocols));
   if (!socket) co_return;

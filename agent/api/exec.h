@@ -9,7 +9,8 @@
 
 namespace trama::agent {
 
-// `uid` is the pod's. Ends when the command has ended and its output is sent; a client that goes away kills the command.
+// `uid` is the pod's. Ends when the command has ended and its output is sent; a client that goes away kills the
+// command.
 awaitable<void> serve_exec(AskExec ask, netns::Uid uid, const netns::PodProcesses& pods,
                            async::asio::any_io_executor files, HttpExchange& exchange);
 

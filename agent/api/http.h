@@ -17,13 +17,13 @@ namespace trama::agent {
 using async::awaitable;
 
 struct HttpRequest {
-  std::string method;  // "GET"
-  std::string path;    // still percent-encoded
+  std::string method;                                     // "GET"
+  std::string path;                                       // still percent-encoded
   std::map<std::string, std::vector<std::string>> query;  // decoded
-  std::string peer;    // CN of the client's certificate; "" on plain HTTP
-  bool upgrade = false;  // asks for a WebSocket
-  std::string parameter(const std::string& name) const;  // the first value, "" when absent
-  bool flag(const std::string& name) const;              // "1" or "true"
+  std::string peer;                                       // CN of the client's certificate; "" on plain HTTP
+  bool upgrade = false;                                   // asks for a WebSocket
+  std::string parameter(const std::string& name) const;   // the first value, "" when absent
+  bool flag(const std::string& name) const;               // "1" or "true"
 };
 
 struct HttpReply {

@@ -227,7 +227,11 @@ base::Result<std::shared_ptr<asio::ssl::context>> make_context(const HttpTls& tl
 class Server : public HttpServer {
  public:
   Server(asio::any_io_executor ex, HttpServerOptions options, std::optional<HttpTls> tls, HttpHandler handler)
-      : ex_(ex), options_(std::move(options)), tls_(std::move(tls)), handler_(std::move(handler)), tasks_(ex),
+      : ex_(ex),
+        options_(std::move(options)),
+        tls_(std::move(tls)),
+        handler_(std::move(handler)),
+        tasks_(ex),
         log_(base::logger(options_.name)) {}
 
   base::Result<> open() {

@@ -21,15 +21,15 @@ struct HttpTls {
 };
 
 struct HttpServerOptions {
-  std::string name;                         // of the logger
-  std::vector<base::IpPort> listen;         // port 0 picks one, see port()
-  std::vector<base::Cidr> refused_sources;  // connections from here are closed without a word
-  std::size_t connections = 128;            // more than that are closed at once
+  std::string name;                            // of the logger
+  std::vector<base::IpPort> listen;            // port 0 picks one, see port()
+  std::vector<base::Cidr> refused_sources;     // connections from here are closed without a word
+  std::size_t connections = 128;               // more than that are closed at once
   std::chrono::milliseconds patience{10'000};  // for a handshake, a request, or a client that does not take its answer
 };
 
-// Listens, and gives every request to the handler. Everything happens on the executor given; stop() ends all connections
-// and waits for their handlers.
+// Listens, and gives every request to the handler. Everything happens on the executor given; stop() ends all
+// connections and waits for their handlers.
 class HttpServer {
  public:
   static base::Result<std::unique_ptr<HttpServer>> start(async::asio::any_io_executor ex, HttpServerOptions options,

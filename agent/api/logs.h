@@ -10,9 +10,9 @@
 namespace trama::agent {
 
 struct LogSource {
-  std::string path;                        // of the container's current log file
-  std::function<bool()> may_grow;          // false once the container has ended for good or the pod is gone
-  async::asio::any_io_executor files;      // where blocking reads happen
+  std::string path;                    // of the container's current log file
+  std::function<bool()> may_grow;      // false once the container has ended for good or the pod is gone
+  async::asio::any_io_executor files;  // where blocking reads happen
 };
 
 // Ends when the log is read, or, when followed, when the container has ended for good or the client has gone.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "agent/api/routes.h"
 
-#include <boost/json.hpp>
 #include <charconv>
+
+#include <boost/json.hpp>
 
 namespace trama::agent {
 namespace {
@@ -77,7 +78,8 @@ base::Result<Ask> parse_route(const HttpRequest& request) {
   bool get = request.method == "GET" || request.method == "HEAD";
   if (parts.empty()) return no_such_page(request.path);
   bool is_exec = parts[0] == "exec";
-  if (!get && !(is_exec && request.method == "POST")) return wrong(fmt::format("method {} is not allowed", request.method));
+  if (!get && !(is_exec && request.method == "POST"))
+    return wrong(fmt::format("method {} is not allowed", request.method));
   if (parts.size() == 4 && (is_exec || parts[0] == "containerLogs")) {
     for (std::size_t i = 1; i < 4; ++i)
       if (!plain_name(parts[i])) return wrong(fmt::format("\"{}\" is not a name", parts[i].substr(0, 64)));

@@ -37,10 +37,12 @@ struct AskExec {
 using Ask = std::variant<AskHealth, AskPods, AskStatus, AskDesired, AskPlan, AskLogs, AskExec>;
 
 // GET /healthz, /pods, /status, /debug/desired, /debug/plan, /containerLogs/{ns}/{pod}/{container}, and GET or POST
-// /exec/{ns}/{pod}/{container}, with kubelet's parameter names. Errors: ENOENT no such page, EINVAL a parameter is wrong.
+// /exec/{ns}/{pod}/{container}, with kubelet's parameter names. Errors: ENOENT no such page, EINVAL a parameter is
+// wrong.
 base::Result<Ask> parse_route(const HttpRequest& request);
 
-// The kubelet's words for how an exec ended, for channel 3: a Status object; a non-zero exit carries its code as a cause.
+// The kubelet's words for how an exec ended, for channel 3: a Status object; a non-zero exit carries its code as a
+// cause.
 std::string exec_status(int exit_code);
 std::string exec_failure(const std::string& message);
 

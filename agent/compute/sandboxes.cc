@@ -49,8 +49,8 @@ base::Result<std::int64_t> quantity(const json::object& container, const std::st
   auto millis = value->is_string() ? api::parse_milli(std::string_view(value->get_string()))
                                    : std::optional<std::int64_t>(api::milli_of(*value));
   if (millis && *millis >= 0) return *millis;
-  return base::Error::text(
-      fmt::format("container {}: {}: {} is no quantity", api::text_at(container, "name"), path, json::serialize(*value)));
+  return base::Error::text(fmt::format("container {}: {}: {} is no quantity", api::text_at(container, "name"), path,
+                                       json::serialize(*value)));
 }
 
 unsigned to_unsigned(std::int64_t v) {

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One controller and real agents: from `apply` to a served request, and what survives whom.
+#include <gtest/gtest.h>
+
+#include "control/api/object.h"
+#include "tests/e2e/support/cluster.h"
+#include "tests/support/private_netns.h"
+
+namespace trama::test {
+namespace {
+
+const char* const kWeb = R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  nodeName: n1
+  terminationGracePeriodSeconds: 2
+  containers:
+    - name: echo
+      image: host
+      command: [trama, echo, --http, ":8080"]
+      readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+)";
+const char* const kClient = R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  nodeName: n1
+  terminationGracePeriodSeconds: 1
+  containers:
+    - {name: main, image: host, command: [sleep, infinity]}
+)";
+
+class AgentE2e : public ::testing::Test {
+ protected:
+  void up() {
+    cluster.start_controller();
+    ASSERT_TRUE(cluster.ok());
+    cluster.add_node("n1");
+    ASSERT_TRUE(cluster.ok());
+    ASSERT_TRUE(cluster.wait_node_ready("n1"));
+  }
+  bool served(const std::string& from = "") {
+    auto ip = cluster.cluster_ip("web");
+    std::string output;
+    auto command = "curl -sS --max-time 2 http://" + ip + "/";
+    auto ask = [&] {
+      int rc = from.empty() ? cluster.on_node("n1", command, &output) : cluster.in_pod("n1", from, command, &output);
+      return rc == 0;
+    };
+    bool ok = eventually(ask, 10000);
+    EXPECT_TRUE(ok) << "no answer from " << ip << ": " << output;
+    return ok;
+  }
+  Cluster cluster;
+};
+
+TEST_F(AgentE2e, APodIsReadyAndItsServiceAnswers) {
+  up();
+  ASSERT_TRUE(cluster.apply(std::string(kWeb) + "---" + kClient));
+  ASSERT_TRUE(cluster.wait_pod_ready("web"));
+  ASSERT_TRUE(cluster.wait_pod_ready("client"));
+  EXPECT_TRUE(served("client"));
+  EXPECT_TRUE(served());
+  std::string hosts;
+  shell("cat /etc/netns/" + cluster.netns("n1") + ".client/hosts", &hosts);
+  EXPECT_NE(hosts.find(cluster.cluster_ip("web") + " web web.default web.default.svc"), std::string::npos) << hosts;
+  EXPECT_NE(cluster.page("n1", "http://127.0.0.1:10256/healthz").find("nodeEligible"), std::string::npos);
+  EXPECT_EQ(cluster.metric("n1", "trama_pods_ready"), 2);
+}
+
+TEST_F(AgentE2e, LogsAndExecThroughTheController) {
+  up();
+  ASSERT_TRUE(cluster.apply(R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: talker}
+spec:
+  nodeName: n1
+  terminationGracePeriodSeconds: 1
+  containers:
+    - {name: main, image: host, command: [sh, -c, "echo one; echo two >&2; sleep 1000"]}
+)"));
+  ASSERT_TRUE(cluster.wait_pod_ready("talker"));
+  std::string output;
+  EXPECT_TRUE(eventually([&] {
+    return cluster.trama("logs talker", &output) == 0 && output.find("two") != std::string::npos;
+  })) << output;
+  EXPECT_EQ(cluster.trama("logs talker --tail 1", &output), 0);
+  EXPECT_EQ(cluster.trama("exec talker -- sh -c 'echo $TRAMA_POD on $TRAMA_NODE; exit 7'", &output), 7) << output;
+  EXPECT_NE(output.find("talker on n1"), std::string::npos) << output;
+}
+
+TEST_F(AgentE2e, AKilledAgentAdoptsAndChangesNothing) {
+  up();
+  ASSERT_TRUE(cluster.apply(kWeb));
+  ASSERT_TRUE(cluster.wait_pod_ready("web"));
+  ASSERT_TRUE(served());
+  auto ip = cluster.pod_ip("web");
+  auto started = [&] {
+    auto pod = cluster.get("pod web");
+    return pod.is_object() ? json::serialize(api::array_at(pod.get_object(), "status.containerStatuses")) : "";
+  };
+  auto before = started();
+  cluster.stop_agent("n1", 9);
+  EXPECT_TRUE(served()) << "the datapath needs no agent";
+  cluster.start_agent("n1");
+  ASSERT_TRUE(eventually(
+      [&] { return cluster.log("n1").rfind("agent ready") != cluster.log("n1").find("agent ready"); }, 15000))
+      << cluster.log("n1");
+  EXPECT_TRUE(served());
+  EXPECT_EQ(cluster.pod_ip("web"), ip);
+  EXPECT_EQ(started(), before);
+  for (auto room : {"sandboxes", "overlay", "services"})
+    EXPECT_EQ(cluster.metric("n1", std::string("trama_room_operations_total{room=\"") + room + "\"}"), 0)
+        << "an unchanged world needs no operation; " << cluster.log("n1");
+}
+
+TEST_F(AgentE2e, WithoutAControllerARestartedAgentKeepsEverything) {
+  up();
+  ASSERT_TRUE(cluster.apply(kWeb));
+  ASSERT_TRUE(cluster.wait_pod_ready("web"));
+  ASSERT_TRUE(served());
+  auto ip = cluster.cluster_ip("web");
+  std::string view = cluster.directory() + "/n1/data/view/endpointslices.view";
+  ASSERT_TRUE(eventually([&] {
+    std::string text;
+    shell("cat " + view + " " + cluster.directory() + "/n1/data/view/pods.view", &text);
+    return text.find("\"podIP\"") != std::string::npos && text.find("8080") != std::string::npos;
+  }));
+  cluster.stop_controller(9);
+  cluster.stop_agent("n1", 9);
+  cluster.start_agent("n1");
+  EXPECT_TRUE(eventually([&] { return cluster.metric("n1", "trama_services") >= 1; }, 10000)) << cluster.log("n1");
+  std::string output;
+  EXPECT_EQ(cluster.on_node("n1", "curl -sS --max-time 2 http://" + ip + "/", &output), 0) << output;
+  EXPECT_EQ(cluster.metric("n1", "trama_room_operations_total{room=\"sandboxes\"}"), 0) << cluster.log("n1");
+  // The control: what somebody deletes comes back even now.
+  EXPECT_EQ(cluster.on_node("n1", "nft delete table ip trama", &output), 0) << output;
+  EXPECT_TRUE(eventually([&] { return cluster.on_node("n1", "nft list table ip trama", &output) == 0; }, 5000));
+  EXPECT_TRUE(
+      eventually([&] { return cluster.on_node("n1", "curl -sS --max-time 2 http://" + ip + "/", &output) == 0; }));
+}
+
+TEST_F(AgentE2e, DeletionIsGracefulAndComplete) {
+  up();
+  ASSERT_TRUE(cluster.apply(kClient));
+  ASSERT_TRUE(cluster.wait_pod_ready("client"));
+  std::string output;
+  EXPECT_EQ(cluster.trama("delete pod client", &output), 0) << output;
+  EXPECT_TRUE(eventually([&] { return cluster.trama("get pod client") != 0; }, 15000));
+  EXPECT_TRUE(eventually([&] { return shell("test -e /run/netns/" + cluster.netns("n1") + ".client") != 0; }));
+  shell("ls -d " + cluster.directory() + "/n1/pods/* 2>/dev/null", &output);
+  EXPECT_TRUE(eventually([&] {
+    shell("ls -d " + cluster.directory() + "/n1/pods/* 2>/dev/null", &output);
+    return output.empty();
+  })) << output;
+}
+
+TEST_F(AgentE2e, APodThatCannotRunSaysWhyAndHarmsNobody) {
+  up();
+  ASSERT_TRUE(cluster.apply(std::string(kClient) + R"(
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: odd}
+spec:
+  nodeName: n1
+  containers:
+    - {name: main, image: nginx, command: [nginx]}
+)"));
+  EXPECT_TRUE(cluster.wait_pod_ready("client"));
+  std::string text;
+  EXPECT_TRUE(eventually([&] {
+    text = json::serialize(cluster.get("pod odd"));
+    return text.find("does not pull images") != std::string::npos;
+  })) << text;
+}
+
+}  // namespace
+}  // namespace trama::test
