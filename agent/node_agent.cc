@@ -285,6 +285,7 @@ void NodeAgent::overlay_status(const overlay::Status& status) {
 
 void NodeAgent::sandbox_report(const async::PassReport& report) {
   sandbox_facts_.passes = rooms_->sandbox_passes();
+  sandboxes_passed_ = report.generation;  // one bad pod does not make the others wait
   count_pass(sandbox_facts_, report.generation, report.operations, report.failures, sandboxes_told_);
   pods_->on_report(report);
   changed_.set();
@@ -308,7 +309,7 @@ void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
 bool NodeAgent::all_programmed() const {
   return begun_ && overlay_wanted_ && overlay_facts_.in_sync &&
          overlay_facts_.programmed >= overlay_facts_.generation &&
-         sandbox_facts_.programmed >= rooms_->sandboxes().generation() && sandbox_facts_.generation > 0 &&
+         sandboxes_passed_ > 0 && sandboxes_passed_ >= rooms_->sandboxes().generation() &&
          rooms_->services().programmed_generation() >= rooms_->services().generation();
 }
 

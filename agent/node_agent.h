@@ -98,6 +98,7 @@ class NodeAgent {
   std::optional<overlay::Status> overlay_status_;
   Clock::time_point overlay_well_{}, services_well_{};
   RoomFacts sandbox_facts_, overlay_facts_, service_facts_;
+  std::uint64_t sandboxes_passed_ = 0;  // generation of the last finished pass
   Clock::time_point sandboxes_told_{}, overlay_told_{}, services_told_{};
 };
 

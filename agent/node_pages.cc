@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a NodeAgent answers on its ports.
+#include <algorithm>
+#include <ctime>
+
 #include "agent/api/exec.h"
 #include "agent/api/logs.h"
 #include "agent/node_agent.h"
+#include "control/client/join.h"
 
 namespace trama::agent {
 
