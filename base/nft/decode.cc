@@ -100,14 +100,7 @@ Result<RuleSeen> decode_rule(Bytes payload) {
   rule.chain = a.text(NFTA_RULE_CHAIN);
   rule.handle = u64(a, NFTA_RULE_HANDLE);
   rule.comment = comment_in(a.bytes(NFTA_RULE_USERDATA));
-  // libnftnl reads whole messages: put the header back in front.
-  std::vector<std::byte> message(NLMSG_HDRLEN + payload.size());
-  nlmsghdr h{};
-  h.nlmsg_len = static_cast<std::uint32_t>(message.size());
-  h.nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE;
-  std::memcpy(message.data(), &h, sizeof h);
-  std::memcpy(message.data() + NLMSG_HDRLEN, payload.data(), payload.size());
-  rule.code = rule_code(message);
+  rule.code = rule_code(payload);
   return rule;
 }
 

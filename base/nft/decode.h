@@ -55,7 +55,7 @@ std::vector<Element> join_ranges(std::vector<ElementSeen> seen, std::uint32_t ke
 // The generation stamped on a message (its low 16 bits).
 std::uint16_t stamp(Bytes payload);
 
-// libnftnl's text of the expressions of one rule message (header included), normalised.
-std::string rule_code(Bytes message);
+// The expressions of a rule message as text: equal for equal rules, whether taken from what we send or from a listing.
+std::string rule_code(Bytes payload);
 
 }  // namespace trama::nft

@@ -228,7 +228,7 @@ Rule& Rule::comment(std::string text) & {
 
 std::string Rule::code() const {
   std::vector<std::byte> message = encode_rule(Family::ip, "t", "c", *this, {});
-  return rule_code(message);
+  return rule_code(Bytes(message).subspan(NLMSG_HDRLEN));
 }
 
 }  // namespace trama::nft

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/nft/rule_wire.h"
 
+#include <algorithm>
+#include <map>
 #include <stdexcept>
 
 #include <arpa/inet.h>
@@ -65,40 +67,86 @@ std::vector<std::byte> encode_rule(Family family, const std::string& table, cons
   return buffer;
 }
 
-std::string rule_code(Bytes message) {
-  if (message.size() < sizeof(nlmsghdr) + sizeof(nfgenmsg)) return "?";
-  RulePtr rule(nftnl_rule_alloc());
-  if (!rule) throw std::bad_alloc();
-  if (nftnl_rule_nlmsg_parse(reinterpret_cast<const nlmsghdr*>(message.data()), rule.get()) < 0) return "?";
+namespace {
+
+constexpr std::uint16_t kDynsetExpressions = 10;  // NFTA_DYNSET_EXPRESSIONS
+
+// Attributes that hold attributes in turn.
+bool is_nest(std::string_view expression, std::uint16_t type) {
+  if (expression == "cmp") return type == NFTA_CMP_DATA;
+  if (expression == "immediate") return type == NFTA_IMMEDIATE_DATA;
+  if (expression == "bitwise")
+    return type == NFTA_BITWISE_MASK || type == NFTA_BITWISE_XOR || type == NFTA_BITWISE_DATA;
+  if (expression == "range") return type == NFTA_RANGE_FROM_DATA || type == NFTA_RANGE_TO_DATA;
+  if (expression == "data") return type == NFTA_DATA_VERDICT;
+  return false;
+}
+// What differs between a rule as it was sent and as it is listed.
+bool is_noise(std::string_view expression, std::uint16_t type, Bytes payload) {
+  if (expression == "counter") return true;
+  if (expression == "lookup" && type == NFTA_LOOKUP_SET_ID) return true;
+  if (expression == "dynset" && type == NFTA_DYNSET_SET_ID) return true;
+  if (expression == "lookup" && type == NFTA_LOOKUP_DREG) return false;  // register 0 is the verdict
+  // The kernel lists what was not given with its neutral value.
+  return std::all_of(payload.begin(), payload.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+std::string hex(Bytes bytes) {
+  constexpr const char* kDigits = "0123456789abcdef";
   std::string out;
-  auto one = [](nftnl_expr* e, void* data) {
-    char text[2048];
-    auto& all = *static_cast<std::string*>(data);
-    const char* kind = nftnl_expr_get_str(e, NFTNL_EXPR_NAME);
-    std::string line = kind ? kind : "?";
-    if (line != "counter") {  // its numbers are no part of the rule
-      text[0] = '\0';
-      (void)nftnl_expr_snprintf(text, sizeof text, e, NFTNL_OUTPUT_DEFAULT, 0);
-      line += " ";
-      line += text;
-    }
-    // Anonymous sets get their number from the kernel.
-    if (auto at = line.find("__set"); at != std::string::npos) {
-      auto end = line.find(' ', at);
-      line.replace(at, end == std::string::npos ? end : end - at, "__set");
-    }
-    // Attributes the kernel adds with their neutral values.
-    auto strip = [&line](std::string_view neutral) {
-      if (auto at = line.find(neutral); at != std::string::npos) line.erase(at, neutral.size());
-    };
-    if (line.starts_with("dynset")) strip(" timeout 0ms");
-    while (!line.empty() && line.back() == ' ') line.pop_back();
-    if (line.starts_with("lookup") && line.ends_with(" 0x0")) line.resize(line.size() - 4);
-    all += "[ " + line + " ]";
-    return 0;
-  };
-  nftnl_expr_foreach(rule.get(), one, &out);
+  for (std::byte b : bytes) {
+    out += kDigits[static_cast<unsigned>(b) >> 4];
+    out += kDigits[static_cast<unsigned>(b) & 15];
+  }
   return out;
+}
+std::string expression_list(Bytes list, int depth);
+std::string expression_text(Bytes expression, int depth);
+
+std::string attributes_text(std::string_view expression, Bytes attributes, int depth) {
+  std::map<std::uint16_t, std::string> parts;  // the order of attributes means nothing
+  (void)netlink::for_each_attribute(attributes, [&](const netlink::Attribute& a) {
+    if (is_noise(expression, a.type, a.payload)) return;
+    std::string text;
+    if (expression == "dynset" && (a.type == NFTA_DYNSET_EXPR || a.type == kDynsetExpressions)) {
+      // One expression stands alone, several stand in a list.
+      if (depth > 0)
+        text =
+            a.type == NFTA_DYNSET_EXPR ? expression_text(a.payload, depth - 1) : expression_list(a.payload, depth - 1);
+    } else if (is_nest(expression, a.type)) {
+      text = attributes_text("data", a.payload, depth);
+    } else {
+      text = hex(a.payload);
+      // Anonymous sets get their numbers from the kernel.
+      if (expression == "lookup" && a.type == NFTA_LOOKUP_SET && text.starts_with("5f5f736574")) text.resize(10);
+    }
+    parts[a.type] = std::move(text);
+  });
+  std::string out;
+  for (const auto& [type, text] : parts) out += (out.empty() ? "" : " ") + std::to_string(type) + "=" + text;
+  return "(" + out + ")";
+}
+
+std::string expression_text(Bytes expression, int depth) {
+  auto parts = netlink::Attributes::parse(expression);
+  if (!parts) return "?";
+  std::string name = parts->text(NFTA_EXPR_NAME);
+  return name + attributes_text(name, parts->bytes(NFTA_EXPR_DATA), depth);
+}
+
+std::string expression_list(Bytes list, int depth) {
+  std::string out;
+  auto walked = netlink::for_each_attribute(list, [&](const netlink::Attribute& a) {
+    if (a.type == NFTA_LIST_ELEM) out += (out.empty() ? "" : " ") + expression_text(a.payload, depth);
+  });
+  return walked ? out : "?";
+}
+}  // namespace
+
+std::string rule_code(Bytes payload) {
+  auto attributes = netlink::Attributes::parse(netlink::behind_header<nfgenmsg>(payload));
+  if (!attributes) return "?";
+  constexpr int kNesting = 2;  // expressions inside a dynset hold no others
+  return expression_list(attributes->bytes(NFTA_RULE_EXPRESSIONS), kNesting);
 }
 
 }  // namespace trama::nft

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a change of Services costs on a node: from update() to the committed rules, beside the cheapest transaction
 // there is (one element, same session, same run). Needs root; works in a network namespace of its own.
-//   services_bench [-o json] [services…]        default: 1000 10000
+//   bench_services [-o json | --benchmark_format=json] [services…]        default: 1000 10000
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -30,6 +30,7 @@ struct Row {
   double value = 0;
   std::string unit;
   double floor = 0;
+  double goal = 0;
 };
 
 double since(Clock::time_point t) { return std::chrono::duration<double, std::micro>(Clock::now() - t).count(); }
@@ -96,7 +97,7 @@ class Bench {
 
  private:
   [[noreturn]] static void fail(const base::Error& e) {
-    std::fprintf(stderr, "services_bench: %s\n", e.to_string().c_str());
+    std::fprintf(stderr, "bench_services: %s\n", e.to_string().c_str());
     std::exit(1);
   }
   async::awaitable<void> until(std::uint64_t generation) {
@@ -138,7 +139,8 @@ class Bench {
     reconciler_->synced();
     co_await until(generation);
     std::string size = fmt::format("{}x{}", services_, endpoints_);
-    rows_.push_back({fmt::format("services.load.{}", size), since(started) / 1000, "ms", 0});
+    rows_.push_back(
+        {fmt::format("services.load.{}", size), since(started) / 1000, "ms", 0, endpoints_ == 50 ? 5000.0 : 0.0});
     if (!operations_) co_return;
 
     auto prepare = [this] {
@@ -165,7 +167,8 @@ class Bench {
     for (auto [label, q] : {std::pair{"p50", 0.5}, std::pair{"p99", 0.99}}) {
       double least = quantile(floors, q);
       auto row = [&](const char* what, const Micros& times) {
-        rows_.push_back({fmt::format("services.{}.{}.{}", what, services_, label), quantile(times, q), "us", least});
+        rows_.push_back(
+            {fmt::format("services.{}.{}.{}", what, services_, label), quantile(times, q), "us", least, 5000});
       };
       row("endpoint_replaced", replaced);
       row("endpoint_added", grown);
@@ -198,24 +201,39 @@ class Bench {
 }  // namespace
 
 int run(int argc, char** argv) {
-  bool json = false;
+  bool json = false, google = false;  // the shape of Google Benchmark, which scripts/bench reads
   std::vector<int> sizes;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "-o") == 0 && i + 1 < argc)
       json = std::strcmp(argv[++i], "json") == 0;
+    else if (std::strcmp(argv[i], "--benchmark_format=json") == 0)
+      google = true;
     else
       sizes.push_back(std::atoi(argv[i]));
   }
   bool everything = sizes.empty();
   if (everything) sizes = {1000, 10'000};
   if (unshare(CLONE_NEWNET) < 0) {
-    std::fprintf(stderr, "services_bench: needs root for a network namespace of its own\n");
+    std::fprintf(stderr, "bench_services: needs root for a network namespace of its own\n");
     return 1;
   }
   base::logger("servicelb")->set_level(spdlog::level::warn);
   std::vector<Row> rows;
   for (int size : sizes) Bench(size, kEndpoints, true, rows).run();
   if (everything) Bench(10000, 50, false, rows).run();
+  if (google) {
+    std::string text = "{\"benchmarks\": [\n";
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto& r = rows[i];
+      text += fmt::format("  {{\"name\": \"{}\", \"real_time\": {:.1f}, \"time_unit\": \"{}\"", r.name.substr(9),
+                          r.value, r.unit);
+      if (r.floor > 0) text += fmt::format(", \"floor\": {:.1f}", r.floor);
+      if (r.goal > 0) text += fmt::format(", \"goal\": {:.1f}", r.goal);
+      text += i + 1 < rows.size() ? "},\n" : "}\n";
+    }
+    std::fputs((text + "]}\n").c_str(), stdout);
+    return 0;
+  }
   std::string out = json ? "[\n" : "name,value,unit,floor,ratio\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& r = rows[i];

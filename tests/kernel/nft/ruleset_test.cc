@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Everything base/nft can say, said to the kernel and read back: by our own decoders and by the nft tool.
 #include <fstream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include "base/nft/blueprint.h"
 #include "base/nft/session.h"
@@ -302,6 +304,91 @@ TEST_F(NftKernel, ARefusedMessageIsNamedAndNothingIsChanged) {
       EXPECT_EQ(*session.epoch(), epoch);
       EXPECT_EQ(session.elements(kTable, sources())->size(), 1u);
     }
+  });
+}
+
+TEST_F(NftKernel, LostAnswersAreAnErrorAndNothingIsMistakenForSuccess) {
+  in_netns([&](Session& session) {
+    auto batch = whole();
+    ASSERT_TRUE(session.commit(batch));
+    int tiny = 1, enough = 8 << 20;
+    ASSERT_EQ(setsockopt(session.client().fd(), SOL_SOCKET, SO_RCVBUFFORCE, &tiny, sizeof tiny), 0);
+    // every message is wrong, every error is answered: far more than fits
+    Batch b;
+    for (unsigned i = 0; i < 3000; ++i) {
+      Element e;
+      e.key = Value().mark(1'000'000 + i);
+      b.delete_element(kTable, classes(), e);
+      b.delete_element(kTable, cluster(), Element::of(Cidr::host(Ip::v4(10, 9, 9, static_cast<std::uint8_t>(i)))));
+    }
+    auto epoch = *session.epoch();
+    auto done = session.commit(b);
+    ASSERT_FALSE(done);
+    bool unknown = done.error().is(std::errc::no_buffer_space);
+    EXPECT_TRUE(unknown || done.error().is(std::errc::no_such_file_or_directory)) << done.error().to_string();
+    ASSERT_EQ(setsockopt(session.client().fd(), SOL_SOCKET, SO_RCVBUFFORCE, &enough, sizeof enough), 0);
+    auto later = session.epoch();
+    for (int i = 0; i < 3 && !later; ++i) later = session.epoch();  // the lost answers are reported once more
+    ASSERT_TRUE(later) << later.error().to_string();
+    if (unknown) {
+      EXPECT_NE(*later, epoch) << "owners must look";
+    }
+    // answers of the lost transaction are not taken for those of the next one
+    Batch good;
+    good.put_element(kTable, cluster(), Element::of(*Cidr::parse("10.77.0.0/16")));
+    auto ok = session.commit(good);
+    EXPECT_TRUE(ok) << ok.error().to_string();
+    EXPECT_EQ(session.elements(kTable, cluster())->size(), 4u);
+  });
+}
+
+TEST_F(NftKernel, DumpsThatRaceWithWritersAreWholeOrRefused) {
+  in_netns([&](Session& session) {
+    // A writer moves 4000 elements back and forth between two halves: at any generation exactly 4000 are there.
+    Set s = sources();
+    auto element = [](unsigned i, bool odd) {
+      Element e;
+      e.key = Value().ifname((odd ? "b" : "a") + std::to_string(i)).mac(Mac{}).ip(Ip::v4(10, 0, 0, 1));
+      return e;
+    };
+    Batch b;
+    b.put_table(kTable).put_set(kTable, s);
+    for (unsigned i = 0; i < 4000; ++i) b.put_element(kTable, s, element(i, false));
+    ASSERT_TRUE(session.commit(b));
+    std::atomic<bool> stop{false};
+    std::atomic<int> writes{0};
+    std::thread writer([&] {
+      ns.run([&] {
+        auto other = Session::open();
+        for (bool odd = true; !stop; odd = !odd) {
+          Batch flip;
+          for (unsigned i = 0; i < 4000; ++i)
+            flip.delete_element(kTable, s, element(i, !odd)).put_element(kTable, s, element(i, odd));
+          ASSERT_TRUE(other->commit(flip));
+          ++writes;
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+      });
+    });
+    int whole_dumps = 0, refused = 0;
+    auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    while (std::chrono::steady_clock::now() < end) {
+      auto seen = session.elements(kTable, s);
+      if (!seen) {
+        EXPECT_TRUE(seen.error().is(std::errc::resource_unavailable_try_again)) << seen.error().to_string();
+        ++refused;
+        continue;
+      }
+      ++whole_dumps;
+      ASSERT_EQ(seen->size(), 4000u);
+      auto odd = std::count_if(seen->begin(), seen->end(),
+                               [](const Element& e) { return e.key.bytes()[0] == std::byte{'b'}; });
+      ASSERT_TRUE(odd == 0 || odd == 4000) << odd;
+    }
+    stop = true;
+    writer.join();
+    EXPECT_GT(writes, 3);
+    EXPECT_GT(whole_dumps + refused, 3);
   });
 }
 
