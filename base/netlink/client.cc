@@ -59,7 +59,16 @@ Result<Bytes> Client::receive(int timeout_ms) {
       if (poll(&p, 1, timeout_ms) == 0) return Error::from_errno(ETIMEDOUT, "wait for the kernel's answer");
       continue;
     }
-    if (n < 0) return Error::from_errno(errno, "read the kernel's answer");
+    if (n < 0) {
+      int err = errno;
+      // After an overrun the kernel queues nothing more until the queue was empty: answers to later requests would be
+      // lost too.
+      if (err == ENOBUFS)
+        while (recv(fd_.get(), buffer_.get(), kReceiveBuffer, MSG_DONTWAIT) >= 0 || errno == EINTR ||
+               errno == ENOBUFS) {
+        }
+      return Error::from_errno(err, "read the kernel's answer");
+    }
     if (m.msg_flags & MSG_TRUNC) return Error::from_errno(EMSGSIZE, "the kernel's answer did not fit");
     if (from.nl_pid != 0) continue;  // only the kernel is believed
     return Bytes(buffer_.get(), static_cast<std::size_t>(n));
