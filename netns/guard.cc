@@ -2,6 +2,7 @@
 #include "netns/guard.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 #include <arpa/inet.h>
@@ -28,7 +29,8 @@ constexpr std::int32_t kPriorityRaw = -300, kPriorityAfterDnat = -90;
 constexpr std::uint32_t kFlowsSize = 65536;
 constexpr auto kIifGroup = static_cast<nft::Meta>(NFT_META_IIFGROUP);
 
-std::string capped_name(unsigned limit) { return fmt::format("capped-{}", limit); }
+constexpr std::string_view kCapped = "capped-";
+std::string capped_name(unsigned limit) { return fmt::format("{}{}", kCapped, limit); }
 
 nft::Exprs from_group(std::uint32_t group) {
   return {nft::load_meta(kIifGroup, Reg{0}), nft::compare(Reg{0}, Cmp::eq, Value().host32(group))};
@@ -219,14 +221,26 @@ Result<Guard::Seen> Guard::read(const std::map<Uid, GuardEntry>& known) {
     if (entry.connection_limit) limits.insert(entry.connection_limit);
   auto tables = session_.tables(nft::Family::inet);
   if (!tables) return std::move(tables).error();
-  limits_ = limits;
-  auto blueprint = guard_blueprint(limits);
+  auto table = guard_blueprint({}).table;
   entries_.clear();
   Seen seen;
   table_ = GuardTable::absent;
-  bool exists =
-      std::any_of(tables->begin(), tables->end(), [&](const nft::Table& t) { return t.name == blueprint.table.name; });
-  if (!exists) return seen;
+  bool exists = std::any_of(tables->begin(), tables->end(), [&](const nft::Table& t) { return t.name == table.name; });
+  if (!exists) {
+    limits_.clear();
+    return seen;
+  }
+  // A limit that nobody has any more stays until the table is made anew.
+  auto sets = session_.sets(table);
+  if (!sets) return std::move(sets).error();
+  for (const auto& set : *sets) {
+    unsigned limit = 0;
+    if (set.name.starts_with(kCapped) &&
+        std::from_chars(set.name.data() + kCapped.size(), set.name.data() + set.name.size(), limit).ec == std::errc{})
+      limits.insert(limit);
+  }
+  auto blueprint = guard_blueprint(limits);
+  limits_ = limits;
   auto damaged = nft::damage(session_, blueprint);
   if (!damaged) return std::move(damaged).error();
   table_ = seen.table = damaged->empty() ? GuardTable::intact : GuardTable::damaged;
@@ -278,6 +292,9 @@ Result<> Guard::rebuild(const std::map<Uid, GuardEntry>& entries) {
 Result<> Guard::put(const Uid& uid, const GuardEntry& entry) {
   auto it = entries_.find(uid);
   if (it != entries_.end() && it->second == entry && table_ == GuardTable::intact) return {};
+  // Fail closed: no link goes up before the table stands.
+  if (table_ != GuardTable::intact)
+    return Error::from_errno(ENOENT, "table inet trama-pods: guard of " + entry.comment);
   if (entry.connection_limit && !limits_.contains(entry.connection_limit)) {
     auto all = entries_;
     all.insert_or_assign(uid, entry);

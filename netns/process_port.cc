@@ -45,55 +45,60 @@ Result<std::unique_ptr<PodProcessPort>> PodProcessPort::make(PodProcesses pods) 
 }
 
 PodProcessPort::~PodProcessPort() {
-  std::vector<std::thread> threads;
-  {
-    std::lock_guard lock(mutex_);
-    changed_ = nullptr;
-    for (auto& [uid, b] : background_) threads.push_back(std::move(b.thread));
-  }
-  for (auto& t : threads) t.join();
-}
-
-void PodProcessPort::on_change(std::function<void()> changed) {
-  std::lock_guard lock(mutex_);
-  changed_ = std::move(changed);
-}
-
-PodProcessPort::Job PodProcessPort::job(const Uid& uid) {
-  std::lock_guard lock(mutex_);
-  auto it = background_.find(uid);
-  return it == background_.end() || it->second.done ? Job::none : it->second.job;
-}
-
-void PodProcessPort::collect() {
   std::vector<std::thread> finished;
   {
-    std::lock_guard lock(mutex_);
-    for (auto it = background_.begin(); it != background_.end();) {
-      if (!it->second.done) {
-        ++it;
-        continue;
-      }
-      finished.push_back(std::move(it->second.thread));
-      it = background_.erase(it);
+    std::lock_guard lock(shared_->mutex);
+    shared_->changed = nullptr;
+    for (auto& [uid, task] : shared_->tasks) {
+      if (task.done)
+        finished.push_back(std::move(task.thread));
+      else
+        task.thread.detach();
     }
   }
   for (auto& t : finished) t.join();
 }
 
-Result<> PodProcessPort::in_background(const Uid& uid, Job kind, std::function<Result<>()> work) {
+void PodProcessPort::on_change(std::function<void()> changed) {
+  std::lock_guard lock(shared_->mutex);
+  shared_->changed = std::move(changed);
+}
+
+PodProcessPort::Job PodProcessPort::job(const Uid& uid) {
+  std::lock_guard lock(shared_->mutex);
+  auto it = shared_->tasks.find(uid);
+  return it == shared_->tasks.end() || it->second.done ? Job::none : it->second.job;
+}
+
+void PodProcessPort::collect() {
+  std::vector<std::thread> finished;
+  {
+    std::lock_guard lock(shared_->mutex);
+    for (auto it = shared_->tasks.begin(); it != shared_->tasks.end();) {
+      if (!it->second.done) {
+        ++it;
+        continue;
+      }
+      finished.push_back(std::move(it->second.thread));
+      it = shared_->tasks.erase(it);
+    }
+  }
+  for (auto& t : finished) t.join();
+}
+
+Result<> PodProcessPort::in_background(const Uid& uid, Job kind, std::function<Result<>(PodProcesses&)> work) {
   collect();
-  std::lock_guard lock(mutex_);
-  if (background_.contains(uid)) return {};  // one thing after the other; the next pass asks again
-  auto& slot = background_[uid];
-  slot.job = kind;
-  slot.thread = std::thread([this, uid, kind, work = std::move(work)] {
+  std::lock_guard lock(shared_->mutex);
+  if (shared_->tasks.contains(uid)) return {};  // one thing after the other; the next pass asks again
+  auto& task = shared_->tasks[uid];
+  task.job = kind;
+  task.thread = std::thread([shared = shared_, uid, kind, work = std::move(work)] {
     pthread_setname_np(pthread_self(), kind == Job::stop ? "pod-stop" : "pod-remove");
-    auto r = work();
+    auto r = work(shared->pods);
     if (!r) base::logger("netns")->warn("{}; trying again", r.error().to_string());
-    std::lock_guard inner(mutex_);
-    background_[uid].done = true;
-    if (changed_) changed_();  // under the lock: on_change(nothing) is a promise that no call comes any more
+    std::lock_guard inner(shared->mutex);
+    shared->tasks[uid].done = true;
+    if (shared->changed) shared->changed();  // under the lock: on_change(nullptr) promises that no call comes any more
   });
   return {};
 }
@@ -157,13 +162,13 @@ Result<> PodProcessPort::set_limits(const Uid& uid, const Limits& limits) {
 }
 
 Result<> PodProcessPort::stop(const Uid& uid, std::chrono::seconds grace) {
-  return in_background(uid, Job::stop, [this, uid, grace] { return pods_.stop(uid, grace); });
+  return in_background(uid, Job::stop, [uid, grace](PodProcesses& pods) { return pods.stop(uid, grace); });
 }
 
 Result<> PodProcessPort::remove(const Uid& uid) {
   auto all = pods_.list();
   if (std::find(all.begin(), all.end(), uid) == all.end()) return {};
-  return in_background(uid, Job::remove, [this, uid] { return pods_.remove(uid); });
+  return in_background(uid, Job::remove, [uid](PodProcesses& pods) { return pods.remove(uid); });
 }
 
 UniqueFd PodProcessPort::namespace_of(const Uid& uid) {

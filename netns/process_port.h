@@ -66,11 +66,11 @@ class NoProcesses final : public ProcessPort {
 };
 
 // Pods below the small init of process.h. Stops and removals take as long as the grace time: each has a thread of its
-// own, and nothing else is done to that pod meanwhile.
+// own, and nothing else is done to that pod meanwhile. When this object goes, those that are under way go on by
+// themselves as long as the process lives; a successor finds whatever is left.
 class PodProcessPort final : public ProcessPort {
  public:
   static base::Result<std::unique_ptr<PodProcessPort>> make(PodProcesses pods);
-  // Waits for the stops and removals that are under way.
   ~PodProcessPort() override;
 
   base::Result<std::map<Uid, Seen>> observe() override;
@@ -85,23 +85,31 @@ class PodProcessPort final : public ProcessPort {
 
  private:
   enum class Job { none, stop, remove };
-  PodProcessPort(PodProcesses pods, base::UniqueFd epoll) : pods_(std::move(pods)), epoll_(std::move(epoll)) {}
+  // What the background threads hold on to.
+  struct Shared {
+    explicit Shared(PodProcesses p) : pods(std::move(p)) {}
+    PodProcesses pods;
+    std::mutex mutex;  // guards the rest
+    struct Task {
+      Job job = Job::none;
+      bool done = false;
+      std::thread thread;
+    };
+    std::map<Uid, Task> tasks;
+    std::function<void()> changed;
+  };
+
+  PodProcessPort(PodProcesses pods, base::UniqueFd epoll)
+      : shared_(std::make_shared<Shared>(std::move(pods))), pods_(shared_->pods), epoll_(std::move(epoll)) {}
   Seen look(const Uid& uid);
-  base::Result<> in_background(const Uid& uid, Job job, std::function<base::Result<>()> work);
+  base::Result<> in_background(const Uid& uid, Job job, std::function<base::Result<>(PodProcesses&)> work);
   Job job(const Uid& uid);
   void collect();
 
-  PodProcesses pods_;
+  std::shared_ptr<Shared> shared_;
+  PodProcesses& pods_;
   base::UniqueFd epoll_;
   std::map<Uid, RunningPod> running_;
-  struct Background {
-    Job job = Job::none;
-    bool done = false;
-    std::thread thread;
-  };
-  std::mutex mutex_;  // guards the next two
-  std::map<Uid, Background> background_;
-  std::function<void()> changed_;
 };
 
 // The pod as the process half is told it.

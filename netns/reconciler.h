@@ -24,7 +24,7 @@ class Reconciler {
     std::chrono::milliseconds pause{80};       // between two looks caused by events
     std::chrono::milliseconds guard_poll{50};  // how often foreign changes of the packet filter are asked for
   };
-  // `kernel` may be something that stands in front of the one that `hints` speaks for. All outlive run().
+  // `kernel` may be something that stands in front of the one that `hints` speaks for. All outlive this object.
   Reconciler(async::Latest<Desired>& want, Kernel& kernel, Hints& hints, async::asio::any_io_executor worker,
              Options options, OnReport on_report);
   ~Reconciler();

@@ -12,3 +12,7 @@ trama_fuzz(netlink_fuzz SOURCES fuzz/netlink_fuzz.cc LINKS trama_netlink CORPUS 
 trama_test(base_test LABEL unit SOURCES unit/base/base_test.cc LINKS trama_base)
 trama_test(async_test LABEL unit SOURCES unit/async/async_test.cc LINKS trama_async)
 trama_test(netlink_contract_test LABEL contract SOURCES contract/netlink/rtnl_test.cc LINKS trama_netlink)
+trama_test(netns_kernel_contract_test LABEL contract SOURCES contract/netns/kernel_test.cc LINKS trama_netns)
+trama_test(netns_whole_kernel_test LABEL kernel SOURCES kernel/netns/whole_test.cc LINKS trama_netns)
+add_dependencies(netns_whole_kernel_test trama_pod_entry)
+set_property(TEST netns_whole_kernel_test APPEND PROPERTY ENVIRONMENT "TRAMA_POD_ENTRY=$<TARGET_FILE:trama_pod_entry>")

@@ -106,7 +106,8 @@ TEST_F(ReconcilerTest, touches_nothing_before_the_first_publish) {
     co_await sleep_for(30ms);
     EXPECT_EQ(kernel.observed, 0);
     auto generation = publish(1);
-    co_await until([&] { return loop.reconciled_generation() == generation; });
+    auto settled = [&] { return loop.reconciled_generation() == generation; };
+    co_await until(settled);
     EXPECT_EQ(kernel.state.value, 1);
     EXPECT_NE(kernel.thread, std::this_thread::get_id());  // on the worker
   });
@@ -121,13 +122,15 @@ TEST_F(ReconcilerTest, the_latest_value_wins_and_none_is_forgotten) {
       while (!go) std::this_thread::yield();
     };
     publish(1);
-    co_await until([&] { return entered.load(); });
+    auto entered_now = [&] { return entered.load(); };
+    co_await until(entered_now);
     publish(2);
     publish(3);
     auto last = publish(4);
     EXPECT_LT(loop.reconciled_generation(), last);
     go = true;
-    co_await until([&] { return loop.reconciled_generation() == last; });
+    auto again = [&] { return loop.reconciled_generation() == last; };
+    co_await until(again);
     EXPECT_THAT(kernel.applied, ElementsAre(1, 4));
   });
 }
@@ -135,16 +138,20 @@ TEST_F(ReconcilerTest, the_latest_value_wins_and_none_is_forgotten) {
 TEST_F(ReconcilerTest, a_wake_without_change_looks_and_does_nothing) {
   story([this]() -> awaitable<void> {
     auto generation = publish(1);
-    co_await until([&] { return loop.reconciled_generation() == generation; });
+    auto fell_silent = [&] { return loop.reconciled_generation() == generation; };
+    co_await until(fell_silent);
     int looks = kernel.observed;
     loop.wake();
-    co_await until([&] { return kernel.observed > looks; });
-    co_await until([&] { return reports.back().operations == 0; });
+    auto looked = [&] { return kernel.observed > looks; };
+    co_await until(looked);
+    auto rested = [&] { return reports.back().operations == 0; };
+    co_await until(rested);
     EXPECT_THAT(kernel.applied, ElementsAre(1));
     // Somebody changes the kernel: the next look puts it right.
     kernel.state.value = 77;
     loop.wake();
-    co_await until([&] { return kernel.state.value == 1; });
+    auto healed = [&] { return kernel.state.value == 1; };
+    co_await until(healed);
   });
 }
 
@@ -152,7 +159,8 @@ TEST_F(ReconcilerTest, failures_are_reported_and_tried_again) {
   story([this]() -> awaitable<void> {
     kernel.fail_apply = 2;
     auto generation = publish(5);
-    co_await until([&] { return loop.reconciled_generation() == generation; });
+    auto tried = [&] { return loop.reconciled_generation() == generation; };
+    co_await until(tried);
     EXPECT_EQ(kernel.state.value, 5);
     EXPECT_EQ(reports.size(), 3u);
     EXPECT_THAT(reports[0].failures, ElementsAre(HasSubstr("set 5: apply: ")));
@@ -160,7 +168,8 @@ TEST_F(ReconcilerTest, failures_are_reported_and_tried_again) {
 
     kernel.fail_observe = 1;
     generation = publish(6);
-    co_await until([&] { return loop.reconciled_generation() == generation; });
+    auto recovered = [&] { return loop.reconciled_generation() == generation; };
+    co_await until(recovered);
     EXPECT_THAT(reports[3].failures, ElementsAre(HasSubstr("observe: ")));
   });
 }
