@@ -45,7 +45,6 @@ class LoopSet {
   // Prometheus text; `scheduler` chooses between the two ports of old.
   std::string scheduler_metrics() const;
   std::string controller_metrics() const;
-  bool idle() const;
 
  private:
   std::vector<const Loop*> loops() const;

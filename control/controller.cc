@@ -89,10 +89,12 @@ Result<> ControllerProcess::open_sockets() {
   for (const auto& l : listeners_) addresses_.push_back(l.address);
   // The administrator's own machine first, then any concrete address.
   auto here = advertised();
-  for (const auto& a : addresses_)
-    if (a.ip.is_loopback()) here = a;
-  for (const auto& a : addresses_)
-    if (a.ip.is_unspecified()) here = {a.ip.is_v4() ? base::Ip::v4(127, 0, 0, 1) : *base::Ip::parse("::1"), a.port};
+  for (const auto& a : addresses_) {
+    if (!a.ip.is_loopback() && !a.ip.is_unspecified()) continue;
+    here = a;
+    if (a.ip.is_unspecified()) here.ip = a.ip.is_v4() ? base::Ip::v4(127, 0, 0, 1) : *base::Ip::parse("::1");
+    break;
+  }
   url_ = "https://" + here.to_string();
   return {};
 }

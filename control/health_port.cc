@@ -24,6 +24,12 @@ std::string answer(int status, const char* text, const std::string& body) {
       status, text, body.size(), body);
 }
 
+// What requests share; they may end after the acceptor when the group is stopped.
+struct Shared {
+  HealthPort port;
+  int live = 0;
+};
+
 async::awaitable<base::Result<>> converse(tcp::socket& socket, const HealthPort& port) {
   std::string head;
   auto buffer = async::asio::dynamic_buffer(head, kHead);
@@ -35,13 +41,13 @@ async::awaitable<base::Result<>> converse(tcp::socket& socket, const HealthPort&
   co_return base::Result<>();
 }
 
-async::awaitable<void> one(tcp::socket socket, const HealthPort& port, int& live) {
+async::awaitable<void> one(tcp::socket socket, std::shared_ptr<Shared> shared) {
   struct Count {
     int& live;
     ~Count() { --live; }
   };
-  Count count{live};
-  auto work = converse(socket, port);
+  Count count{shared->live};
+  auto work = converse(socket, shared->port);
   auto done = co_await async::with_deadline(std::move(work), std::chrono::seconds(5), "health request");
   (void)done;  // a client that goes away is its own business
 }
@@ -65,15 +71,16 @@ async::awaitable<void> serve_health(async::TaskGroup& group, base::UniqueFd sock
   boost::system::error_code ec;
   acceptor.assign(tcp::v4(), socket.release(), ec);
   if (ec) co_return;
-  int live = 0;
+  auto shared = std::make_shared<Shared>();
+  shared->port = std::move(port);
   for (;;) {
     auto [accept_ec, client] = co_await acceptor.async_accept(async::kTuple);
-    if (accept_ec || live >= kAtATime) {  // out of descriptors, or too many: breathe instead of spinning
+    if (accept_ec || shared->live >= kAtATime) {  // out of descriptors, or too many: breathe instead of spinning
       co_await async::sleep_for(std::chrono::milliseconds(100));
       continue;
     }
-    ++live;
-    group.spawn("health", one(std::move(client), port, live));
+    ++shared->live;
+    group.spawn("health", one(std::move(client), shared));
   }
 }
 

@@ -128,12 +128,6 @@ std::vector<const Loop*> LoopSet::loops() const {
           &self.deployments_.loop(), &self.garbage_.loop(), &self.namespaces_.loop(), &self.csrs_.loop()};
 }
 
-bool LoopSet::idle() const {
-  for (const auto* loop : loops())
-    if (loop->depth() > 0) return false;
-  return scheduler_.pending() == 0;
-}
-
 std::string LoopSet::scheduler_metrics() const {
   return fmt::format(
       "# HELP trama_scheduler_bound_total Pods that were given a node.\n# TYPE trama_scheduler_bound_total counter\n"

@@ -65,14 +65,7 @@ LabelSelector LabelSelector::expressions(const api::json::array& list) {
   return s;
 }
 
-LabelSelector LabelSelector::nothing() {
-  LabelSelector s;
-  s.none_ = true;
-  return s;
-}
-
 bool LabelSelector::matches(const Labels& labels) const {
-  if (none_) return false;
   for (const auto& [k, v] : equal_) {
     auto it = labels.find(k);
     if (it == labels.end() || it->second != v) return false;

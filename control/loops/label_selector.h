@@ -15,11 +15,10 @@ using Labels = std::map<std::string, std::string>;
 
 class LabelSelector {
  public:
-  // From a LabelSelector object. An empty one matches everything; `nothing()` matches nothing.
+  // From a LabelSelector object. An empty one matches everything.
   static LabelSelector of(const api::json::object& selector);
   // From a plain map, as Services and node selectors have it.
   static LabelSelector equalities(Labels labels);
-  static LabelSelector nothing();
 
   bool matches(const Labels& labels) const;
   // One label that every match carries, for indexes.
@@ -36,7 +35,6 @@ class LabelSelector {
 
   Labels equal_;
   std::vector<Expression> expressions_;
-  bool none_ = false;
 
  public:
   // matchExpressions of a node selector term: the same operators plus Gt and Lt.

@@ -45,7 +45,6 @@ class Loop {
   void enqueue_after(const std::string& key, milliseconds delay) { queue_.add_after(key, delay); }
 
   const std::string& name() const { return options_.name; }
-  bool idle() const { return queue_.idle(); }
   std::size_t depth() const { return queue_.depth(); }
   std::uint64_t handled() const { return handled_; }
   std::uint64_t failures() const { return failures_; }

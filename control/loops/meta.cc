@@ -20,12 +20,6 @@ std::tm to_utc(Time t) {
   return tm;
 }
 
-std::string date_time(Time t) {
-  auto tm = to_utc(t);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-                     tm.tm_min, tm.tm_sec);
-}
-
 // Reads exactly `n` digits at `at`; false when there are none.
 bool digits(std::string_view text, std::size_t at, std::size_t n, int& out) {
   if (at + n > text.size()) return false;
@@ -62,11 +56,10 @@ json::array& array_in(json::object& o, std::string_view name) {
 
 }  // namespace
 
-std::string timestamp(Time t) { return date_time(t) + "Z"; }
-
-std::string micro_timestamp(Time t) {
-  auto us = std::chrono::duration_cast<std::chrono::microseconds>(t.time_since_epoch()).count() % 1'000'000;
-  return fmt::format("{}.{:06}Z", date_time(t), us);
+std::string timestamp(Time t) {
+  auto tm = to_utc(t);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+                     tm.tm_min, tm.tm_sec);
 }
 
 std::optional<Time> parse_timestamp(std::string_view s) {

@@ -14,8 +14,7 @@ namespace trama::control {
 namespace json = api::json;
 using Time = std::chrono::system_clock::time_point;
 
-std::string timestamp(Time t);        // "2026-01-02T03:04:05Z"
-std::string micro_timestamp(Time t);  // "2026-01-02T03:04:05.123456Z"
+std::string timestamp(Time t);  // "2026-01-02T03:04:05Z"
 // RFC 3339 with optional fraction and "Z" or an offset.
 std::optional<Time> parse_timestamp(std::string_view text);
 

@@ -33,7 +33,6 @@ class WorkQueue {
   void failed(const std::string& key);
 
   std::size_t depth() const { return ready_.size(); }
-  bool idle() const { return ready_.empty() && working_.empty() && later_.empty(); }
 
  private:
   void finished(const std::string& key);

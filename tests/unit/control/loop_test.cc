@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/loops/loop.h"
+
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "control/store/memory_store.h"
+#include "tests/unit/control/run.h"
+
+namespace trama::control {
+namespace {
+
+using namespace std::chrono_literals;
+using test::Runner;
+
+awaitable<int> take_n(WorkQueue& q, std::vector<std::string>& got, int n) {
+  for (int i = 0; i < n; ++i) got.push_back(co_await q.next());
+  co_return n;
+}
+
+TEST(WorkQueue, EachKeyOnceAndAgainAfterWork) {
+  Runner run;
+  WorkQueue q(run.executor(), 1ms, 10ms);
+  q.add("a");
+  q.add("b");
+  q.add("a");
+  std::vector<std::string> got;
+  run(take_n(q, got, 2));
+  EXPECT_EQ(got, (std::vector<std::string>{"a", "b"}));
+  q.add("a");  // still being worked on
+  EXPECT_EQ(q.depth(), 0u);
+  q.succeeded("a");
+  EXPECT_EQ(q.depth(), 1u);
+  q.succeeded("b");
+  EXPECT_EQ(q.depth(), 1u);
+}
+
+TEST(WorkQueue, EarliestMomentCounts) {
+  Runner run;
+  WorkQueue q(run.executor(), 1ms, 10ms);
+  q.add_after("late", 1h);
+  q.add_after("late", 5ms);
+  q.add_after("late", 2h);
+  std::vector<std::string> got;
+  run(take_n(q, got, 1));
+  EXPECT_EQ(got, std::vector<std::string>{"late"});
+}
+
+TEST(WorkQueue, FailuresComeBackLaterAndLater) {
+  Runner run;
+  WorkQueue q(run.executor(), 10ms, 1s);
+  q.add("a");
+  std::vector<std::string> got;
+  auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 4; ++i) {
+    run(take_n(q, got, 1));
+    q.failed("a");
+  }
+  EXPECT_GE(std::chrono::steady_clock::now() - start, 70ms) << "10 + 20 + 40";
+}
+
+// A loop over a real store: what it was shown and what it worked on.
+TEST(Loop, SeesEverythingRetriesFailuresAndKeepsOneKeyToOneWorker) {
+  Runner run;
+  auto store = std::move(*store::open_store(store::make_null_log(), run.executor()));
+  auto put = [&](const std::string& name, const std::string& value) -> awaitable<int> {
+    store::Decision decide = [name, value](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+      api::json::object body;
+      api::make_object_at(body, "metadata")["name"] = name;
+      body["value"] = value;
+      return tx.put({"configmaps", "d", name}, std::move(body));
+    };
+    co_await store->write(std::move(decide));
+    co_return 0;
+  };
+  run(put("before", "1"));
+  std::map<std::string, int> handled;
+  std::map<std::string, int> at_work;
+  std::vector<std::string> seen;
+  Loop* self = nullptr;
+  auto handle = [&](std::string key) -> awaitable<base::Result<>> {
+    EXPECT_EQ(++at_work[key], 1) << key;
+    co_await async::sleep_for(2ms);
+    --at_work[key];
+    if (++handled[key] == 1) co_return base::Error::text("the first attempt always fails");
+    co_return base::Result<>();
+  };
+  Source source{"configmaps", [&](const store::Event& e) {
+                  seen.push_back(e.object->key.name);
+                  self->enqueue(queue_key(e.object->key));
+                }};
+  Loop loop(run.executor(), *store, {.name = "test", .workers = 4}, {source}, handle);
+  self = &loop;
+  async::TaskGroup group(run.executor());
+  loop.start(group);
+  EXPECT_EQ(seen, std::vector<std::string>{"before"}) << "present objects are shown before anything runs";
+  for (int i = 0; i < 5; ++i) run(put("after", std::to_string(i)));
+  EXPECT_TRUE(run.until([&] { return handled["d/before"] >= 2 && handled["d/after"] >= 2 && loop.depth() == 0; }));
+  EXPECT_GE(loop.failures(), 2u);
+  auto stop = [&]() -> awaitable<int> {
+    co_await group.stop();
+    co_await store->close();
+    co_return 0;
+  };
+  run(stop());
+}
+
+}  // namespace
+}  // namespace trama::control
