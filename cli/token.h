@@ -13,7 +13,6 @@
 
 namespace trama::cli {
 
-<<<<<<< HEAD
 struct TokenOptions {
   std::chrono::seconds lifetime{24 * 3600};
   std::int64_t uses = 1;  // how many nodes may join with it
@@ -27,15 +26,5 @@ base::Result<std::string> create_token(Api& api, const std::string& ca_pem, cons
 int token_create(const Globals& globals, const TokenOptions& options);
 int token_list(const Globals& globals);
 int token_delete(const Globals& globals, const std::vector<std::string>& ids);
-=======
-struct TokenWish {
-  std::chrono::seconds lifetime{24 * 3600};
-  std::int64_t uses = 1;  // how many nodes may join with it
-  std::string node;       // only this name; "" = any
-};
-
-// Makes a token in the cluster and returns the join string for `trama agent --join`.
-base::Result<std::string> create_token(Api& api, const std::string& ca_pem, const TokenWish& wish);
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
 
 }  // namespace trama::cli

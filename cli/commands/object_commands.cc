@@ -144,7 +144,6 @@ void add_running(Program& p) {
 void add_tokens(Program& p) {
   auto& globals = p.globals;
   auto* tokens = command(p, "token", "Tokens by which nodes join", "Daemons");
-<<<<<<< HEAD
   auto* create_command = tokens->add_subcommand("create", "Make a token and print its join string")->fallthrough();
   auto create_options =
       p.verb<TokenOptions>(create_command, [&globals](const TokenOptions& o) { return token_create(globals, o); });
@@ -154,20 +153,6 @@ void add_tokens(Program& p) {
       ->capture_default_str();
   create_command->add_option("--node", create_options->node, "Only the node of this name may join with it");
   create_command->add_option("--description", create_options->description, "What it is for");
-=======
-  struct TokenOptions {
-    TokenWish wish;
-    std::string output = "string";
-    std::vector<std::string> ids;
-  };
-  auto* create_command = tokens->add_subcommand("create", "Make a token and print its join string")->fallthrough();
-  auto create_options = p.verb<TokenOptions>(
-      create_command, [&globals](const TokenOptions& o) { return token_create(globals, o.wish, o.output); });
-  add_duration(create_command, "--ttl", create_options->wish.lifetime, "How long it is good for (24h)");
-  create_command->add_option("--uses", create_options->wish.uses, "How many nodes may join with it (1)")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{100'000}));
-  create_command->add_option("--node", create_options->wish.node, "Only for a node of this name");
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
   create_command->add_option("-o,--output", create_options->output, "string, or command: a whole `trama agent` line")
       ->check(CLI::IsMember(std::vector<std::string>{"string", "command"}));
   auto* list_command = tokens->add_subcommand("list", "List the tokens, without their secrets")->fallthrough();

@@ -55,13 +55,8 @@ class LabUp {
   LabRecord& record() { return record_; }
 
   Result<> run() {
-<<<<<<< HEAD
     auto steps = {&LabUp::write_record, &LabUp::build_network, &LabUp::wait_controller,
                   &LabUp::start_agents, &LabUp::apply_objects, &LabUp::wait_agents};
-=======
-    auto steps = {&LabUp::write_record, &LabUp::build_network, &LabUp::wait_controller, &LabUp::start_agents,
-                  &LabUp::wait_agents, &LabUp::apply_objects};
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
     for (auto step : steps) {
       if (auto r = (this->*step)(); !r) return r;
       if (interrupted()) return Error::text("interrupted", std::errc::operation_canceled);
@@ -221,18 +216,11 @@ class LabUp {
   }
 
   Result<> start_agents() {
-<<<<<<< HEAD
     TokenOptions token;
     token.lifetime = std::chrono::minutes(10);
     token.uses = static_cast<std::int64_t>(lab_.nodes.size());
     token.description = "trama lab up";
     auto join = create_token(*api_, ca_pem_, token);
-=======
-    TokenWish wish;
-    wish.lifetime = std::chrono::minutes(10);
-    wish.uses = static_cast<std::int64_t>(lab_.nodes.size());
-    auto join = create_token(*api_, ca_pem_, wish);
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
     if (!join) return std::move(join).error();
     for (const auto& n : lab_.nodes) {
       DaemonSpec d;

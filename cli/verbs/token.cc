@@ -19,25 +19,7 @@ namespace trama::cli {
 using base::Error;
 using base::Result;
 
-<<<<<<< HEAD
 Result<std::string> create_token(Api& api, const std::string& ca_pem, const TokenOptions& options) {
-=======
-namespace {
-
-constexpr const char* kSecrets = "/api/v1/namespaces/kube-system/secrets";
-constexpr const char* kType = "bootstrap.kubernetes.io/token";
-
-std::string data_of(const json::object& secret, std::string_view key) {
-  const auto& data = api::object_at(secret, "data");
-  const auto* v = data.if_contains(key);
-  if (!v || !v->is_string()) return "";
-  return pki::from_base64(v->get_string()).value_or("");
-}
-
-}  // namespace
-
-Result<std::string> create_token(Api& api, const std::string& ca_pem, const TokenWish& wish) {
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
   auto ca = pki::Certificate::from_pem(ca_pem);
   if (!ca) return std::move(ca).error().in("the kubeconfig's CA");
   client::JoinString join;
@@ -46,7 +28,6 @@ Result<std::string> create_token(Api& api, const std::string& ca_pem, const Toke
   join.ca_pin = ca->spki_pin();
   pki::TokenRecord record;
   record.id = join.id;
-<<<<<<< HEAD
   record.secret_hash = base::sha256_hex(join.secret);
   record.expires = std::chrono::system_clock::now() + options.lifetime;
   record.uses = options.uses;
@@ -55,32 +36,16 @@ Result<std::string> create_token(Api& api, const std::string& ca_pem, const Toke
   Call c;
   c.method = "POST";
   c.path = client::collection_path("secrets", pki::kTokenNamespace);
-=======
-  record.secret_hash = base::sha256_hex(join.secret);  // the cluster never learns the secret itself
-  record.expires = std::chrono::system_clock::now() + wish.lifetime;
-  record.uses = wish.uses;
-  record.node = wish.node;
-  Call c;
-  c.method = "POST";
-  c.path = kSecrets;
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
   c.body = json::serialize(pki::token_body(record));
   auto made = api.object(std::move(c));
   if (!made) return std::move(made).error().in("create a join token");
   return join.to_string();
 }
 
-<<<<<<< HEAD
 int token_create(const Globals& globals, const TokenOptions& options) {
   auto session = open_session(globals);
   if (!session) return fail(session.error());
   auto join = create_token(*session->api, session->ca_pem, options);
-=======
-int token_create(const Globals& globals, const TokenWish& wish, const std::string& output) {
-  auto session = open_session(globals);
-  if (!session) return fail(session.error());
-  auto join = create_token(*session->api, session->ca_pem, wish);
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
   if (!join) return fail(join.error());
   if (options.output == "command")
     fmt::print("trama agent --server {} --join {}\n", session->api->server(), *join);
@@ -95,7 +60,6 @@ int token_list(const Globals& globals) {
   auto secrets = list_items(*session->api, client::collection_path("secrets", pki::kTokenNamespace));
   if (!secrets) return fail(secrets.error());
   Table t;
-<<<<<<< HEAD
   t.header = {"ID", "EXPIRES", "USES LEFT", "NODE", "DESCRIPTION"};
   for (const auto& s : *secrets) {
     auto token = pki::token_of(s);
@@ -103,18 +67,6 @@ int token_list(const Globals& globals) {
     auto left = std::chrono::duration_cast<std::chrono::seconds>(token->expires - std::chrono::system_clock::now());
     t.rows.push_back({token->id, left.count() < 0 ? "expired" : "in " + age_text(left.count()),
                       std::to_string(token->uses), token->node.empty() ? "any" : token->node, token->description});
-=======
-  t.header = {"ID", "AGE", "EXPIRES", "USES LEFT", "NODE"};
-  for (const auto& s : *secrets) {
-    if (api::text_at(s, "type") != kType) continue;
-    auto expires = data_of(s, "expiration");
-    auto left = unix_seconds(expires) - std::time(nullptr);
-    t.rows.push_back({data_of(s, "token-id"), age_of(api::text_at(s, "metadata.creationTimestamp")),
-                      expires.empty() ? "never"
-                      : left < 0      ? "expired"
-                                      : "in " + age_text(left),
-                      data_of(s, "uses"), data_of(s, "node").empty() ? "any" : data_of(s, "node")});
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
   }
   std::fputs(t.to_text().c_str(), stdout);
   return code(Exit::ok);

@@ -9,7 +9,6 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/token.h"
 #include "base/result.h"
 #include "cli/globals.h"
 
@@ -90,14 +89,6 @@ struct LogsOptions {
 };
 int logs(const Globals& globals, const LogsOptions& options);
 
-<<<<<<< HEAD
-=======
-// Tokens by which nodes join.
-int token_create(const Globals& globals, const TokenWish& wish, const std::string& output);
-int token_list(const Globals& globals);
-int token_delete(const Globals& globals, const std::vector<std::string>& ids);
-
->>>>>>> f8ebbd3 (join tokens are stored as the controller expects them; a watch shows an event when it comes, not with the next one; lab objects after the nodes)
 // "90", "90s", "5m", "2h", "1m30s", "250ms"; an error says so.
 base::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
 
