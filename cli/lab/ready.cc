@@ -162,13 +162,14 @@ Result<> wait_services(Api& api, const std::vector<std::string>& nodes, const On
   if (!services) return std::move(services).error();
   auto pods = list_items(api, path("pods"));
   if (!pods) return std::move(pods).error();
-  std::uint64_t revision = 0;
-  for (const auto& s : *services) revision = std::max(revision, revision_of(s));
+  // Each kind on its own: a quiet kind's newest revision says nothing about the other's.
+  std::uint64_t service_revision = 0, slice_revision = 0;
+  for (const auto& s : *services) service_revision = std::max(service_revision, revision_of(s));
   auto settled = [&](const ObjectSet& now, const json::object*) {
     std::vector<json::object> slices;
     for (const auto& [key, o] : now) slices.push_back(o);
     if (!endpoints_settled(*services, *pods, slices)) return false;
-    for (const auto& s : slices) revision = std::max(revision, revision_of(s));
+    for (const auto& s : slices) slice_revision = std::max(slice_revision, revision_of(s));
     return true;
   };
   auto r = watch_until(api, path("endpointslices"), "", settled, deadline);
@@ -194,11 +195,16 @@ Result<> wait_services(Api& api, const std::vector<std::string>& nodes, const On
         reasons.push_back(fmt::format("{}: {}", asked[i], status.error().to_string()));
         continue;
       }
-      auto programmed = static_cast<std::uint64_t>(int_at(*status, "servicesProgrammedRevision"));
-      if (programmed >= revision)
+      auto seen_services = static_cast<std::uint64_t>(int_at(*status, "serviceRevision"));
+      auto seen_slices = static_cast<std::uint64_t>(int_at(*status, "endpointSliceRevision"));
+      auto told = int_at(*status, "reconcilers.services.generation");
+      auto programmed = int_at(*status, "reconcilers.services.programmedGeneration");
+      if (seen_services >= service_revision && seen_slices >= slice_revision && programmed >= told)
         behind.erase(asked[i]);
       else
-        reasons.push_back(fmt::format("{}: programmed up to revision {} of {}", asked[i], programmed, revision));
+        reasons.push_back(fmt::format("{}: has seen Services up to revision {} of {} and EndpointSlices up to {} of {}, "
+                                      "change {} of {} is in the kernel",
+                                      asked[i], seen_services, service_revision, seen_slices, slice_revision, programmed, told));
     }
     Progress p;
     p.wanted = nodes.size();
