@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/digest.h"
 
+#include <stdexcept>
+#include <vector>
+
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <stdexcept>
 #include <sys/random.h>
-#include <vector>
 
 namespace trama::base {
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/ip.h"
 
-#include <arpa/inet.h>
 #include <charconv>
 #include <cstring>
+
+#include <arpa/inet.h>
 
 #include "base/digest.h"
 
@@ -58,9 +59,7 @@ bool Ip::is_link_local() const {
   if (is_v4()) return octet(bytes(), 0) == 169 && octet(bytes(), 1) == 254;
   return octet(bytes(), 0) == 0xfe && (octet(bytes(), 1) & 0xc0) == 0x80;
 }
-bool Ip::is_multicast() const {
-  return is_v4() ? (octet(bytes(), 0) & 0xf0) == 0xe0 : octet(bytes(), 0) == 0xff;
-}
+bool Ip::is_multicast() const { return is_v4() ? (octet(bytes(), 0) & 0xf0) == 0xe0 : octet(bytes(), 0) == 0xff; }
 bool Ip::is_unspecified() const {
   for (auto b : bytes())
     if (b != std::byte{0}) return false;

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <mutex>
+
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -21,8 +22,10 @@ Settings& settings() {
   return s;
 }
 Result<spdlog::level::level_enum> level_of(std::string_view name) {
-  for (auto [text, level] : {std::pair{"error", spdlog::level::err}, {"warn", spdlog::level::warn},
-                             {"info", spdlog::level::info}, {"debug", spdlog::level::debug},
+  for (auto [text, level] : {std::pair{"error", spdlog::level::err},
+                             {"warn", spdlog::level::warn},
+                             {"info", spdlog::level::info},
+                             {"debug", spdlog::level::debug},
                              {"trace", spdlog::level::trace}})
     if (name == text) return level;
   return Error::text(fmt::format("log level \"{}\" (expected error, warn, info, debug or trace)", name));

@@ -3,9 +3,10 @@
 #pragma once
 
 #include <memory>
-#include <spdlog/logger.h>
 #include <string>
 #include <string_view>
+
+#include <spdlog/logger.h>
 
 #include "base/result.h"
 

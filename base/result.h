@@ -3,13 +3,14 @@
 #pragma once
 
 #include <cerrno>
-#include <fmt/format.h>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 #include <variant>
+
+#include <fmt/format.h>
 
 namespace trama::base {
 

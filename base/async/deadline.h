@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <chrono>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include "base/async/event.h"
 #include "base/result.h"

@@ -16,9 +16,9 @@ namespace trama::async {
 
 // What a finished pass says about itself.
 struct PassReport {
-  std::uint64_t generation = 0;            // of the desired state that is now in the kernel
-  std::vector<std::string> failures;       // one readable line per operation that failed; empty = in sync
-  std::size_t operations = 0;              // how many operations the pass applied
+  std::uint64_t generation = 0;       // of the desired state that is now in the kernel
+  std::vector<std::string> failures;  // one readable line per operation that failed; empty = in sync
+  std::size_t operations = 0;         // how many operations the pass applied
 };
 
 // Level-triggered: events and timers only wake the loop; what it does follows from observe + plan.
@@ -28,21 +28,26 @@ struct PassReport {
 //   base::Result<> apply(const Op&);                  // idempotent
 // plan(desired, observed) -> std::vector<Op> and to_text(Op) are found by argument lookup and are pure.
 //
-// Every pass observes, so a pass over an unchanged world plans nothing. Nothing at all is done before the first publish.
+// Every pass observes, so a pass over an unchanged world plans nothing. Nothing at all is done before the first
+// publish.
 template <class Desired, class Kernel>
 class Reconciler {
  public:
   using OnReport = std::function<void(const PassReport&)>;
 
   struct Options {
-    std::string name;                                   // "netns", "overlay": the logger's name
-    std::chrono::milliseconds refresh{30'000};          // drift check even if nobody wakes us
-    std::chrono::milliseconds settle{0};                // pause after a wake, so that bursts become one pass
+    std::string name;                           // "netns", "overlay": the logger's name
+    std::chrono::milliseconds refresh{30'000};  // drift check even if nobody wakes us
+    std::chrono::milliseconds settle{0};        // pause after a wake, so that bursts become one pass
   };
 
   Reconciler(Latest<Desired>& want, Kernel& kernel, asio::any_io_executor worker, Options options, OnReport report)
-      : want_(want), kernel_(kernel), worker_(std::move(worker)), options_(std::move(options)),
-        report_(std::move(report)), log_(base::logger(options_.name)) {}
+      : want_(want),
+        kernel_(kernel),
+        worker_(std::move(worker)),
+        options_(std::move(options)),
+        report_(std::move(report)),
+        log_(base::logger(options_.name)) {}
 
   // Something outside changed (a kernel event): look again soon.
   void wake() { want_.wake().set(); }

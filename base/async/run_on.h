@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include <boost/asio/co_spawn.hpp>
 #include <type_traits>
 #include <utility>
+
+#include <boost/asio/co_spawn.hpp>
 
 #include "base/async/event.h"
 

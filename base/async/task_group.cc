@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/async/task_group.h"
 
+#include <cstdlib>
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
-#include <cstdlib>
 
 #include "base/log.h"
 
@@ -22,7 +23,8 @@ void report(const std::string& name, std::exception_ptr e) {
 }
 }  // namespace
 
-TaskGroup::TaskGroup(asio::any_io_executor ex) : ex_(std::move(ex)), idle_(ex_, asio::steady_timer::time_point::max()) {}
+TaskGroup::TaskGroup(asio::any_io_executor ex)
+    : ex_(std::move(ex)), idle_(ex_, asio::steady_timer::time_point::max()) {}
 
 TaskGroup::~TaskGroup() {
   if (!signals_.empty()) {

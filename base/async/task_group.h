@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include <boost/asio/cancellation_signal.hpp>
 #include <list>
 #include <string>
+
+#include <boost/asio/cancellation_signal.hpp>
 
 #include "base/async/event.h"
 

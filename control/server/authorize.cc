@@ -2,6 +2,7 @@
 #include "control/server/authorize.h"
 
 #include <algorithm>
+
 #include <fmt/format.h>
 
 namespace trama::server {
@@ -17,8 +18,10 @@ Status refused(const Identity& who, const Attempt& what, std::string_view why = 
   if (!what.subresource.empty()) resource += "/" + what.subresource;
   auto qualified = what.kind->group.empty() ? resource : fmt::format("{}.{}", resource, what.kind->group);
   auto message = fmt::format("{}{} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\"", qualified,
-                             what.name.empty() ? "" : fmt::format(" \"{}\"", what.name), user, what.verb, resource, what.kind->group);
-  message += what.kind->namespaced && !what.ns.empty() ? fmt::format(" in the namespace \"{}\"", what.ns) : " at the cluster scope";
+                             what.name.empty() ? "" : fmt::format(" \"{}\"", what.name), user, what.verb, resource,
+                             what.kind->group);
+  message += what.kind->namespaced && !what.ns.empty() ? fmt::format(" in the namespace \"{}\"", what.ns)
+                                                       : " at the cluster scope";
   if (!why.empty()) message += fmt::format(": {}", why);
   auto s = Status::forbidden(std::move(message));
   s.kind = std::string(what.kind->resource);
@@ -54,7 +57,8 @@ bool node_may(const Attempt& a, const std::string& node) {
     if (a.verb == "delete") return a.subresource.empty();
     return (a.verb == "update" || a.verb == "patch") && a.subresource == "status";
   }
-  if (r == "leases") return a.ns == "kube-node-lease" && (a.verb == "create" || ((a.verb == "get" || writes(a)) && a.name == node));
+  if (r == "leases")
+    return a.ns == "kube-node-lease" && (a.verb == "create" || ((a.verb == "get" || writes(a)) && a.name == node));
   if (r == "events") return a.verb == "create" || a.verb == "patch" || a.verb == "update";
   if (r == "certificatesigningrequests") return a.subresource.empty() && (a.verb == "create" || a.verb == "get");
   return false;
@@ -74,8 +78,8 @@ std::optional<Status> authorize(const Identity& who, const Attempt& what) {
     return s;
   }
   if (auto node = node_name(who); !node.empty() && node_may(what, node)) return std::nullopt;
-  if (who.in("system:bootstrappers") && what.kind->resource == "certificatesigningrequests" && what.subresource.empty() &&
-      (what.verb == "create" || what.verb == "get"))
+  if (who.in("system:bootstrappers") && what.kind->resource == "certificatesigningrequests" &&
+      what.subresource.empty() && (what.verb == "create" || what.verb == "get"))
     return std::nullopt;
   return refused(who, what);
 }
@@ -85,13 +89,16 @@ std::optional<Status> authorize_object(const Identity& who, const Attempt& what,
   if (who.in("system:masters")) return std::nullopt;
   auto r = what.kind->resource;
   if (r == "certificatesigningrequests") {
-    if (old && api::text_at(old->body, "spec.username") != who.name) return refused(who, what, "the request was made by somebody else");
+    if (old && api::text_at(old->body, "spec.username") != who.name)
+      return refused(who, what, "the request was made by somebody else");
     return std::nullopt;
   }
   auto node = node_name(who);
   if (node.empty()) return std::nullopt;
-  if (r == "pods" && old && api::text_at(old->body, "spec.nodeName") != node) return refused(who, what, "the pod is not bound to this node");
-  if (r == "leases" && body && api::text_at(*body, "metadata.name") != node) return refused(who, what, "a node holds its own lease only");
+  if (r == "pods" && old && api::text_at(old->body, "spec.nodeName") != node)
+    return refused(who, what, "the pod is not bound to this node");
+  if (r == "leases" && body && api::text_at(*body, "metadata.name") != node)
+    return refused(who, what, "a node holds its own lease only");
   if (r != "nodes" || !body) return std::nullopt;
   if (api::text_at(*body, "metadata.name") != node) return refused(who, what, "a node writes its own Node only");
   if (!old) {
@@ -100,7 +107,8 @@ std::optional<Status> authorize_object(const Identity& who, const Attempt& what,
     return std::nullopt;
   }
   // An allow-list: labels of its own making, annotations, status. Nothing in spec.
-  if (api::object_at(old->body, "spec") != api::object_at(*body, "spec")) return refused(who, what, "a node does not change its spec (taints, podCIDR, unschedulable)");
+  if (api::object_at(old->body, "spec") != api::object_at(*body, "spec"))
+    return refused(who, what, "a node does not change its spec (taints, podCIDR, unschedulable)");
   auto before = api::strings_at(old->body, "metadata.labels"), after = api::strings_at(*body, "metadata.labels");
   for (const auto& labels : {before, after})
     for (const auto& [key, value] : labels) {

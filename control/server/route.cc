@@ -80,7 +80,8 @@ std::optional<ResourcePath> parse_resource(std::string_view path) {
   ResourcePath out;
   if (parts[i] == "watch" && i + 1 < parts.size()) out.watch = true, ++i;
   // /namespaces/NS/RESOURCE…; /namespaces and /namespaces/NAME[/status|/finalize] are the resource itself.
-  if (parts[i] == "namespaces" && i + 2 < parts.size() && !(group.empty() && (parts[i + 2] == "status" || parts[i + 2] == "finalize"))) {
+  if (parts[i] == "namespaces" && i + 2 < parts.size() &&
+      !(group.empty() && (parts[i + 2] == "status" || parts[i + 2] == "finalize"))) {
     out.ns = std::string(parts[i + 1]);
     i += 2;
   }

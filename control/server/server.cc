@@ -33,7 +33,9 @@ constexpr std::size_t kBodyLimit = 3 << 20;
 constexpr std::uint32_t kHeaderLimit = 16 << 10;
 constexpr std::chrono::seconds kIdle{120};  // between two requests on a connection
 
-Error failed(error_code ec, std::string what) { return Error(std::error_code(ec.value(), std::system_category()), std::move(what)); }
+Error failed(error_code ec, std::string what) {
+  return Error(std::error_code(ec.value(), std::system_category()), std::move(what));
+}
 
 // CN and O of the certificate that the client proved to hold; anonymous without one.
 Identity identity_of(TlsStream& stream) {
@@ -157,11 +159,18 @@ class TlsAnswer final : public Stream {
 class TlsServer final : public Server {
  public:
   TlsServer(asio::any_io_executor ex, store::Store& store, Options options)
-      : ex_(ex), store_(store), options_(std::move(options)), tls_(ssl::context::tls_server), tasks_(ex), log_(base::logger("api")) {}
+      : ex_(ex),
+        store_(store),
+        options_(std::move(options)),
+        tls_(ssl::context::tls_server),
+        tasks_(ex),
+        log_(base::logger("api")) {}
 
   Result<> prepare() {
     error_code ec;
-    tls_.set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 | ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1, ec);
+    tls_.set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 |
+                         ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1,
+                     ec);
     tls_.use_certificate_chain(asio::buffer(options_.certificate_pem), ec);
     if (ec) return Error::text("the serving certificate does not parse: " + ec.message());
     tls_.use_private_key(asio::buffer(options_.key_pem), ssl::context::pem, ec);
@@ -175,7 +184,8 @@ class TlsServer final : public Server {
     SSL_CTX_set_alpn_select_cb(
         tls_.native_handle(),
         [](SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned n, void*) {
-          return SSL_select_next_proto(const_cast<unsigned char**>(out), size, kProtocols, sizeof kProtocols, in, n) == OPENSSL_NPN_NEGOTIATED
+          return SSL_select_next_proto(const_cast<unsigned char**>(out), size, kProtocols, sizeof kProtocols, in, n) ==
+                         OPENSSL_NPN_NEGOTIATED
                      ? SSL_TLSEXT_ERR_OK
                      : SSL_TLSEXT_ERR_NOACK;
         },
@@ -188,7 +198,8 @@ class TlsServer final : public Server {
   Result<> listen(base::UniqueFd socket) override {
     sockaddr_storage address{};
     socklen_t n = sizeof address;
-    if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &n) < 0) return Error::from_errno(errno, "serve on a listening socket");
+    if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &n) < 0)
+      return Error::from_errno(errno, "serve on a listening socket");
     auto acceptor = std::make_shared<tcp::acceptor>(ex_);
     error_code ec;
     acceptor->assign(address.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), socket.release(), ec);
@@ -207,7 +218,8 @@ class TlsServer final : public Server {
       if (ec == asio::error::operation_aborted) co_return;
       if (ec) {
         // Out of descriptors or the like: accepting again at once would spin.
-        accept_trouble_.failed([this](const std::string& line) { log_->warn("{}", line); }, failed(ec, "accept a connection"));
+        accept_trouble_.failed([this](const std::string& line) { log_->warn("{}", line); },
+                               failed(ec, "accept a connection"));
         co_await async::sleep_for(std::chrono::milliseconds(100));
         continue;
       }
@@ -305,7 +317,9 @@ class TlsServer final : public Server {
     auto authorization = request.header("authorization");
     if (authorization.empty() || !request.identity.name.empty()) return std::nullopt;
     constexpr std::string_view kBearer = "bearer ";
-    if (authorization.size() <= kBearer.size() || !beast::iequals(std::string_view(authorization).substr(0, kBearer.size()), kBearer) || !options_.authenticate_token)
+    if (authorization.size() <= kBearer.size() ||
+        !beast::iequals(std::string_view(authorization).substr(0, kBearer.size()), kBearer) ||
+        !options_.authenticate_token)
       return api::Status::unauthorized();
     auto who = options_.authenticate_token(authorization.substr(kBearer.size()));
     if (!who) return api::Status::unauthorized();
@@ -346,10 +360,13 @@ class TlsServer final : public Server {
   awaitable<void> refuse(TlsStream& stream, beast::flat_buffer& buffer, error_code ec) {
     api::Status s;
     if (ec == http::error::body_limit) {
-      s.code = 413, s.reason = "RequestEntityTooLarge", s.message = fmt::format("Request entity too large: limit is {}", kBodyLimit);
+      s.code = 413, s.reason = "RequestEntityTooLarge",
+      s.message = fmt::format("Request entity too large: limit is {}", kBodyLimit);
     } else if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
-      s.code = 431, s.reason = "BadRequest", s.message = fmt::format("request header too large: limit is {}", kHeaderLimit);
-    } else if (ec.category() == make_error_code(http::error::bad_method).category() && ec != http::error::end_of_stream) {
+      s.code = 431, s.reason = "BadRequest",
+      s.message = fmt::format("request header too large: limit is {}", kHeaderLimit);
+    } else if (ec.category() == make_error_code(http::error::bad_method).category() &&
+               ec != http::error::end_of_stream) {
       s = api::Status::bad_request(fmt::format("this is not HTTP/1.1: {}", ec.message()));
     } else {
       co_return;  // gone, or too slow: nobody is there to read an answer

@@ -162,8 +162,7 @@ class MemoryStore final : public Store {
   Answer<std::unique_ptr<Watch>> watch(const std::string& resource, std::uint64_t after) override {
     auto& history = history_[resource];
     std::uint64_t floor = history.dropped ? history.dropped : start_revision_;
-    if (after < floor)
-      return Status::expired(fmt::format("too old resource version: {} ({})", after, floor));
+    if (after < floor) return Status::expired(fmt::format("too old resource version: {} ({})", after, floor));
     auto made = std::make_unique<MemoryWatch>(*this, resource);
     for (const auto& e : history.events)
       if (e.revision > after) made->offer(e, SIZE_MAX);

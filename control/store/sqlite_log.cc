@@ -32,7 +32,8 @@ class SqliteLog final : public Log {
  public:
   static Result<std::unique_ptr<Log>> open(const std::string& path) {
     sqlite3* raw = nullptr;
-    int rc = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+    int rc =
+        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
     auto log = std::unique_ptr<SqliteLog>(new SqliteLog(Database(raw), path));
     if (rc != SQLITE_OK) return log->failure("open");
     sqlite3_busy_timeout(raw, 5000);
@@ -65,7 +66,8 @@ class SqliteLog final : public Log {
     }
     if (rc != SQLITE_DONE) return failure("read the meta table");
     if (!schema.empty() && schema != "1")
-      return Error::text(fmt::format("{} has schema version {}, this trama knows version 1; use a newer trama", path_, schema));
+      return Error::text(
+          fmt::format("{} has schema version {}, this trama knows version 1; use a newer trama", path_, schema));
     auto rows = prepare("SELECT res, ns, name, rv, crc, val FROM obj");
     if (!rows) return std::move(rows).error();
     while ((rc = sqlite3_step(rows->get())) == SQLITE_ROW) {
@@ -75,10 +77,11 @@ class SqliteLog final : public Log {
       std::string_view value(static_cast<const char*>(sqlite3_column_blob(rows->get(), 5)),
                              static_cast<std::size_t>(sqlite3_column_bytes(rows->get(), 5)));
       if (row_sum(key, rv, value) != sum)
-        return Error::text(fmt::format("{}: the row of {} (revision {}) is damaged: its checksum does not match; restore a "
-                                       "backup, or delete that row with sqlite3 and create the object again",
-                                       path_, key.to_string(), rv),
-                           std::errc::io_error);
+        return Error::text(
+            fmt::format("{}: the row of {} (revision {}) is damaged: its checksum does not match; restore a "
+                        "backup, or delete that row with sqlite3 and create the object again",
+                        path_, key.to_string(), rv),
+            std::errc::io_error);
       boost::system::error_code ec;
       auto parsed = api::json::parse({value.data(), value.size()}, ec);
       if (ec || !parsed.is_object())
@@ -163,10 +166,12 @@ class SqliteLog final : public Log {
   }
   Error failure(const std::string& doing) {
     int code = db_ ? sqlite3_errcode(db_.get()) : SQLITE_NOMEM;
-    auto kind = code == SQLITE_FULL ? std::errc::no_space_on_device
-                : code == SQLITE_BUSY ? std::errc::device_or_resource_busy : std::errc::io_error;
+    auto kind = code == SQLITE_FULL   ? std::errc::no_space_on_device
+                : code == SQLITE_BUSY ? std::errc::device_or_resource_busy
+                                      : std::errc::io_error;
     auto hint = code == SQLITE_BUSY ? " (does another controller use it?)" : "";
-    return Error::text(fmt::format("{}: {}: {}{}", path_, doing, db_ ? sqlite3_errmsg(db_.get()) : "out of memory", hint), kind);
+    return Error::text(
+        fmt::format("{}: {}: {}{}", path_, doing, db_ ? sqlite3_errmsg(db_.get()) : "out of memory", hint), kind);
   }
 
   Database db_;

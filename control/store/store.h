@@ -23,8 +23,8 @@ struct Event {
   enum class Type { added, modified, deleted };
   Type type = Type::added;
   std::uint64_t revision = 0;
-  api::ObjectPtr object;     // for `deleted`: the last content, carrying the revision of the deletion
-  api::ObjectPtr previous;   // null for `added`
+  api::ObjectPtr object;    // for `deleted`: the last content, carrying the revision of the deletion
+  api::ObjectPtr previous;  // null for `added`
 };
 
 // What a transaction sees and does: the committed state plus everything decided earlier in the same batch.
