@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <ctime>
+
 #include <fmt/format.h>
 
 #include "base/digest.h"
@@ -93,7 +94,9 @@ Answer<json::object> prepare_create(const Kind& kind, const Key& key, json::obje
     meta.erase("namespace");
   meta["uid"] = base::random_uuid();
   meta["creationTimestamp"] = stamp(now);
-  for (const char* mine : {"deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"}) meta.erase(mine);
+  for (const char* mine :
+       {"deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"})
+    meta.erase(mine);
   if (has_generation(kind)) meta["generation"] = 1;
   apply_defaults(kind, body);
   initial_status(kind, body);
@@ -107,10 +110,12 @@ Answer<json::object> prepare_create(const Kind& kind, const Key& key, json::obje
 Answer<json::object> prepare_update(const Kind& kind, const Object& old, json::object body, Part part, Time) {
   auto wanted = text_at(body, "metadata.resourceVersion");
   if (!wanted.empty() && wanted != std::to_string(old.revision))
-    return Status::conflict(old.key, "the object has been modified; please apply your changes to the latest version and try again");
+    return Status::conflict(
+        old.key, "the object has been modified; please apply your changes to the latest version and try again");
   auto uid = text_at(body, "metadata.uid");
   if (!uid.empty() && uid != old.uid)
-    return Status::conflict(old.key, fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid, old.uid));
+    return Status::conflict(
+        old.key, fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid, old.uid));
 
   if (part == Part::status || part == Part::approval) {
     json::object next = old.body;
@@ -129,7 +134,8 @@ Answer<json::object> prepare_update(const Kind& kind, const Object& old, json::o
   auto& meta = make_object_at(body, "metadata");
   meta["name"] = old.key.name;
   if (kind.namespaced) meta["namespace"] = old.key.ns;
-  for (const char* system : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"})
+  for (const char* system :
+       {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"})
     carry(old_meta, meta, system);
   if (part == Part::main && kind.has("status")) {
     if (auto* status = old.body.if_contains("status"))
@@ -137,12 +143,16 @@ Answer<json::object> prepare_update(const Kind& kind, const Object& old, json::o
     else
       body.erase("status");
   }
+  // A namespace's finalizers are its controller's business, a signing request says for ever what was asked.
+  bool fixed_spec = kind.resource == "namespaces" || kind.resource == "certificatesigningrequests";
+  if (part == Part::main && fixed_spec) body["spec"] = object_at(old.body, "spec");
   if (kind.resource == "services") carry_service_allocations(object_at(old.body, "spec"), make_object_at(body, "spec"));
   apply_defaults(kind, body);
   auto causes = validate(kind, body, &old.body);
   if (!causes.empty()) return Status::invalid(old.key, kind.kind, std::move(causes));
   if (has_generation(kind)) {
-    bool changed = kind.resource == "endpointslices" ? !same_content(old.body, body) : object_at(old.body, "spec") != object_at(body, "spec");
+    bool changed = kind.resource == "endpointslices" ? !same_content(old.body, body)
+                                                     : object_at(old.body, "spec") != object_at(body, "spec");
     if (changed) make_object_at(body, "metadata")["generation"] = int_at(old_meta, "generation") + 1;
   }
   return body;
@@ -169,11 +179,16 @@ Answer<DeleteOptions> parse_delete_options(const json::object& body) {
   out.resource_version = text_at(body, "preconditions.resourceVersion");
   out.propagation = text_at(body, "propagationPolicy");
   if (bool_at(body, "orphanDependents")) out.propagation = "Orphan";
-  if (!out.propagation.empty() && out.propagation != "Background" && out.propagation != "Foreground" && out.propagation != "Orphan")
+  if (!out.propagation.empty() && out.propagation != "Background" && out.propagation != "Foreground" &&
+      out.propagation != "Orphan")
     return Status::invalid(Key{}, "DeleteOptions",
-                           {{"FieldValueNotSupported", "Unsupported value: \"" + out.propagation + "\": supported values: \"Foreground\", \"Background\", \"Orphan\"", "propagationPolicy"}});
+                           {{"FieldValueNotSupported",
+                             "Unsupported value: \"" + out.propagation +
+                                 "\": supported values: \"Foreground\", \"Background\", \"Orphan\"",
+                             "propagationPolicy"}});
   for (const auto& v : array_at(body, "dryRun")) {
-    if (!v.is_string() || v.get_string() != "All") return Status::bad_request("DeleteOptions.dryRun: only \"All\" is known");
+    if (!v.is_string() || v.get_string() != "All")
+      return Status::bad_request("DeleteOptions.dryRun: only \"All\" is known");
     out.dry_run = true;
   }
   return out;
@@ -181,9 +196,13 @@ Answer<DeleteOptions> parse_delete_options(const json::object& body) {
 
 Answer<Removal> prepare_delete(const Kind& kind, const Object& old, const DeleteOptions& options, Time now) {
   if (!options.uid.empty() && options.uid != old.uid)
-    return Status::conflict(old.key, fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", options.uid, old.uid));
+    return Status::conflict(old.key, fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                                                 options.uid, old.uid));
   if (!options.resource_version.empty() && options.resource_version != std::to_string(old.revision))
-    return Status::conflict(old.key, fmt::format("Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}", options.resource_version, old.revision));
+    return Status::conflict(
+        old.key,
+        fmt::format("Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}",
+                    options.resource_version, old.revision));
   Removal out;
   out.body = old.body;
   auto& meta = make_object_at(out.body, "metadata");
@@ -198,7 +217,9 @@ Answer<Removal> prepare_delete(const Kind& kind, const Object& old, const Delete
       if (out.noop) return out;
     }
   }
-  const char* finalizer = options.propagation == "Foreground" ? "foregroundDeletion" : options.propagation == "Orphan" ? "orphan" : nullptr;
+  const char* finalizer = options.propagation == "Foreground" ? "foregroundDeletion"
+                          : options.propagation == "Orphan"   ? "orphan"
+                                                              : nullptr;
   if (finalizer && !dying) {
     auto& list = meta["finalizers"];
     if (!list.is_array()) list = json::array();

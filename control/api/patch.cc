@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fmt/format.h>
 #include <set>
+
+#include <fmt/format.h>
 
 #include "control/api/schema.h"
 
@@ -34,7 +35,8 @@ using Path = std::vector<std::string>;
 Answer<Path> parse_pointer(std::string_view text) {
   Path path;
   if (text.empty()) return path;
-  if (text[0] != '/') return Status::bad_request(fmt::format("JSON pointer \"{}\" does not start with '/'", text.substr(0, 100)));
+  if (text[0] != '/')
+    return Status::bad_request(fmt::format("JSON pointer \"{}\" does not start with '/'", text.substr(0, 100)));
   while (!text.empty()) {
     text.remove_prefix(1);
     auto slash = text.find('/');
@@ -55,7 +57,8 @@ Answer<Path> parse_pointer(std::string_view text) {
 std::optional<std::size_t> array_index(const std::string& token, std::size_t limit) {
   std::size_t i = 0;
   auto [end, ec] = std::from_chars(token.data(), token.data() + token.size(), i);
-  if (ec != std::errc{} || end != token.data() + token.size() || i >= limit || (token.size() > 1 && token[0] == '0')) return std::nullopt;
+  if (ec != std::errc{} || end != token.data() + token.size() || i >= limit || (token.size() > 1 && token[0] == '0'))
+    return std::nullopt;
   return i;
 }
 
@@ -118,7 +121,14 @@ Answer<bool> run(json::value& root, const json::object& op) {
   auto path = parse_pointer(std::string_view(path_value->get_string()));
   if (!path) return path.error();
   auto text = std::string_view(path_value->get_string());
-  auto missing = [&] { return Status::invalid(Key{}, "JSONPatch", {{"FieldValueInvalid", fmt::format("the server rejected our request due to an error in our request: {} operation does not apply: doc is missing path: \"{}\"", name, text), ""}}); };
+  auto missing = [&] {
+    return Status::invalid(Key{}, "JSONPatch",
+                           {{"FieldValueInvalid",
+                             fmt::format("the server rejected our request due to an error in our request: {} operation "
+                                         "does not apply: doc is missing path: \"{}\"",
+                                         name, text),
+                             ""}});
+  };
   auto* value = op.if_contains("value");
   if ((name == "add" || name == "replace" || name == "test") && !value)
     return Status::bad_request(fmt::format("JSON patch operation {} {} has no value", name, text));
@@ -133,7 +143,8 @@ Answer<bool> run(json::value& root, const json::object& op) {
   if (name == "test") {
     auto* there = find(root, *path, path->size());
     if (there && *there == *value) return true;
-    return Status::invalid(Key{}, "JSONPatch", {{"FieldValueInvalid", fmt::format("testing path {} failed", text), ""}});
+    return Status::invalid(Key{}, "JSONPatch",
+                           {{"FieldValueInvalid", fmt::format("testing path {} failed", text), ""}});
   }
   if (name == "move" || name == "copy") {
     auto from = parse_pointer(text_at(op, "from"));
@@ -153,6 +164,26 @@ Answer<bool> run(json::value& root, const json::object& op) {
 
 }  // namespace
 
+namespace {
+
+// How many values a document holds, counted up to `most`.
+std::size_t weight(const json::value& v, std::size_t most) {
+  std::size_t n = 1;
+  if (v.is_array())
+    for (const auto& item : v.get_array()) {
+      if (n > most) break;
+      n += weight(item, most - n);
+    }
+  if (v.is_object())
+    for (const auto& member : v.get_object()) {
+      if (n > most) break;
+      n += weight(member.value(), most - n);
+    }
+  return n;
+}
+
+}  // namespace
+
 Answer<json::object> json_patch(const json::object& target, const json::value& operations) {
   if (!operations.is_array()) return Status::bad_request("a JSON patch is a list of operations");
   if (operations.get_array().size() > 10'000)
@@ -162,6 +193,10 @@ Answer<json::object> json_patch(const json::object& target, const json::value& o
     if (!op.is_object()) return Status::bad_request("a JSON patch operation is an object");
     auto done = run(root, op.get_object());
     if (!done) return done.error();
+    // Each copy can double the document.
+    constexpr std::size_t kValues = 1'000'000;
+    if (text_at(op.get_object(), "op") == "copy" && weight(root, kValues) > kValues)
+      return Status::bad_request("the JSON patch makes the object too large");
   }
   if (!root.is_object()) return Status::bad_request("the JSON patch does not leave an object");
   return std::move(root.get_object());
@@ -178,7 +213,8 @@ class Strategic {
   std::optional<Status> failure;
 
   void object(std::string_view message, json::object& target, const json::object& patch) {
-    if (auto* directive = patch.if_contains("$patch"); directive && directive->is_string() && directive->get_string() == "replace") {
+    if (auto* directive = patch.if_contains("$patch");
+        directive && directive->is_string() && directive->get_string() == "replace") {
       target = patch;
       target.erase("$patch");
       return;
@@ -274,7 +310,8 @@ class Strategic {
       }
       auto* id = key_of(item, field.merge_key);
       if (!id) {
-        failure = Status::bad_request(fmt::format("strategic merge patch: an item of \"{}\" has no \"{}\", its merge key", name, field.merge_key));
+        failure = Status::bad_request(fmt::format(
+            "strategic merge patch: an item of \"{}\" has no \"{}\", its merge key", name, field.merge_key));
         return;
       }
       auto* there = item_with(target, field.merge_key, *id);
@@ -298,7 +335,8 @@ class Strategic {
     for (const auto& id : wanted->get_array()) {
       auto* key = key_of(id, field.merge_key);
       if (!key) continue;
-      if (auto* item = item_with(target, field.merge_key, *key); item && !item_with(sorted, field.merge_key, *key)) sorted.push_back(*item);
+      if (auto* item = item_with(target, field.merge_key, *key); item && !item_with(sorted, field.merge_key, *key))
+        sorted.push_back(*item);
     }
     for (const auto& item : target) {
       auto* key = key_of(item, field.merge_key);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/api/schema.h"
 
-#include <fmt/format.h>
 #include <unordered_map>
+
+#include <fmt/format.h>
 
 #include "control/api/quantity.h"
 #include "control/api/schema_table.h"
@@ -142,9 +143,9 @@ class Checker {
       list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", one);
       rest = bar == std::string_view::npos ? std::string_view{} : rest.substr(bar + 1);
     }
-    out_.invalid.push_back({"FieldValueNotSupported",
-                            fmt::format("Unsupported value: \"{}\": supported values: {}", std::string_view(v.get_string()), list),
-                            path});
+    out_.invalid.push_back(
+        {"FieldValueNotSupported",
+         fmt::format("Unsupported value: \"{}\": supported values: {}", std::string_view(v.get_string()), list), path});
   }
 
   void quantity(json::value& v, const std::string& path) {
@@ -155,8 +156,8 @@ class Checker {
     }
     if (!parse_milli(std::string_view(v.get_string())))
       out_.mistyped.push_back(fmt::format(
-          "{}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$', got \"{}\"", path,
-          std::string_view(v.get_string())));
+          "{}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$', got \"{}\"",
+          path, std::string_view(v.get_string())));
   }
 
   Findings& out_;
@@ -185,14 +186,16 @@ void default_service(json::object& body) {
   if (text_at(spec, "sessionAffinity") == "None") spec.erase("sessionAffinityConfig");
   if ((type == "NodePort" || type == "LoadBalancer") && !at(spec, "externalTrafficPolicy"))
     spec["externalTrafficPolicy"] = "Cluster";
-  if (type == "LoadBalancer" && !at(spec, "allocateLoadBalancerNodePorts")) spec["allocateLoadBalancerNodePorts"] = true;
+  if (type == "LoadBalancer" && !at(spec, "allocateLoadBalancerNodePorts"))
+    spec["allocateLoadBalancerNodePorts"] = true;
   if (type == "ExternalName") spec.erase("internalTrafficPolicy");
   if (auto* ports = spec.if_contains("ports"); ports && ports->is_array())
     for (auto& item : ports->get_array()) {
       if (!item.is_object()) continue;
       auto& port = item.get_object();
       auto* target = port.if_contains("targetPort");
-      bool unset = !target || (target->is_string() && target->get_string().empty()) || (target->is_int64() && target->get_int64() == 0);
+      bool unset = !target || (target->is_string() && target->get_string().empty()) ||
+                   (target->is_int64() && target->get_int64() == 0);
       if (unset && port.contains("port")) port["targetPort"] = port["port"];
     }
 }

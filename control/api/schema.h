@@ -28,15 +28,15 @@ enum class Type {
 };
 
 struct Field {
-  std::string_view message;      // the message this field belongs to: "PodSpec"
+  std::string_view message;  // the message this field belongs to: "PodSpec"
   std::string_view name;
   Type type = Type::text;
-  std::string_view of = "";      // message of the object or of the list's items
+  std::string_view of = "";         // message of the object or of the list's items
   std::string_view merge_key = "";  // lists: items are merged by this key; "-" = primitive items are merged
   bool required = false;
-  std::string_view fallback = "";   // default, as JSON text
-  std::string_view allowed = "";    // "A|B|C"
-  bool atomic = false;           // objects: replaced as a whole by a patch ($retainKeys semantics)
+  std::string_view fallback = "";  // default, as JSON text
+  std::string_view allowed = "";   // "A|B|C"
+  bool atomic = false;             // objects: replaced as a whole by a patch ($retainKeys semantics)
 };
 
 const Field* find_field(std::string_view message, std::string_view name);

@@ -2,6 +2,7 @@
 #include "control/api/selector.h"
 
 #include <algorithm>
+
 #include <fmt/format.h>
 
 namespace trama::api {
@@ -34,33 +35,50 @@ std::vector<std::string_view> split(std::string_view text) {
 }
 
 bool is_label_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
-         c == '/';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+         c == '.' || c == '/';
 }
 bool is_key(std::string_view s) { return !s.empty() && std::all_of(s.begin(), s.end(), is_label_char); }
 bool is_value(std::string_view s) { return s.empty() || is_key(s); }
 
 Status wrong(std::string_view requirement) {
-  return Status::bad_request(fmt::format("unable to parse requirement: \"{}\" (expected for example a=b, a!=b, a in (b,c), a notin "
-                                         "(b), a or !a)", requirement.substr(0, 100)));
+  return Status::bad_request(
+      fmt::format("unable to parse requirement: \"{}\" (expected for example a=b, a!=b, a in (b,c), a notin "
+                  "(b), a or !a)",
+                  requirement.substr(0, 100)));
 }
 
 const std::vector<std::string_view>& selectable_fields(const Kind& kind) {
   static const std::vector<std::string_view> common = {"metadata.name", "metadata.namespace"};
-  static const std::vector<std::string_view> pods = {"metadata.name",   "metadata.namespace", "spec.nodeName",
-                                                     "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-                                                     "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"};
+  static const std::vector<std::string_view> pods = {
+      "metadata.name",      "metadata.namespace",      "spec.nodeName",    "spec.restartPolicy",
+      "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase",
+      "status.podIP",       "status.nominatedNodeName"};
   static const std::vector<std::string_view> nodes = {"metadata.name", "metadata.namespace", "spec.unschedulable"};
   static const std::vector<std::string_view> namespaces = {"metadata.name", "metadata.namespace", "status.phase"};
-  static const std::vector<std::string_view> services = {"metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"};
+  static const std::vector<std::string_view> services = {"metadata.name", "metadata.namespace", "spec.clusterIP",
+                                                         "spec.type"};
   static const std::vector<std::string_view> secrets = {"metadata.name", "metadata.namespace", "type"};
   static const std::vector<std::string_view> csrs = {"metadata.name", "metadata.namespace", "spec.signerName"};
   static const std::vector<std::string_view> replicasets = {"metadata.name", "metadata.namespace", "status.replicas"};
-  static const std::vector<std::string_view> events = {
-      "metadata.name", "metadata.namespace", "involvedObject.kind", "involvedObject.namespace", "involvedObject.name",
-      "involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath",
-      "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "reason", "reportingComponent",
-      "reportingController", "source", "type"};
+  static const std::vector<std::string_view> events = {"metadata.name",
+                                                       "metadata.namespace",
+                                                       "involvedObject.kind",
+                                                       "involvedObject.namespace",
+                                                       "involvedObject.name",
+                                                       "involvedObject.uid",
+                                                       "involvedObject.apiVersion",
+                                                       "involvedObject.resourceVersion",
+                                                       "involvedObject.fieldPath",
+                                                       "regarding.kind",
+                                                       "regarding.namespace",
+                                                       "regarding.name",
+                                                       "regarding.uid",
+                                                       "reason",
+                                                       "reportingComponent",
+                                                       "reportingController",
+                                                       "source",
+                                                       "type"};
   auto r = kind.served_as.empty() ? kind.resource : kind.served_as;
   if (r == "pods") return pods;
   if (r == "nodes") return nodes;
@@ -128,7 +146,8 @@ Answer<Selector> Selector::parse(const Kind& kind, std::string_view labels, std:
   for (auto item : split(fields)) {
     auto eq = item.find('=');
     if (eq == std::string_view::npos || eq == 0)
-      return Status::bad_request(fmt::format("invalid selector: '{}'; can't understand '{}'", fields.substr(0, 100), item.substr(0, 100)));
+      return Status::bad_request(
+          fmt::format("invalid selector: '{}'; can't understand '{}'", fields.substr(0, 100), item.substr(0, 100)));
     bool negative = item[eq - 1] == '!';
     Requirement r;
     r.key = trim(item.substr(0, negative ? eq - 1 : eq));

@@ -2,6 +2,7 @@
 #include "control/api/table.h"
 
 #include <ctime>
+
 #include <fmt/format.h>
 
 namespace trama::api {
@@ -65,7 +66,9 @@ std::string pod_status(const json::object& body, std::int64_t& restarts, int& re
     if (at(s, "state.terminated") && int_at(s, "state.terminated.exitCode") == 0) continue;
     initializing = true;
     auto why = text_at(s, "state.terminated.reason", text_at(s, "state.waiting.reason"));
-    reason = !why.empty() && why != "PodInitializing" ? "Init:" + why : fmt::format("Init:{}/{}", i, array_at(body, "spec.initContainers").size());
+    reason = !why.empty() && why != "PodInitializing"
+                 ? "Init:" + why
+                 : fmt::format("Init:{}/{}", i, array_at(body, "spec.initContainers").size());
   }
   if (!initializing) {
     bool running = false;
@@ -81,7 +84,8 @@ std::string pod_status(const json::object& body, std::int64_t& restarts, int& re
         reason = ended;
       } else if (at(s, "state.terminated")) {
         auto signal = int_at(s, "state.terminated.signal");
-        reason = signal ? fmt::format("Signal:{}", signal) : fmt::format("ExitCode:{}", int_at(s, "state.terminated.exitCode"));
+        reason = signal ? fmt::format("Signal:{}", signal)
+                        : fmt::format("ExitCode:{}", int_at(s, "state.terminated.exitCode"));
       } else if (bool_at(s, "ready") && at(s, "state.running")) {
         running = true;
         ++ready;
@@ -89,7 +93,8 @@ std::string pod_status(const json::object& body, std::int64_t& restarts, int& re
     }
     if (reason == "Completed" && running) reason = condition(body, "Ready") == "True" ? "Running" : "NotReady";
   }
-  if (at(body, "metadata.deletionTimestamp")) reason = text_at(body, "status.reason") == "NodeLost" ? "Unknown" : "Terminating";
+  if (at(body, "metadata.deletionTimestamp"))
+    reason = text_at(body, "status.reason") == "NodeLost" ? "Unknown" : "Terminating";
   return reason;
 }
 
@@ -99,8 +104,15 @@ Cells pod(const Context& c) {
   auto status = pod_status(c.body, restarts, ready);
   auto ips = join(texts(array_at(c.body, "status.podIPs"), "ip"));
   if (ips.empty()) ips = text_at(c.body, "status.podIP");
-  return {c.object.key.name, fmt::format("{}/{}", ready, array_at(c.body, "spec.containers").size()), status, std::to_string(restarts), age_of(c),
-          or_none(ips), or_none(text_at(c.body, "spec.nodeName")), or_none(text_at(c.body, "status.nominatedNodeName")), "<none>"};
+  return {c.object.key.name,
+          fmt::format("{}/{}", ready, array_at(c.body, "spec.containers").size()),
+          status,
+          std::to_string(restarts),
+          age_of(c),
+          or_none(ips),
+          or_none(text_at(c.body, "spec.nodeName")),
+          or_none(text_at(c.body, "status.nominatedNodeName")),
+          "<none>"};
 }
 
 Cells service(const Context& c) {
@@ -116,16 +128,21 @@ Cells service(const Context& c) {
   auto external = join(texts(array_at(c.body, "spec.externalIPs")));
   if (type == "LoadBalancer") {
     auto ingress = join(texts(array_at(c.body, "status.loadBalancer.ingress"), "ip"));
-    external = ingress.empty() && external.empty() ? "<pending>" : join({ingress, external}, ingress.empty() || external.empty() ? "" : ",");
+    external = ingress.empty() && external.empty()
+                   ? "<pending>"
+                   : join({ingress, external}, ingress.empty() || external.empty() ? "" : ",");
   }
   if (type == "ExternalName") external = text_at(c.body, "spec.externalName");
-  return {c.object.key.name, type, or_none(text_at(c.body, "spec.clusterIP")), or_none(external), or_none(join(ports)), age_of(c),
-          selector_text(object_at(c.body, "spec.selector"))};
+  return {c.object.key.name,    type,      or_none(text_at(c.body, "spec.clusterIP")),       or_none(external),
+          or_none(join(ports)), age_of(c), selector_text(object_at(c.body, "spec.selector"))};
 }
 
 Cells node(const Context& c) {
   auto ready = condition(c.body, "Ready");
-  std::string status = ready == "True" ? "Ready" : ready == "False" ? "NotReady" : ready.empty() ? "Unknown" : "NotReady";
+  std::string status = ready == "True"    ? "Ready"
+                       : ready == "False" ? "NotReady"
+                       : ready.empty()    ? "Unknown"
+                                          : "NotReady";
   if (bool_at(c.body, "spec.unschedulable")) status += ",SchedulingDisabled";
   std::vector<std::string> roles;
   for (const auto& [key, value] : c.object.labels)
@@ -136,8 +153,11 @@ Cells node(const Context& c) {
     return "<none>";
   };
   auto info = [&](const char* name) { return text_at(c.body, std::string("status.nodeInfo.") + name, "<unknown>"); };
-  return {c.object.key.name, status, or_none(join(roles)), age_of(c), info("kubeletVersion"), address("InternalIP"), address("ExternalIP"),
-          info("osImage"), info("kernelVersion"), info("containerRuntimeVersion")};
+  return {c.object.key.name,      status,
+          or_none(join(roles)),   age_of(c),
+          info("kubeletVersion"), address("InternalIP"),
+          address("ExternalIP"),  info("osImage"),
+          info("kernelVersion"),  info("containerRuntimeVersion")};
 }
 
 std::vector<std::string> images(const json::object& body, std::string_view field) {
@@ -145,20 +165,32 @@ std::vector<std::string> images(const json::object& body, std::string_view field
 }
 
 Cells deployment(const Context& c) {
-  return {c.object.key.name, fmt::format("{}/{}", int_at(c.body, "status.readyReplicas"), int_at(c.body, "spec.replicas", 1)),
-          int_at(c.body, "status.updatedReplicas"), int_at(c.body, "status.availableReplicas"), age_of(c), join(images(c.body, "name")),
-          join(images(c.body, "image")), selector_text(object_at(c.body, "spec.selector.matchLabels"))};
+  return {c.object.key.name,
+          fmt::format("{}/{}", int_at(c.body, "status.readyReplicas"), int_at(c.body, "spec.replicas", 1)),
+          int_at(c.body, "status.updatedReplicas"),
+          int_at(c.body, "status.availableReplicas"),
+          age_of(c),
+          join(images(c.body, "name")),
+          join(images(c.body, "image")),
+          selector_text(object_at(c.body, "spec.selector.matchLabels"))};
 }
 
 Cells replicaset(const Context& c) {
-  return {c.object.key.name, int_at(c.body, "spec.replicas", 1), int_at(c.body, "status.replicas"), int_at(c.body, "status.readyReplicas"), age_of(c),
-          join(images(c.body, "name")), join(images(c.body, "image")), selector_text(object_at(c.body, "spec.selector.matchLabels"))};
+  return {c.object.key.name,
+          int_at(c.body, "spec.replicas", 1),
+          int_at(c.body, "status.replicas"),
+          int_at(c.body, "status.readyReplicas"),
+          age_of(c),
+          join(images(c.body, "name")),
+          join(images(c.body, "image")),
+          selector_text(object_at(c.body, "spec.selector.matchLabels"))};
 }
 
 Cells slice(const Context& c) {
   std::vector<std::string> ports, addresses;
   for (const auto& p : array_at(c.body, "ports"))
-    if (p.is_object()) ports.push_back(at(p.get_object(), "port") ? std::to_string(int_at(p.get_object(), "port")) : "*");
+    if (p.is_object())
+      ports.push_back(at(p.get_object(), "port") ? std::to_string(int_at(p.get_object(), "port")) : "*");
   std::size_t more = 0;
   for (const auto& e : array_at(c.body, "endpoints"))
     for (const auto& a : texts(e.is_object() ? array_at(e.get_object(), "addresses") : json::array())) {
@@ -177,17 +209,27 @@ Cells event(const Context& c) {
   for (auto& ch : kind) ch = static_cast<char>(std::tolower(static_cast<unsigned char>(ch)));
   auto last = text_at(c.body, "lastTimestamp");
   auto source = text_at(c.body, "source.component", text_at(c.body, "reportingComponent"));
-  auto when = !last.empty() ? age_of(c, "lastTimestamp") : !text_at(c.body, "eventTime").empty() ? age_of(c, "eventTime") : age_of(c);
-  return {when, text_at(c.body, "type"), text_at(c.body, "reason"), fmt::format("{}/{}", kind, text_at(c.body, "involvedObject.name")),
-          text_at(c.body, "involvedObject.fieldPath"), source, text_at(c.body, "message"),
-          text_at(c.body, "firstTimestamp").empty() ? when : age_of(c, "firstTimestamp"), int_at(c.body, "count", 1), c.object.key.name};
+  auto when = !last.empty()                           ? age_of(c, "lastTimestamp")
+              : !text_at(c.body, "eventTime").empty() ? age_of(c, "eventTime")
+                                                      : age_of(c);
+  return {when,
+          text_at(c.body, "type"),
+          text_at(c.body, "reason"),
+          fmt::format("{}/{}", kind, text_at(c.body, "involvedObject.name")),
+          text_at(c.body, "involvedObject.fieldPath"),
+          source,
+          text_at(c.body, "message"),
+          text_at(c.body, "firstTimestamp").empty() ? when : age_of(c, "firstTimestamp"),
+          int_at(c.body, "count", 1),
+          c.object.key.name};
 }
 
 Cells csr(const Context& c) {
   auto has = [&](std::string_view type) { return condition(c.body, type) == "True"; };
   std::string state = has("Denied") ? "Denied" : has("Failed") ? "Failed" : has("Approved") ? "Approved" : "Pending";
   if (!text_at(c.body, "status.certificate").empty()) state += ",Issued";
-  return {c.object.key.name, age_of(c), text_at(c.body, "spec.signerName"), text_at(c.body, "spec.username"), "<none>", state};
+  return {c.object.key.name, age_of(c), text_at(c.body, "spec.signerName"), text_at(c.body, "spec.username"),
+          "<none>",          state};
 }
 
 struct Printer {
@@ -199,29 +241,94 @@ Cells plain(const Context& c) { return {c.object.key.name, age_of(c)}; }
 
 const Printer& printer_of(const Kind& kind) {
   static const std::map<std::string_view, Printer> table = {
-      {"pods", {{{"Name"}, {"Ready"}, {"Status"}, {"Restarts"}, {"Age"}, {"IP", "string", 1}, {"Node", "string", 1},
-                 {"Nominated Node", "string", 1}, {"Readiness Gates", "string", 1}}, pod}},
-      {"services", {{{"Name"}, {"Type"}, {"Cluster-IP"}, {"External-IP"}, {"Port(s)"}, {"Age"}, {"Selector", "string", 1}}, service}},
-      {"nodes", {{{"Name"}, {"Status"}, {"Roles"}, {"Age"}, {"Version"}, {"Internal-IP", "string", 1}, {"External-IP", "string", 1},
-                  {"OS-Image", "string", 1}, {"Kernel-Version", "string", 1}, {"Container-Runtime", "string", 1}}, node}},
-      {"deployments", {{{"Name"}, {"Ready"}, {"Up-to-date", "integer"}, {"Available", "integer"}, {"Age"}, {"Containers", "string", 1},
-                        {"Images", "string", 1}, {"Selector", "string", 1}}, deployment}},
-      {"replicasets", {{{"Name"}, {"Desired", "integer"}, {"Current", "integer"}, {"Ready", "integer"}, {"Age"},
-                        {"Containers", "string", 1}, {"Images", "string", 1}, {"Selector", "string", 1}}, replicaset}},
+      {"pods",
+       {{{"Name"},
+         {"Ready"},
+         {"Status"},
+         {"Restarts"},
+         {"Age"},
+         {"IP", "string", 1},
+         {"Node", "string", 1},
+         {"Nominated Node", "string", 1},
+         {"Readiness Gates", "string", 1}},
+        pod}},
+      {"services",
+       {{{"Name"}, {"Type"}, {"Cluster-IP"}, {"External-IP"}, {"Port(s)"}, {"Age"}, {"Selector", "string", 1}},
+        service}},
+      {"nodes",
+       {{{"Name"},
+         {"Status"},
+         {"Roles"},
+         {"Age"},
+         {"Version"},
+         {"Internal-IP", "string", 1},
+         {"External-IP", "string", 1},
+         {"OS-Image", "string", 1},
+         {"Kernel-Version", "string", 1},
+         {"Container-Runtime", "string", 1}},
+        node}},
+      {"deployments",
+       {{{"Name"},
+         {"Ready"},
+         {"Up-to-date", "integer"},
+         {"Available", "integer"},
+         {"Age"},
+         {"Containers", "string", 1},
+         {"Images", "string", 1},
+         {"Selector", "string", 1}},
+        deployment}},
+      {"replicasets",
+       {{{"Name"},
+         {"Desired", "integer"},
+         {"Current", "integer"},
+         {"Ready", "integer"},
+         {"Age"},
+         {"Containers", "string", 1},
+         {"Images", "string", 1},
+         {"Selector", "string", 1}},
+        replicaset}},
       {"endpointslices", {{{"Name"}, {"AddressType"}, {"Ports"}, {"Endpoints"}, {"Age"}}, slice}},
-      {"namespaces", {{{"Name"}, {"Status"}, {"Age"}},
-                      [](const Context& c) -> Cells { return {c.object.key.name, text_at(c.body, "status.phase"), age_of(c)}; }}},
-      {"leases", {{{"Name"}, {"Holder"}, {"Age"}},
-                  [](const Context& c) -> Cells { return {c.object.key.name, text_at(c.body, "spec.holderIdentity"), age_of(c)}; }}},
-      {"events", {{{"Last Seen"}, {"Type"}, {"Reason"}, {"Object"}, {"Subobject", "string", 1}, {"Source", "string", 1}, {"Message"},
-                   {"First Seen", "string", 1}, {"Count", "string", 1}, {"Name", "string", 1}}, event}},
-      {"configmaps", {{{"Name"}, {"Data"}, {"Age"}},
-                      [](const Context& c) -> Cells { return {c.object.key.name, std::to_string(object_at(c.body, "data").size() + object_at(c.body, "binaryData").size()), age_of(c)}; }}},
-      {"secrets", {{{"Name"}, {"Type"}, {"Data"}, {"Age"}},
-                   [](const Context& c) -> Cells { return {c.object.key.name, text_at(c.body, "type"), std::to_string(object_at(c.body, "data").size()), age_of(c)}; }}},
-      {"serviceaccounts", {{{"Name"}, {"Secrets"}, {"Age"}},
-                           [](const Context& c) -> Cells { return {c.object.key.name, std::to_string(array_at(c.body, "secrets").size()), age_of(c)}; }}},
-      {"certificatesigningrequests", {{{"Name"}, {"Age"}, {"SignerName"}, {"Requestor"}, {"RequestedDuration"}, {"Condition"}}, csr}},
+      {"namespaces",
+       {{{"Name"}, {"Status"}, {"Age"}},
+        [](const Context& c) -> Cells {
+          return {c.object.key.name, text_at(c.body, "status.phase"), age_of(c)};
+        }}},
+      {"leases",
+       {{{"Name"}, {"Holder"}, {"Age"}},
+        [](const Context& c) -> Cells {
+          return {c.object.key.name, text_at(c.body, "spec.holderIdentity"), age_of(c)};
+        }}},
+      {"events",
+       {{{"Last Seen"},
+         {"Type"},
+         {"Reason"},
+         {"Object"},
+         {"Subobject", "string", 1},
+         {"Source", "string", 1},
+         {"Message"},
+         {"First Seen", "string", 1},
+         {"Count", "string", 1},
+         {"Name", "string", 1}},
+        event}},
+      {"configmaps",
+       {{{"Name"}, {"Data"}, {"Age"}},
+        [](const Context& c) -> Cells {
+          return {c.object.key.name,
+                  std::to_string(object_at(c.body, "data").size() + object_at(c.body, "binaryData").size()), age_of(c)};
+        }}},
+      {"secrets",
+       {{{"Name"}, {"Type"}, {"Data"}, {"Age"}},
+        [](const Context& c) -> Cells {
+          return {c.object.key.name, text_at(c.body, "type"), std::to_string(object_at(c.body, "data").size()),
+                  age_of(c)};
+        }}},
+      {"serviceaccounts",
+       {{{"Name"}, {"Secrets"}, {"Age"}},
+        [](const Context& c) -> Cells {
+          return {c.object.key.name, std::to_string(array_at(c.body, "secrets").size()), age_of(c)};
+        }}},
+      {"certificatesigningrequests",
+       {{{"Name"}, {"Age"}, {"SignerName"}, {"Requestor"}, {"RequestedDuration"}, {"Condition"}}, csr}},
   };
   static const Printer fallback{{{"Name"}, {"Age"}}, plain};
   auto it = table.find(kind.served_as.empty() ? kind.resource : kind.served_as);
@@ -249,6 +356,7 @@ std::string short_duration(std::chrono::seconds age) {
   auto d = h / 24;
   if (d < 8) return h % 24 ? fmt::format("{}d{}h", d, h % 24) : fmt::format("{}d", d);
   if (d < 730) return fmt::format("{}d", d);
+  if (d >= 365 * 8 || d % 365 == 0) return fmt::format("{}y", d / 365);
   return fmt::format("{}y{}d", d / 365, d % 365);
 }
 
@@ -273,7 +381,8 @@ json::object make_table(const Kind& kind, const std::vector<ObjectPtr>& objects,
   json::array rows;
   for (const auto& object : objects) {
     json::object row;
-    Context context{*object, object->body, std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count()};
+    Context context{*object, object->body,
+                    std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count()};
     row["cells"] = printer.cells(context);
     if (include == RowObject::object) {
       row["object"] = object->body;

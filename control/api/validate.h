@@ -18,6 +18,6 @@ bool is_dns_subdomain(std::string_view text);  // labels joined by dots, at most
 bool is_service_name(std::string_view text);   // RFC 1035 label: starts with a letter
 bool is_label_key(std::string_view text);
 bool is_label_value(std::string_view text);
-bool is_port_name(std::string_view text);      // IANA service name: at most 15, with a letter
+bool is_port_name(std::string_view text);  // IANA service name: at most 15, with a letter
 
 }  // namespace trama::api
