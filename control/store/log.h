@@ -19,7 +19,7 @@ struct Change {
 
 struct Loaded {
   std::vector<api::ObjectPtr> objects;
-  std::uint64_t revision = 0;   // at least as high as any revision ever given out
+  std::uint64_t revision = 0;  // at least as high as any revision ever given out
   std::string cluster_uid;
 };
 

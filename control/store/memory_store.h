@@ -9,8 +9,8 @@
 namespace trama::store {
 
 struct StoreOptions {
-  std::size_t history = 8192;        // events kept per resource for watches that resume
-  std::size_t watch_backlog = 8192;  // events a watcher may be behind before it is cut off
+  std::size_t history = 8192;                    // events kept per resource for watches that resume
+  std::size_t watch_backlog = 8192;              // events a watcher may be behind before it is cut off
   std::chrono::milliseconds write_behind{3000};  // age at which leases and events reach the log on their own
 };
 

@@ -14,6 +14,8 @@ using base::Result;
 using Database = base::CPtr<sqlite3, sqlite3_close>;
 using Statement = base::CPtr<sqlite3_stmt, sqlite3_finalize>;
 
+constexpr std::size_t kDepth = 256;  // of a stored object; the API takes 64
+
 constexpr const char* kSchema =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=2000;"
     "CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) WITHOUT ROWID;"
@@ -28,11 +30,16 @@ std::uint32_t row_sum(const api::Key& key, std::uint64_t revision, std::string_v
   return base::crc32c(text);
 }
 
+std::string meta_sum(const std::string& key, const std::string& value) {
+  return fmt::format("{:08x}", base::crc32c(key + "\n" + value));
+}
+
 class SqliteLog final : public Log {
  public:
   static Result<std::unique_ptr<Log>> open(const std::string& path) {
     sqlite3* raw = nullptr;
-    int rc = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+    int rc =
+        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
     auto log = std::unique_ptr<SqliteLog>(new SqliteLog(Database(raw), path));
     if (rc != SQLITE_OK) return log->failure("open");
     sqlite3_busy_timeout(raw, 5000);
@@ -56,7 +63,14 @@ class SqliteLog final : public Log {
     std::uint64_t reserved = 0, revision = 0;
     int rc;
     while ((rc = sqlite3_step(meta->get())) == SQLITE_ROW) {
-      auto key = text(meta->get(), 0), value = text(meta->get(), 1);
+      auto key = text(meta->get(), 0), stored = text(meta->get(), 1);
+      auto bar = stored.rfind('|');
+      auto value = stored.substr(0, bar);
+      if (bar == std::string::npos || stored.substr(bar + 1) != meta_sum(key, value))
+        return Error::text(
+            fmt::format("{}: the meta row \"{}\" is damaged: its checksum does not match; restore a backup", path_,
+                        key),
+            std::errc::io_error);
       if (key == "schema") schema = value;
       if (key == "clean") clean = value;
       if (key == "cluster_uid") out.cluster_uid = value;
@@ -65,7 +79,8 @@ class SqliteLog final : public Log {
     }
     if (rc != SQLITE_DONE) return failure("read the meta table");
     if (!schema.empty() && schema != "1")
-      return Error::text(fmt::format("{} has schema version {}, this trama knows version 1; use a newer trama", path_, schema));
+      return Error::text(
+          fmt::format("{} has schema version {}, this trama knows version 1; use a newer trama", path_, schema));
     auto rows = prepare("SELECT res, ns, name, rv, crc, val FROM obj");
     if (!rows) return std::move(rows).error();
     while ((rc = sqlite3_step(rows->get())) == SQLITE_ROW) {
@@ -75,12 +90,15 @@ class SqliteLog final : public Log {
       std::string_view value(static_cast<const char*>(sqlite3_column_blob(rows->get(), 5)),
                              static_cast<std::size_t>(sqlite3_column_bytes(rows->get(), 5)));
       if (row_sum(key, rv, value) != sum)
-        return Error::text(fmt::format("{}: the row of {} (revision {}) is damaged: its checksum does not match; restore a "
-                                       "backup, or delete that row with sqlite3 and create the object again",
-                                       path_, key.to_string(), rv),
-                           std::errc::io_error);
+        return Error::text(
+            fmt::format("{}: the row of {} (revision {}) is damaged: its checksum does not match; restore a "
+                        "backup, or delete that row with sqlite3 and create the object again",
+                        path_, key.to_string(), rv),
+            std::errc::io_error);
       boost::system::error_code ec;
-      auto parsed = api::json::parse({value.data(), value.size()}, ec);
+      api::json::parse_options options;
+      options.max_depth = kDepth;
+      auto parsed = api::json::parse({value.data(), value.size()}, ec, {}, options);
       if (ec || !parsed.is_object())
         return Error::text(fmt::format("{}: the row of {} does not parse: {}", path_, key.to_string(), ec.message()),
                            std::errc::io_error);
@@ -138,9 +156,12 @@ class SqliteLog final : public Log {
 
   Result<> set_meta(const std::string& key, const std::string& value) {
     sqlite3_reset(meta_.get());
-    bind(meta_.get(), 1, key), bind(meta_.get(), 2, value);
-    if (sqlite3_step(meta_.get()) != SQLITE_DONE) return failure("write meta " + key);
+    auto stored = value + "|" + meta_sum(key, value);
+    bind(meta_.get(), 1, key), bind(meta_.get(), 2, stored);
+    bool done = sqlite3_step(meta_.get()) == SQLITE_DONE;
+    auto result = done ? Result<>() : Result<>(failure("write meta " + key));
     sqlite3_reset(meta_.get());
+    if (!done) return result;
     return {};
   }
 
@@ -163,10 +184,12 @@ class SqliteLog final : public Log {
   }
   Error failure(const std::string& doing) {
     int code = db_ ? sqlite3_errcode(db_.get()) : SQLITE_NOMEM;
-    auto kind = code == SQLITE_FULL ? std::errc::no_space_on_device
-                : code == SQLITE_BUSY ? std::errc::device_or_resource_busy : std::errc::io_error;
+    auto kind = code == SQLITE_FULL   ? std::errc::no_space_on_device
+                : code == SQLITE_BUSY ? std::errc::device_or_resource_busy
+                                      : std::errc::io_error;
     auto hint = code == SQLITE_BUSY ? " (does another controller use it?)" : "";
-    return Error::text(fmt::format("{}: {}: {}{}", path_, doing, db_ ? sqlite3_errmsg(db_.get()) : "out of memory", hint), kind);
+    return Error::text(
+        fmt::format("{}: {}: {}{}", path_, doing, db_ ? sqlite3_errmsg(db_.get()) : "out of memory", hint), kind);
   }
 
   Database db_;

@@ -16,8 +16,9 @@ Answer<ObjectPtr> create(Transaction& tx, const api::Kind& kind, api::Key key, a
     auto ns = tx.get(space);
     if (!ns) return Status::not_found(space);
     if (api::at(ns->body, "metadata.deletionTimestamp"))
-      return Status::forbidden(fmt::format("{} \"{}\" is forbidden: unable to create new content in namespace {} because it is being terminated",
-                                           kind.resource, api::text_at(body, "metadata.name"), key.ns));
+      return Status::forbidden(fmt::format(
+          "{} \"{}\" is forbidden: unable to create new content in namespace {} because it is being terminated",
+          kind.resource, api::text_at(body, "metadata.name"), key.ns));
   }
   auto ready = api::prepare_create(kind, key, std::move(body), now);
   if (!ready) return ready.error();
@@ -28,8 +29,8 @@ Answer<ObjectPtr> create(Transaction& tx, const api::Kind& kind, api::Key key, a
   return tx.put(key, std::move(*ready));
 }
 
-Answer<ObjectPtr> update(Transaction& tx, const api::Kind& kind, const api::Key& key, api::json::object body, api::Part part,
-                         api::Time now, const Hook& hook) {
+Answer<ObjectPtr> update(Transaction& tx, const api::Kind& kind, const api::Key& key, api::json::object body,
+                         api::Part part, api::Time now, const Hook& hook) {
   auto old = tx.get(key);
   if (!old) return Status::not_found(key);
   auto ready = api::prepare_update(kind, *old, std::move(body), part, now);
