@@ -11,17 +11,17 @@
 namespace trama::server {
 
 struct Attempt {
-  std::string verb;             // "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"
+  std::string verb;  // "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"
   const api::Kind* kind = nullptr;
   std::string ns, name, subresource;
-  std::string field_selector;   // of list and watch
+  std::string field_selector;  // of list and watch
 };
 
 // Nothing when the attempt is allowed as far as it can be told without looking at the object.
 //  system:masters       everything
 //  system:nodes         reads Services, EndpointSlices, Nodes and Namespaces; its own pods (list and watch only with
-//                       spec.nodeName=<itself>); writes its Node, its lease, status of its pods; deletes its pods; Events;
-//                       signing requests of its own
+//                       spec.nodeName=<itself>); writes its Node, its lease, status of its pods; deletes its pods;
+//                       Events; signing requests of its own
 //  system:bootstrappers creates signing requests and reads its own
 std::optional<api::Status> authorize(const Identity& who, const Attempt& what);
 // The same question once the object is known: a node's pods are those bound to it, a request is its maker's.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/server/discovery.h"
 
-#include <fmt/format.h>
 #include <set>
+
+#include <fmt/format.h>
 
 #include "control/api/kinds.h"
 
@@ -32,7 +33,9 @@ json::array strings(const std::vector<std::string_view>& list) {
   return out;
 }
 
-json::array verbs() { return strings({"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}); }
+json::array verbs() {
+  return strings({"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"});
+}
 
 struct Sub {
   std::string_view group, version, kind;
@@ -197,7 +200,8 @@ json::object openapi_v3(std::string_view group, std::string_view group_version) 
     operation["parameters"] = std::move(parameters);
     operation["responses"] = std::move(responses);
     path["patch"] = std::move(operation);
-    paths[fmt::format("/{}/{}{}/{{name}}", group_version, kind.namespaced ? "namespaces/{namespace}/" : "", kind.resource)] = std::move(path);
+    paths[fmt::format("/{}/{}{}/{{name}}", group_version, kind.namespaced ? "namespaces/{namespace}/" : "",
+                      kind.resource)] = std::move(path);
   }
   json::object info, out;
   info["title"] = "trama";

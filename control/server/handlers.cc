@@ -2,6 +2,7 @@
 #include "control/server/handlers.h"
 
 #include <charconv>
+
 #include <fmt/format.h>
 
 #include "control/api/patch.h"
@@ -35,9 +36,22 @@ std::optional<std::uint64_t> number(const std::string& text) {
 
 // ---- bodies -----------------------------------------------------------------------------------------------------
 
+// A patch can nest deeper than a body may: what is stored must stay readable.
+constexpr unsigned kDepth = 64;
+bool is_too_deep(const json::value& v, unsigned left) {
+  if (left == 0) return v.is_object() || v.is_array();
+  if (v.is_array())
+    for (const auto& item : v.get_array())
+      if (is_too_deep(item, left - 1)) return true;
+  if (v.is_object())
+    for (const auto& member : v.get_object())
+      if (is_too_deep(member.value(), left - 1)) return true;
+  return false;
+}
+
 Answer<json::value> parse_body(const std::string& text) {
   json::parse_options options;
-  options.max_depth = 64;
+  options.max_depth = kDepth;
   boost::system::error_code ec;
   auto value = json::parse(text, ec, {}, options);
   if (ec) return Status::bad_request(fmt::format("the body of the request is not JSON: {}", ec.message()));
@@ -55,22 +69,30 @@ std::optional<Status> require_json(const Request& r) {
   auto type = media_type(r);
   if (type.empty() || type == "application/json") return std::nullopt;
   return Status::unsupported_media_type(fmt::format(
-      "the body of the request was in an unknown format - accepted media types include: application/json (got {})", type));
+      "the body of the request was in an unknown format - accepted media types include: application/json (got {})",
+      type));
 }
 
 // Unknown and mistyped fields as the client asked to hear of them. Warnings are added to `warnings`.
-std::optional<Status> check_fields(const Request& r, const Kind& kind, json::object& body, std::vector<std::string>& warnings) {
+std::optional<Status> check_fields(const Request& r, const Kind& kind, json::object& body,
+                                   std::vector<std::string>& warnings) {
+  for (const auto& member : body)
+    if (is_too_deep(member.value(), kDepth - 1))
+      return Status::bad_request(fmt::format("the object nests deeper than {} levels", kDepth));
   api::Findings found;
   api::check_schema(kind, body, found);
   if (!found.mistyped.empty())
-    return Status::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: {}", kind.kind, kind.version, kind.kind, found.mistyped.front()));
+    return Status::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: {}", kind.kind,
+                                           kind.version, kind.kind, found.mistyped.front()));
   auto mode = r.parameter("fieldValidation");
   if (!mode.empty() && mode != "Strict" && mode != "Warn" && mode != "Ignore")
-    return Status::bad_request(fmt::format("fieldValidation: Unsupported value: \"{}\": supported values: \"Ignore\", \"Strict\", \"Warn\"", mode));
+    return Status::bad_request(fmt::format(
+        "fieldValidation: Unsupported value: \"{}\": supported values: \"Ignore\", \"Strict\", \"Warn\"", mode));
   if (mode == "Strict" && !found.unknown.empty()) {
     std::string list;
     for (const auto& one : found.unknown) list += (list.empty() ? "" : ", ") + one;
-    return Status::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}", kind.kind, kind.version, kind.kind, list));
+    return Status::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
+                                           kind.kind, kind.version, kind.kind, list));
   }
   if (mode != "Ignore") warnings = std::move(found.unknown);
   if (!found.invalid.empty()) {
@@ -84,20 +106,27 @@ std::optional<Status> check_fields(const Request& r, const Kind& kind, json::obj
 std::optional<Status> check_identity(const ResourcePath& path, const json::object& body) {
   auto version = api::text_at(body, "apiVersion"), kind = api::text_at(body, "kind");
   if ((!version.empty() && version != path.kind->api_version()) || (!kind.empty() && kind != path.kind->kind))
-    return Status::bad_request(fmt::format("the API version and kind in the data ({}, {}) do not match the expected ({}, {})", version, kind, path.kind->api_version(), path.kind->kind));
+    return Status::bad_request(
+        fmt::format("the API version and kind in the data ({}, {}) do not match the expected ({}, {})", version, kind,
+                    path.kind->api_version(), path.kind->kind));
   auto ns = api::text_at(body, "metadata.namespace");
   if (path.kind->namespaced && !ns.empty() && ns != path.ns)
     return Status::bad_request("the namespace of the provided object does not match the namespace sent on the request");
   auto name = api::text_at(body, "metadata.name");
   if (!path.name.empty() && !name.empty() && name != path.name)
-    return Status::bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, path.name));
+    return Status::bad_request(
+        fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, path.name));
   return std::nullopt;
 }
 
 // events.k8s.io/v1 <-> core/v1: the same event under other names. Stored in the core form.
-constexpr std::pair<const char*, const char*> kEventNames[] = {
-    {"regarding", "involvedObject"}, {"note", "message"}, {"deprecatedSource", "source"}, {"deprecatedFirstTimestamp", "firstTimestamp"},
-    {"deprecatedLastTimestamp", "lastTimestamp"}, {"deprecatedCount", "count"}, {"reportingController", "reportingComponent"}};
+constexpr std::pair<const char*, const char*> kEventNames[] = {{"regarding", "involvedObject"},
+                                                               {"note", "message"},
+                                                               {"deprecatedSource", "source"},
+                                                               {"deprecatedFirstTimestamp", "firstTimestamp"},
+                                                               {"deprecatedLastTimestamp", "lastTimestamp"},
+                                                               {"deprecatedCount", "count"},
+                                                               {"reportingController", "reportingComponent"}};
 
 void rename_members(json::object& body, bool to_core) {
   for (auto [outer, core] : kEventNames) {
@@ -115,11 +144,14 @@ void to_storage(const Kind& kind, json::object& body) {
   body["apiVersion"] = "v1";
 }
 
-const Kind& storage_kind(const Kind& kind) { return kind.served_as.empty() ? kind : *api::kind_of_resource(kind.served_as); }
+const Kind& storage_kind(const Kind& kind) {
+  return kind.served_as.empty() ? kind : *api::kind_of_resource(kind.served_as);
+}
 
 // ---- answers ----------------------------------------------------------------------------------------------------
 
-Reply reply_object(const Request& r, const Kind& kind, const ObjectPtr& object, int status, const std::vector<std::string>& warnings = {}) {
+Reply reply_object(const Request& r, const Kind& kind, const ObjectPtr& object, int status,
+                   const std::vector<std::string>& warnings = {}) {
   Reply out;
   if (wants_table(r)) {
     auto table = api::make_table(storage_kind(kind), {object}, api::RowObject::metadata, now());
@@ -176,7 +208,9 @@ std::optional<Continuation> parse_continue(const std::string& text) {
 std::optional<Status> check_revision(const Context& c, const std::string& text) {
   if (text.empty() || text == "0") return std::nullopt;
   auto wanted = number(text);
-  if (!wanted) return Status::bad_request(fmt::format("Invalid value: \"{}\": strconv.ParseUint: parsing \"{}\": invalid syntax", text, text));
+  if (!wanted)
+    return Status::bad_request(
+        fmt::format("Invalid value: \"{}\": strconv.ParseUint: parsing \"{}\": invalid syntax", text, text));
   if (*wanted <= c.store.revision()) return std::nullopt;
   Status s;
   s.code = 504;
@@ -228,7 +262,8 @@ Answer<Reply> list(const Context& c, const Request& r, const ResourcePath& path)
   }
   // Items are already text: the list is put together without parsing or copying them again.
   Reply out;
-  out.body = fmt::format("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[", path.kind->kind, path.kind->api_version(), json::serialize(metadata));
+  out.body = fmt::format("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[", path.kind->kind,
+                         path.kind->api_version(), json::serialize(metadata));
   bool first = true;
   for (const auto& item : items) {
     if (!first) out.body += ',';
@@ -247,7 +282,8 @@ json::object scale_of(const Kind& kind, const api::Object& object) {
   spec["replicas"] = api::int_at(object.body, "spec.replicas", 1);
   status["replicas"] = api::int_at(object.body, "status.replicas");
   std::string selector;
-  for (const auto& [k, v] : api::strings_at(object.body, "spec.selector.matchLabels")) selector += (selector.empty() ? "" : ",") + k + "=" + v;
+  for (const auto& [k, v] : api::strings_at(object.body, "spec.selector.matchLabels"))
+    selector += (selector.empty() ? "" : ",") + k + "=" + v;
   status["selector"] = selector;
   out["kind"] = "Scale";
   out["apiVersion"] = "autoscaling/v1";
@@ -270,7 +306,8 @@ Answer<Reply> get(const Context& c, const Request& r, const ResourcePath& path) 
 
 // The composition's admissions and the object-level authorisation, as one hook of the write.
 store::Hook hook_of(const Context& c, const Request& r, const Attempt& attempt) {
-  return [&c, &r, attempt](store::Transaction& tx, const Key& key, const api::Object* old, json::object* body) -> std::optional<Status> {
+  return [&c, &r, attempt](store::Transaction& tx, const Key& key, const api::Object* old,
+                           json::object* body) -> std::optional<Status> {
     if (auto refused = authorize_object(r.identity, attempt, old, body)) return refused;
     for (const auto& admission : c.options.admissions)
       if (auto refused = admission(tx, key, old, body, r.identity)) return refused;
@@ -288,7 +325,10 @@ Answer<DryRun> dry_run(const Request& r) {
   auto it = r.query.find("dryRun");
   if (it == r.query.end()) return out;
   for (const auto& v : it->second) {
-    if (v != "All") return Status::invalid(Key{}, "DryRun", {{"FieldValueNotSupported", fmt::format("Unsupported value: \"{}\": supported values: \"All\"", v), "dryRun"}});
+    if (v != "All")
+      return Status::invalid(Key{}, "DryRun",
+                             {{"FieldValueNotSupported",
+                               fmt::format("Unsupported value: \"{}\": supported values: \"All\"", v), "dryRun"}});
     out.wanted = true;
   }
   return out;
@@ -329,7 +369,8 @@ std::string base64(std::string_view in) {
 // stringData is write-only: it arrives as data.
 void fold_string_data(const Kind& kind, json::object& body) {
   if (kind.resource != "secrets" || !body.contains("stringData")) return;
-  for (const auto& [name, value] : api::strings_at(body, "stringData")) api::make_object_at(body, "data")[name] = base64(value);
+  for (const auto& [name, value] : api::strings_at(body, "stringData"))
+    api::make_object_at(body, "data")[name] = base64(value);
   body.erase("stringData");
 }
 
@@ -358,13 +399,16 @@ awaitable<Answer<Reply>> create(Context c, const Request& r, const ResourcePath&
 }
 
 api::Part part_of(const ResourcePath& path) {
-  return path.subresource == "status" ? api::Part::status : path.subresource == "approval" ? api::Part::approval : api::Part::main;
+  return path.subresource == "status"     ? api::Part::status
+         : path.subresource == "approval" ? api::Part::approval
+                                          : api::Part::main;
 }
 
 // Turns the object that is there into the one that is wanted.
 using Change = std::function<Answer<json::object>(const api::Object& old)>;
 
-awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath& path, std::string verb, Change make, bool create_if_absent) {
+awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath& path, std::string verb, Change make,
+                                bool create_if_absent) {
   auto dry = dry_run(r);
   if (!dry) co_return dry.error();
   auto warnings = std::make_shared<std::vector<std::string>>();
@@ -395,7 +439,9 @@ awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath&
 Answer<json::object> set_replicas(const api::Object& old, const json::object& scale) {
   auto* replicas = api::at(scale, "spec.replicas");
   if (!replicas || !replicas->is_int64() || replicas->get_int64() < 0)
-    return Status::invalid(old.key, "Scale", {{"FieldValueInvalid", "Invalid value: must be a number of replicas, 0 or more", "spec.replicas"}});
+    return Status::invalid(
+        old.key, "Scale",
+        {{"FieldValueInvalid", "Invalid value: must be a number of replicas, 0 or more", "spec.replicas"}});
   json::object next = old.body;
   api::make_object_at(next, "spec")["replicas"] = *replicas;
   auto version = api::text_at(scale, "metadata.resourceVersion");
@@ -427,7 +473,8 @@ awaitable<Answer<Reply>> update(Context c, const Request& r, const ResourcePath&
   co_return co_await change(c, r, path, "update", std::move(make), false);
 }
 
-Answer<json::object> apply_patch(const std::string& type, const Kind& kind, const json::object& from, const json::value& patch) {
+Answer<json::object> apply_patch(const std::string& type, const Kind& kind, const json::object& from,
+                                 const json::value& patch) {
   if (type == "application/json-patch+json") return api::json_patch(from, patch);
   if (!patch.is_object()) return Status::bad_request("a patch of this type is an object");
   if (type == "application/merge-patch+json") return api::merge_patch(from, patch.get_object());
@@ -436,10 +483,12 @@ Answer<json::object> apply_patch(const std::string& type, const Kind& kind, cons
 
 awaitable<Answer<Reply>> patch(Context c, const Request& r, const ResourcePath& path) {
   auto type = media_type(r);
-  if (type != "application/json-patch+json" && type != "application/merge-patch+json" && type != "application/strategic-merge-patch+json")
+  if (type != "application/json-patch+json" && type != "application/merge-patch+json" &&
+      type != "application/strategic-merge-patch+json")
     co_return Status::unsupported_media_type(fmt::format(
         "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-        "application/merge-patch+json, application/strategic-merge-patch+json (got {}{})", type,
+        "application/merge-patch+json, application/strategic-merge-patch+json (got {}{})",
+        type,
         type == "application/apply-patch+yaml" ? "; server-side apply is not there yet, use client-side apply" : ""));
   auto parsed = parse_body(r.body);
   if (!parsed) co_return parsed.error();
@@ -449,7 +498,8 @@ awaitable<Answer<Reply>> patch(Context c, const Request& r, const ResourcePath& 
       auto patched = apply_patch(type, *path.kind, scale_of(*path.kind, old), document);
       if (!patched) return patched.error();
       // Only a version that the patch itself names is a precondition.
-      if (!document.is_object() || !api::at(document, "metadata.resourceVersion")) api::make_object_at(*patched, "metadata").erase("resourceVersion");
+      if (!document.is_object() || !api::at(document, "metadata.resourceVersion"))
+        api::make_object_at(*patched, "metadata").erase("resourceVersion");
       return set_replicas(old, *patched);
     }
     auto base = path.kind->served_as.empty() ? old.body : view_of(*path.kind, old);
@@ -488,7 +538,9 @@ awaitable<Answer<Reply>> remove(Context c, const Request& r, const ResourcePath&
   auto options = delete_options(r);
   if (!options) co_return options.error();
   auto hook = hook_of(c, r, attempt_of(r, path, "delete"));
-  store::Decision decide = [&](store::Transaction& tx) { return store::remove(tx, storage_kind(*path.kind), key_of(path), *options, now(), hook); };
+  store::Decision decide = [&](store::Transaction& tx) {
+    return store::remove(tx, storage_kind(*path.kind), key_of(path), *options, now(), hook);
+  };
   auto done = co_await commit(c.store, std::move(decide), options->dry_run);
   if (!done) co_return done.error();
   bool stays = api::at((*done)->body, "metadata.deletionTimestamp") != nullptr;
@@ -507,13 +559,17 @@ awaitable<Answer<Reply>> remove_collection(Context c, const Request& r, const Re
   for (const auto& object : c.store.list(resource, path.ns)) {
     if (!selector->matches(*object)) continue;
     auto hook = hook_of(c, r, attempt);
-    store::Decision decide = [&](store::Transaction& tx) { return store::remove(tx, storage_kind(*path.kind), object->key, *options, now(), hook); };
+    store::Decision decide = [&](store::Transaction& tx) {
+      return store::remove(tx, storage_kind(*path.kind), object->key, *options, now(), hook);
+    };
     auto done = co_await commit(c.store, std::move(decide), options->dry_run);
     if (!done && done.error().code != 404) co_return done.error();
     items += (items.empty() ? "" : ",") + object->text();
   }
   Reply out;
-  out.body = fmt::format("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{}\"}},\"items\":[{}]}}", path.kind->kind, path.kind->api_version(), c.store.revision(), items);
+  out.body = fmt::format(
+      "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{}\"}},\"items\":[{}]}}",
+      path.kind->kind, path.kind->api_version(), c.store.revision(), items);
   co_return out;
 }
 
@@ -526,7 +582,8 @@ awaitable<Answer<Reply>> bind(Context c, const Request& r, const ResourcePath& p
   if (node.empty()) co_return Status::bad_request("Binding: target.name must name a node");
   Change make = [&](const api::Object& old) -> Answer<json::object> {
     if (!api::text_at(old.body, "spec.nodeName").empty())
-      return Status::conflict(old.key, fmt::format("pod {} is already assigned to node \"{}\"", old.key.name, api::text_at(old.body, "spec.nodeName")));
+      return Status::conflict(old.key, fmt::format("pod {} is already assigned to node \"{}\"", old.key.name,
+                                                   api::text_at(old.body, "spec.nodeName")));
     json::object next = old.body;
     api::make_object_at(next, "spec")["nodeName"] = node;
     return next;
@@ -544,13 +601,20 @@ awaitable<Answer<Reply>> evict(Context c, const Request& r, const ResourcePath& 
   auto parsed = parse_body(r.body);
   if (!parsed) co_return parsed.error();
   api::DeleteOptions options;
-  if (auto* inner = parsed->is_object() ? api::at(parsed->get_object(), "deleteOptions") : nullptr; inner && inner->is_object()) {
+  if (auto* inner = parsed->is_object() ? api::at(parsed->get_object(), "deleteOptions") : nullptr;
+      inner && inner->is_object()) {
     auto read = api::parse_delete_options(inner->get_object());
     if (!read) co_return read.error();
     options = *read;
   }
+  // drain --dry-run=server says it here: ignoring it would really take the pod away.
+  auto dry = dry_run(r);
+  if (!dry) co_return dry.error();
+  options.dry_run |= dry->wanted;
   auto hook = hook_of(c, r, attempt_of(r, path, "create"));
-  store::Decision decide = [&](store::Transaction& tx) { return store::remove(tx, *path.kind, key_of(path), options, now(), hook); };
+  store::Decision decide = [&](store::Transaction& tx) {
+    return store::remove(tx, *path.kind, key_of(path), options, now(), hook);
+  };
   auto done = co_await commit(c.store, std::move(decide), options.dry_run);
   if (!done) co_return done.error();
   auto out = success(key_of(path), (*done)->uid);
@@ -560,7 +624,8 @@ awaitable<Answer<Reply>> evict(Context c, const Request& r, const ResourcePath& 
 
 awaitable<Answer<Reply>> dispatch(Context c, const Request& r, const ResourcePath& path) {
   if (path.kind->namespaced && path.ns.empty() && !(path.name.empty() && r.method == "GET"))
-    co_return Status::bad_request(fmt::format("{} live in a namespace: use /namespaces/NAME/{}", path.kind->resource, path.kind->resource));
+    co_return Status::bad_request(
+        fmt::format("{} live in a namespace: use /namespaces/NAME/{}", path.kind->resource, path.kind->resource));
   bool named = !path.name.empty();
   if (path.subresource == "binding" && r.method == "POST") co_return co_await bind(c, r, path);
   if (path.subresource == "eviction" && r.method == "POST") co_return co_await evict(c, r, path);
@@ -607,7 +672,8 @@ Reply reply_json(const json::object& body, int status) {
 
 Reply reply_status(const Status& status) {
   auto out = reply_json(status.to_json(), status.code);
-  if (status.retry_after_seconds > 0) out.headers.emplace_back("Retry-After", std::to_string(status.retry_after_seconds));
+  if (status.retry_after_seconds > 0)
+    out.headers.emplace_back("Retry-After", std::to_string(status.retry_after_seconds));
   return out;
 }
 
@@ -622,7 +688,9 @@ bool is_watch(const Request& r, const ResourcePath& path) {
 }
 
 bool is_raw(const ResourcePath& path) {
-  return !path.name.empty() && (path.subresource == "log" || path.subresource == "exec" || path.subresource == "proxy") && path.kind->has(path.subresource);
+  return !path.name.empty() &&
+         (path.subresource == "log" || path.subresource == "exec" || path.subresource == "proxy") &&
+         path.kind->has(path.subresource);
 }
 
 Attempt attempt_of(const Request& r, const ResourcePath& path, std::string verb) {
@@ -636,9 +704,14 @@ Attempt attempt_of(const Request& r, const ResourcePath& path, std::string verb)
   return a;
 }
 
+std::optional<Status> refuse_impersonation(const Request& request) {
+  for (const auto& [name, value] : request.headers)
+    if (name.starts_with("impersonate-")) return Status::forbidden("impersonation is not supported by this server");
+  return std::nullopt;
+}
+
 awaitable<Reply> handle(Context context, Request request) {
-  for (const char* h : {"impersonate-user", "impersonate-group", "impersonate-uid"})
-    if (request.headers.count(h)) co_return reply_status(Status::forbidden("impersonation is not supported by this server"));
+  if (auto refused = refuse_impersonation(request)) co_return reply_status(*refused);
   auto path = parse_resource(request.path);
   if (!path) {
     if (auto refused = authorize_path(request.identity, request.path)) co_return reply_status(*refused);

@@ -5,7 +5,9 @@
 
 namespace trama::server {
 
-bool Identity::in(std::string_view group) const { return std::find(groups.begin(), groups.end(), group) != groups.end(); }
+bool Identity::in(std::string_view group) const {
+  return std::find(groups.begin(), groups.end(), group) != groups.end();
+}
 
 std::string Request::header(const std::string& name) const {
   auto it = headers.find(name);

@@ -26,8 +26,8 @@ std::optional<Target> parse_target(std::string_view target);
 struct ResourcePath {
   const api::Kind* kind = nullptr;
   std::string ns, name, subresource;
-  std::string rest;      // what follows the subresource: "/status" of nodes/n1/proxy/status
-  bool watch = false;    // the old /watch/ prefix form
+  std::string rest;    // what follows the subresource: "/status" of nodes/n1/proxy/status
+  bool watch = false;  // the old /watch/ prefix form
 };
 // Nothing for paths that are no resources ("/api", "/version", an unknown resource).
 std::optional<ResourcePath> parse_resource(std::string_view path);

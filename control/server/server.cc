@@ -2,6 +2,9 @@
 // The only file that knows the HTTP library: sockets, TLS, and requests as values.
 #include "control/server/server.h"
 
+#include <array>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/beast/core.hpp>
@@ -33,7 +36,9 @@ constexpr std::size_t kBodyLimit = 3 << 20;
 constexpr std::uint32_t kHeaderLimit = 16 << 10;
 constexpr std::chrono::seconds kIdle{120};  // between two requests on a connection
 
-Error failed(error_code ec, std::string what) { return Error(std::error_code(ec.value(), std::system_category()), std::move(what)); }
+Error failed(error_code ec, std::string what) {
+  return Error(std::error_code(ec.value(), std::system_category()), std::move(what));
+}
 
 // CN and O of the certificate that the client proved to hold; anonymous without one.
 Identity identity_of(TlsStream& stream) {
@@ -138,6 +143,16 @@ class TlsAnswer final : public Stream {
     co_return Result<>{};
   }
 
+  // Returns when the client has closed its side, or sends what nobody will read.
+  awaitable<void> wait_gone() {
+    beast::get_lowest_layer(stream_).expires_never();
+    std::array<char, 512> unread;
+    auto space = asio::buffer(unread);
+    (void)co_await stream_.async_read_some(space, kTuple);
+  }
+  // The connection ends with this answer.
+  void close_afterwards() { keep_alive_ = false; }
+
   bool answered() const { return answered_; }
   // False once the connection can not carry another request.
   bool reusable() const { return keep_alive_ && !raw_ && !broken_; }
@@ -157,11 +172,18 @@ class TlsAnswer final : public Stream {
 class TlsServer final : public Server {
  public:
   TlsServer(asio::any_io_executor ex, store::Store& store, Options options)
-      : ex_(ex), store_(store), options_(std::move(options)), tls_(ssl::context::tls_server), tasks_(ex), log_(base::logger("api")) {}
+      : ex_(ex),
+        store_(store),
+        options_(std::move(options)),
+        tls_(ssl::context::tls_server),
+        tasks_(ex),
+        log_(base::logger("api")) {}
 
   Result<> prepare() {
     error_code ec;
-    tls_.set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 | ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1, ec);
+    tls_.set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 |
+                         ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1,
+                     ec);
     tls_.use_certificate_chain(asio::buffer(options_.certificate_pem), ec);
     if (ec) return Error::text("the serving certificate does not parse: " + ec.message());
     tls_.use_private_key(asio::buffer(options_.key_pem), ssl::context::pem, ec);
@@ -175,7 +197,8 @@ class TlsServer final : public Server {
     SSL_CTX_set_alpn_select_cb(
         tls_.native_handle(),
         [](SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned n, void*) {
-          return SSL_select_next_proto(const_cast<unsigned char**>(out), size, kProtocols, sizeof kProtocols, in, n) == OPENSSL_NPN_NEGOTIATED
+          return SSL_select_next_proto(const_cast<unsigned char**>(out), size, kProtocols, sizeof kProtocols, in, n) ==
+                         OPENSSL_NPN_NEGOTIATED
                      ? SSL_TLSEXT_ERR_OK
                      : SSL_TLSEXT_ERR_NOACK;
         },
@@ -188,7 +211,8 @@ class TlsServer final : public Server {
   Result<> listen(base::UniqueFd socket) override {
     sockaddr_storage address{};
     socklen_t n = sizeof address;
-    if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &n) < 0) return Error::from_errno(errno, "serve on a listening socket");
+    if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &n) < 0)
+      return Error::from_errno(errno, "serve on a listening socket");
     auto acceptor = std::make_shared<tcp::acceptor>(ex_);
     error_code ec;
     acceptor->assign(address.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), socket.release(), ec);
@@ -207,7 +231,8 @@ class TlsServer final : public Server {
       if (ec == asio::error::operation_aborted) co_return;
       if (ec) {
         // Out of descriptors or the like: accepting again at once would spin.
-        accept_trouble_.failed([this](const std::string& line) { log_->warn("{}", line); }, failed(ec, "accept a connection"));
+        accept_trouble_.failed([this](const std::string& line) { log_->warn("{}", line); },
+                               failed(ec, "accept a connection"));
         co_await async::sleep_for(std::chrono::milliseconds(100));
         continue;
       }
@@ -305,7 +330,9 @@ class TlsServer final : public Server {
     auto authorization = request.header("authorization");
     if (authorization.empty() || !request.identity.name.empty()) return std::nullopt;
     constexpr std::string_view kBearer = "bearer ";
-    if (authorization.size() <= kBearer.size() || !beast::iequals(std::string_view(authorization).substr(0, kBearer.size()), kBearer) || !options_.authenticate_token)
+    if (authorization.size() <= kBearer.size() ||
+        !beast::iequals(std::string_view(authorization).substr(0, kBearer.size()), kBearer) ||
+        !options_.authenticate_token)
       return api::Status::unauthorized();
     auto who = options_.authenticate_token(authorization.substr(kBearer.size()));
     if (!who) return api::Status::unauthorized();
@@ -324,13 +351,21 @@ class TlsServer final : public Server {
       co_return;
     }
     auto attempt = attempt_of(request, *path, watch ? "watch" : "");
-    if (auto refused = authorize(request.identity, attempt)) {
+    auto refused = refuse_impersonation(request);
+    if (!refused) refused = authorize(request.identity, attempt);
+    if (refused) {
       auto reply = reply_status(*refused);
       (void)co_await answer.reply(std::move(reply));
       co_return;
     }
     if (watch) {
-      co_await serve_watch(context, std::move(request), std::move(*path), answer);
+      // A watch may be silent for an hour: that its client has left shows only in what can be read. The reader goes
+      // first, while no deadline is set on the connection.
+      using namespace asio::experimental::awaitable_operators;
+      answer.close_afterwards();
+      auto gone = answer.wait_gone();
+      auto work = serve_watch(context, std::move(request), std::move(*path), answer);
+      co_await (std::move(gone) || std::move(work));
       co_return;
     }
     SubresourcePath where;
@@ -346,10 +381,13 @@ class TlsServer final : public Server {
   awaitable<void> refuse(TlsStream& stream, beast::flat_buffer& buffer, error_code ec) {
     api::Status s;
     if (ec == http::error::body_limit) {
-      s.code = 413, s.reason = "RequestEntityTooLarge", s.message = fmt::format("Request entity too large: limit is {}", kBodyLimit);
+      s.code = 413, s.reason = "RequestEntityTooLarge",
+      s.message = fmt::format("Request entity too large: limit is {}", kBodyLimit);
     } else if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
-      s.code = 431, s.reason = "BadRequest", s.message = fmt::format("request header too large: limit is {}", kHeaderLimit);
-    } else if (ec.category() == make_error_code(http::error::bad_method).category() && ec != http::error::end_of_stream) {
+      s.code = 431, s.reason = "BadRequest",
+      s.message = fmt::format("request header too large: limit is {}", kHeaderLimit);
+    } else if (ec.category() == make_error_code(http::error::bad_method).category() &&
+               ec != http::error::end_of_stream) {
       s = api::Status::bad_request(fmt::format("this is not HTTP/1.1: {}", ec.message()));
     } else {
       co_return;  // gone, or too slow: nobody is there to read an answer

@@ -29,11 +29,11 @@ struct Identity {
 
 // One request as the handlers see it: no HTTP library in here.
 struct Request {
-  std::string method;               // "GET"
-  std::string path;                 // decoded, without the query
+  std::string method;  // "GET"
+  std::string path;    // decoded, without the query
   std::map<std::string, std::vector<std::string>> query;
   std::map<std::string, std::string> headers;  // names in lower case
-  std::string target;               // as it came, for proxies
+  std::string target;                          // as it came, for proxies
   std::string body;
   Identity identity;
   std::string header(const std::string& lower_case_name) const;
@@ -60,7 +60,7 @@ class Stream {
   virtual awaitable<base::Result<>> chunk(std::string data) = 0;
   virtual awaitable<base::Result<>> finish() = 0;
   // Raw bytes in both directions, after an upgrade; nothing of the above may be used any more.
-  virtual awaitable<base::Result<std::string>> read_some() = 0;   // "" = the client has closed
+  virtual awaitable<base::Result<std::string>> read_some() = 0;  // "" = the client has closed
   virtual awaitable<base::Result<>> write(std::string data) = 0;
 };
 
@@ -77,16 +77,16 @@ using Admission = std::function<std::optional<api::Status>(store::Transaction&, 
                                                            api::json::object* body, const Identity&)>;
 
 struct Options {
-  std::string certificate_pem, key_pem;   // serving certificate with its chain
-  std::string client_ca_pem;              // client certificates are optional; one that does not verify is refused
+  std::string certificate_pem, key_pem;  // serving certificate with its chain
+  std::string client_ca_pem;             // client certificates are optional; one that does not verify is refused
   std::function<std::optional<Identity>(std::string token)> authenticate_token;  // empty = no bearer tokens
   std::vector<Admission> admissions;
   RawHandler raw;
-  std::function<std::string()> metrics;   // text of /metrics; empty = 404
+  std::function<std::string()> metrics;     // text of /metrics; empty = 404
   std::string cluster_version = "v1.31.0";  // what /version claims to be compatible with
   std::chrono::seconds bookmark_period{30};
-  std::chrono::seconds slow_client{10};   // to send a request, or to take an answer
-  std::size_t connections = 4096;         // more than that wait in the listen queue
+  std::chrono::seconds slow_client{10};  // to send a request, or to take an answer
+  std::size_t connections = 4096;        // more than that wait in the listen queue
 };
 
 class Server {

@@ -2,8 +2,9 @@
 #include "control/server/watch_stream.h"
 
 #include <charconv>
-#include <fmt/format.h>
 #include <random>
+
+#include <fmt/format.h>
 
 #include "control/api/selector.h"
 #include "control/api/table.h"
@@ -46,10 +47,14 @@ class Writer {
       annotations["k8s.io/initial-events-end"] = "true";
       metadata["annotations"] = std::move(annotations);
     }
-    return fmt::format("{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{}}}}}\n", kind_.kind, kind_.api_version(), json::serialize(metadata));
+    return fmt::format(
+        "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{}}}}}\n", kind_.kind,
+        kind_.api_version(), json::serialize(metadata));
   }
 
-  static std::string error(const Status& status) { return fmt::format("{{\"type\":\"ERROR\",\"object\":{}}}\n", json::serialize(status.to_json())); }
+  static std::string error(const Status& status) {
+    return fmt::format("{{\"type\":\"ERROR\",\"object\":{}}}\n", json::serialize(status.to_json()));
+  }
 
  private:
   const api::Kind& kind_;
@@ -98,7 +103,8 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
   bool bookmarks = r.parameter("allowWatchBookmarks") == "true" || r.parameter("allowWatchBookmarks") == "1";
   auto after = from_now ? std::optional<std::uint64_t>(c.store.revision()) : number(version);
   if (!after) {
-    auto bad = Status::bad_request(fmt::format("resourceVersion: Invalid value: \"{}\": not a revision that this server gave out", version));
+    auto bad = Status::bad_request(
+        fmt::format("resourceVersion: Invalid value: \"{}\": not a revision that this server gave out", version));
     co_await refuse(bad);
     co_return;
   }
