@@ -143,6 +143,9 @@ Answer<json::object> prepare_update(const Kind& kind, const Object& old, json::o
     else
       body.erase("status");
   }
+  // A namespace's finalizers are its controller's business, a signing request says for ever what was asked.
+  bool fixed_spec = kind.resource == "namespaces" || kind.resource == "certificatesigningrequests";
+  if (part == Part::main && fixed_spec) body["spec"] = object_at(old.body, "spec");
   if (kind.resource == "services") carry_service_allocations(object_at(old.body, "spec"), make_object_at(body, "spec"));
   apply_defaults(kind, body);
   auto causes = validate(kind, body, &old.body);

@@ -164,6 +164,26 @@ Answer<bool> run(json::value& root, const json::object& op) {
 
 }  // namespace
 
+namespace {
+
+// How many values a document holds, counted up to `most`.
+std::size_t weight(const json::value& v, std::size_t most) {
+  std::size_t n = 1;
+  if (v.is_array())
+    for (const auto& item : v.get_array()) {
+      if (n > most) break;
+      n += weight(item, most - n);
+    }
+  if (v.is_object())
+    for (const auto& member : v.get_object()) {
+      if (n > most) break;
+      n += weight(member.value(), most - n);
+    }
+  return n;
+}
+
+}  // namespace
+
 Answer<json::object> json_patch(const json::object& target, const json::value& operations) {
   if (!operations.is_array()) return Status::bad_request("a JSON patch is a list of operations");
   if (operations.get_array().size() > 10'000)
@@ -173,6 +193,10 @@ Answer<json::object> json_patch(const json::object& target, const json::value& o
     if (!op.is_object()) return Status::bad_request("a JSON patch operation is an object");
     auto done = run(root, op.get_object());
     if (!done) return done.error();
+    // Each copy can double the document.
+    constexpr std::size_t kValues = 1'000'000;
+    if (text_at(op.get_object(), "op") == "copy" && weight(root, kValues) > kValues)
+      return Status::bad_request("the JSON patch makes the object too large");
   }
   if (!root.is_object()) return Status::bad_request("the JSON patch does not leave an object");
   return std::move(root.get_object());

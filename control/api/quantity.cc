@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/api/quantity.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -69,7 +70,8 @@ std::optional<std::int64_t> scaled(std::string_view text, long double scale) {
   // The product of decimal fractions is a hair off an integer: take that hair off before rounding up.
   long double exact = value * *factor * scale;
   long double nearest = std::round(exact);
-  long double rounded = std::fabs(exact - nearest) < 1e-6L ? nearest : std::ceil(exact);
+  long double hair = std::max(1e-12L, std::fabs(exact) * 1e-17L);
+  long double rounded = std::fabs(exact - nearest) < hair ? nearest : std::ceil(exact);
   if (rounded >= 9.2233720368547758e18L) rounded = 9223372036854775807.0L;
   auto whole = static_cast<std::int64_t>(std::min(rounded, 9223372036854775807.0L));
   return negative ? -whole : whole;

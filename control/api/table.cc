@@ -356,6 +356,7 @@ std::string short_duration(std::chrono::seconds age) {
   auto d = h / 24;
   if (d < 8) return h % 24 ? fmt::format("{}d{}h", d, h % 24) : fmt::format("{}d", d);
   if (d < 730) return fmt::format("{}d", d);
+  if (d >= 365 * 8 || d % 365 == 0) return fmt::format("{}y", d / 365);
   return fmt::format("{}y{}d", d / 365, d % 365);
 }
 

@@ -49,7 +49,8 @@ bool node_may(const Attempt& a, const std::string& node) {
   if (r == "nodes") {
     if (reads(a)) return a.subresource.empty() || a.subresource == "status";
     // The name of a created object is in its body: authorize_object looks at it.
-    return writes(a) && (a.name == node || a.verb == "create") && (a.subresource.empty() || a.subresource == "status");
+    if (a.verb == "create") return a.subresource.empty();
+    return writes(a) && a.name == node && (a.subresource.empty() || a.subresource == "status");
   }
   if (r == "pods") {
     if (a.verb == "list" || a.verb == "watch") return selects_own_pods(a, node);
@@ -62,6 +63,69 @@ bool node_may(const Attempt& a, const std::string& node) {
   if (r == "events") return a.verb == "create" || a.verb == "patch" || a.verb == "update";
   if (r == "certificatesigningrequests") return a.subresource.empty() && (a.verb == "create" || a.verb == "get");
   return false;
+}
+
+// Labels below kubernetes.io and k8s.io steer others' decisions; a node sets those that describe itself.
+bool node_may_set_label(std::string_view key) {
+  auto slash = key.find('/');
+  if (slash == std::string_view::npos) return true;
+  auto domain = key.substr(0, slash);
+  auto below = [&](std::string_view parent) {
+    return domain == parent || (domain.ends_with(parent) && domain[domain.size() - parent.size() - 1] == '.');
+  };
+  if (below("node-restriction.kubernetes.io")) return false;
+  if (!below("kubernetes.io") && !below("k8s.io")) return true;
+  if (below("kubelet.kubernetes.io") || below("node.kubernetes.io")) return true;
+  static constexpr std::string_view kOwn[] = {"kubernetes.io/hostname",
+                                              "kubernetes.io/arch",
+                                              "kubernetes.io/os",
+                                              "beta.kubernetes.io/arch",
+                                              "beta.kubernetes.io/os",
+                                              "beta.kubernetes.io/instance-type",
+                                              "topology.kubernetes.io/region",
+                                              "topology.kubernetes.io/zone",
+                                              "failure-domain.beta.kubernetes.io/region",
+                                              "failure-domain.beta.kubernetes.io/zone"};
+  return std::find(std::begin(kOwn), std::end(kOwn), key) != std::end(kOwn);
+}
+
+// Absent, false and empty mean the same.
+bool is_unset(const api::json::value* v) {
+  if (!v || v->is_null()) return true;
+  if (v->is_bool()) return !v->get_bool();
+  return (v->is_array() && v->get_array().empty()) || (v->is_string() && v->get_string().empty());
+}
+
+// Why a node may not write its own Node like this; "" when it may. `old` is null at registration, when a node may say
+// that it is not to be used yet (taints, unschedulable), but not where it stands in the cluster.
+std::string node_object_refusal(const api::json::object* old, const api::json::object& body) {
+  static const api::json::object kNothing;
+  const auto& before = old ? *old : kNothing;
+  auto changes = [&](std::string_view path) {
+    const auto *a = api::at(before, path), *b = api::at(body, path);
+    return is_unset(a) || is_unset(b) ? is_unset(a) != is_unset(b) : *a != *b;
+  };
+  if (old) {
+    // An allow-list: labels of its own making, annotations, providerID.
+    auto rest = [](api::json::object spec) {
+      for (auto it = spec.begin(); it != spec.end();) it = is_unset(&it->value()) ? spec.erase(it) : it + 1;
+      spec.erase("providerID");
+      return spec;
+    };
+    if (rest(api::object_at(before, "spec")) != rest(api::object_at(body, "spec")))
+      return "a node does not change its spec (taints, podCIDR, unschedulable)";
+  }
+  for (const char* path : {"spec.podCIDR", "spec.podCIDRs", "metadata.ownerReferences"})
+    if (changes(path)) return fmt::format("a node does not set or change {} of its Node", path);
+  if (old && changes("metadata.finalizers")) return "a node does not change the finalizers of its Node";
+  auto had = api::strings_at(before, "metadata.labels"), has = api::strings_at(body, "metadata.labels");
+  for (const auto* side : {&had, &has})
+    for (const auto& [key, value] : *side) {
+      auto was = had.find(key), is = has.find(key);
+      bool changed = was == had.end() || is == has.end() || was->second != is->second;
+      if (changed && !node_may_set_label(key)) return fmt::format("a node does not set the label {}", key);
+    }
+  return "";
 }
 
 }  // namespace
@@ -101,25 +165,8 @@ std::optional<Status> authorize_object(const Identity& who, const Attempt& what,
     return refused(who, what, "a node holds its own lease only");
   if (r != "nodes" || !body) return std::nullopt;
   if (api::text_at(*body, "metadata.name") != node) return refused(who, what, "a node writes its own Node only");
-  if (!old) {
-    // A new Node says what it is; where it stands in the cluster is for others to say.
-    if (api::at(*body, "spec.podCIDR")) return refused(who, what, "a node does not choose its podCIDR");
-    return std::nullopt;
-  }
-  // An allow-list: labels of its own making, annotations, status. Nothing in spec.
-  if (api::object_at(old->body, "spec") != api::object_at(*body, "spec"))
-    return refused(who, what, "a node does not change its spec (taints, podCIDR, unschedulable)");
-  auto before = api::strings_at(old->body, "metadata.labels"), after = api::strings_at(*body, "metadata.labels");
-  for (const auto& labels : {before, after})
-    for (const auto& [key, value] : labels) {
-      auto was = before.find(key), is = after.find(key);
-      bool changed = was == before.end() || is == after.end() || was->second != is->second;
-      bool reserved = key.find("kubernetes.io/") != std::string::npos || key.find("k8s.io/") != std::string::npos;
-      bool own = key == "kubernetes.io/hostname" || key == "kubernetes.io/arch" || key == "kubernetes.io/os";
-      if (changed && reserved && !own) return refused(who, what, fmt::format("a node does not set the label {}", key));
-    }
-  if (api::array_at(old->body, "metadata.ownerReferences") != api::array_at(*body, "metadata.ownerReferences"))
-    return refused(who, what, "a node does not change its owners");
+  if (!what.subresource.empty()) return std::nullopt;  // status: everything else is carried over
+  if (auto why = node_object_refusal(old ? &old->body : nullptr, *body); !why.empty()) return refused(who, what, why);
   return std::nullopt;
 }
 

@@ -36,9 +36,22 @@ std::optional<std::uint64_t> number(const std::string& text) {
 
 // ---- bodies -----------------------------------------------------------------------------------------------------
 
+// A patch can nest deeper than a body may: what is stored must stay readable.
+constexpr unsigned kDepth = 64;
+bool is_too_deep(const json::value& v, unsigned left) {
+  if (left == 0) return v.is_object() || v.is_array();
+  if (v.is_array())
+    for (const auto& item : v.get_array())
+      if (is_too_deep(item, left - 1)) return true;
+  if (v.is_object())
+    for (const auto& member : v.get_object())
+      if (is_too_deep(member.value(), left - 1)) return true;
+  return false;
+}
+
 Answer<json::value> parse_body(const std::string& text) {
   json::parse_options options;
-  options.max_depth = 64;
+  options.max_depth = kDepth;
   boost::system::error_code ec;
   auto value = json::parse(text, ec, {}, options);
   if (ec) return Status::bad_request(fmt::format("the body of the request is not JSON: {}", ec.message()));
@@ -63,6 +76,9 @@ std::optional<Status> require_json(const Request& r) {
 // Unknown and mistyped fields as the client asked to hear of them. Warnings are added to `warnings`.
 std::optional<Status> check_fields(const Request& r, const Kind& kind, json::object& body,
                                    std::vector<std::string>& warnings) {
+  for (const auto& member : body)
+    if (is_too_deep(member.value(), kDepth - 1))
+      return Status::bad_request(fmt::format("the object nests deeper than {} levels", kDepth));
   api::Findings found;
   api::check_schema(kind, body, found);
   if (!found.mistyped.empty())
@@ -591,6 +607,10 @@ awaitable<Answer<Reply>> evict(Context c, const Request& r, const ResourcePath& 
     if (!read) co_return read.error();
     options = *read;
   }
+  // drain --dry-run=server says it here: ignoring it would really take the pod away.
+  auto dry = dry_run(r);
+  if (!dry) co_return dry.error();
+  options.dry_run |= dry->wanted;
   auto hook = hook_of(c, r, attempt_of(r, path, "create"));
   store::Decision decide = [&](store::Transaction& tx) {
     return store::remove(tx, *path.kind, key_of(path), options, now(), hook);
@@ -684,10 +704,14 @@ Attempt attempt_of(const Request& r, const ResourcePath& path, std::string verb)
   return a;
 }
 
+std::optional<Status> refuse_impersonation(const Request& request) {
+  for (const auto& [name, value] : request.headers)
+    if (name.starts_with("impersonate-")) return Status::forbidden("impersonation is not supported by this server");
+  return std::nullopt;
+}
+
 awaitable<Reply> handle(Context context, Request request) {
-  for (const char* h : {"impersonate-user", "impersonate-group", "impersonate-uid"})
-    if (request.headers.count(h))
-      co_return reply_status(Status::forbidden("impersonation is not supported by this server"));
+  if (auto refused = refuse_impersonation(request)) co_return reply_status(*refused);
   auto path = parse_resource(request.path);
   if (!path) {
     if (auto refused = authorize_path(request.identity, request.path)) co_return reply_status(*refused);

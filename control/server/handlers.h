@@ -16,6 +16,9 @@ struct Context {
 // Everything but watches and raw subresources.
 awaitable<Reply> handle(Context context, Request request);
 
+// Headers that would change who is asking. Ignoring them would run a request with more rights than were asked for.
+std::optional<api::Status> refuse_impersonation(const Request& request);
+
 Reply reply_status(const api::Status& status);
 Reply reply_json(const api::json::object& body, int status = 200);
 

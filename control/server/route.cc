@@ -47,12 +47,16 @@ std::vector<std::string_view> segments(std::string_view path) {
 std::optional<Target> parse_target(std::string_view target) {
   if (target.empty() || target.front() != '/' || target.size() > 16'384) return std::nullopt;
   auto question = target.find('?');
-  auto path = decode(target.substr(0, question), false);
+  // An encoded slash would change which object a path means.
+  auto raw = target.substr(0, question);
+  if (raw.find("%2F") != std::string_view::npos || raw.find("%2f") != std::string_view::npos) return std::nullopt;
+  auto path = decode(raw, false);
   if (!path) return std::nullopt;
   Target out;
   out.path = std::move(*path);
   auto rest = question == std::string_view::npos ? std::string_view{} : target.substr(question + 1);
-  for (int n = 0; !rest.empty() && n < 1000; ++n) {
+  for (int n = 0; !rest.empty(); ++n) {
+    if (n == 1000) return std::nullopt;  // dropping the rest could drop a dryRun
     auto amp = rest.find('&');
     auto item = rest.substr(0, amp);
     rest = amp == std::string_view::npos ? std::string_view{} : rest.substr(amp + 1);
@@ -77,6 +81,8 @@ std::optional<ResourcePath> parse_resource(std::string_view path) {
   } else {
     return std::nullopt;
   }
+  for (auto part : parts)
+    if (part == "." || part == "..") return std::nullopt;
   ResourcePath out;
   if (parts[i] == "watch" && i + 1 < parts.size()) out.watch = true, ++i;
   // /namespaces/NS/RESOURCE…; /namespaces and /namespaces/NAME[/status|/finalize] are the resource itself.

@@ -2,6 +2,9 @@
 // The only file that knows the HTTP library: sockets, TLS, and requests as values.
 #include "control/server/server.h"
 
+#include <array>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/beast/core.hpp>
@@ -139,6 +142,16 @@ class TlsAnswer final : public Stream {
     if (ec) co_return fail(ec);
     co_return Result<>{};
   }
+
+  // Returns when the client has closed its side, or sends what nobody will read.
+  awaitable<void> wait_gone() {
+    beast::get_lowest_layer(stream_).expires_never();
+    std::array<char, 512> unread;
+    auto space = asio::buffer(unread);
+    (void)co_await stream_.async_read_some(space, kTuple);
+  }
+  // The connection ends with this answer.
+  void close_afterwards() { keep_alive_ = false; }
 
   bool answered() const { return answered_; }
   // False once the connection can not carry another request.
@@ -338,13 +351,21 @@ class TlsServer final : public Server {
       co_return;
     }
     auto attempt = attempt_of(request, *path, watch ? "watch" : "");
-    if (auto refused = authorize(request.identity, attempt)) {
+    auto refused = refuse_impersonation(request);
+    if (!refused) refused = authorize(request.identity, attempt);
+    if (refused) {
       auto reply = reply_status(*refused);
       (void)co_await answer.reply(std::move(reply));
       co_return;
     }
     if (watch) {
-      co_await serve_watch(context, std::move(request), std::move(*path), answer);
+      // A watch may be silent for an hour: that its client has left shows only in what can be read. The reader goes
+      // first, while no deadline is set on the connection.
+      using namespace asio::experimental::awaitable_operators;
+      answer.close_afterwards();
+      auto gone = answer.wait_gone();
+      auto work = serve_watch(context, std::move(request), std::move(*path), answer);
+      co_await (std::move(gone) || std::move(work));
       co_return;
     }
     SubresourcePath where;

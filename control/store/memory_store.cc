@@ -206,7 +206,6 @@ class MemoryStore final : public Store {
   awaitable<void> commit_batch() {
     auto batch = std::exchange(pending_, {});
     std::erase_if(batch, [](const std::shared_ptr<Pending>& p) { return !p->decide; });
-    std::uint64_t before = counter_;
     Draft draft(objects_, counter_);
     for (auto& p : batch) {
       try {
@@ -242,9 +241,10 @@ class MemoryStore final : public Store {
       auto r = co_await async::run_on(worker_.executor(), job);
       if (!r) {
         base::logger("store")->error("commit failed, {} writes refused: {}", batch.size(), r.error().to_string());
-        (void)before;  // the counter stays: a revision is never given out twice
+        // The counter stays: a revision is never given out twice. Refusals are taken back too: they may rest on what
+        // an earlier decision of this batch wrote, and that has never happened.
         for (auto& p : batch) {
-          if (*p->answer) p->answer = Status::unavailable("the store could not write: " + r.error().to_string());
+          p->answer = Status::unavailable("the store could not write: " + r.error().to_string());
           p->done.set();
         }
         co_return;
@@ -256,7 +256,7 @@ class MemoryStore final : public Store {
       for (const auto& c : draft.kept()) behind_[c.key] = c;
     }
     for (const auto& c : draft.kept()) publish(c);
-    visible_ = counter_;
+    if (!draft.kept().empty()) visible_ = draft.kept().back().revision;
     for (auto& p : batch) p->done.set();
   }
 

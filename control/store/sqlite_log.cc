@@ -14,6 +14,8 @@ using base::Result;
 using Database = base::CPtr<sqlite3, sqlite3_close>;
 using Statement = base::CPtr<sqlite3_stmt, sqlite3_finalize>;
 
+constexpr std::size_t kDepth = 256;  // of a stored object; the API takes 64
+
 constexpr const char* kSchema =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=2000;"
     "CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) WITHOUT ROWID;"
@@ -26,6 +28,10 @@ std::uint32_t row_sum(const api::Key& key, std::uint64_t revision, std::string_v
   std::string text = fmt::format("{}\n{}\n{}\n{}\n", key.resource, key.ns, key.name, revision);
   text += value;
   return base::crc32c(text);
+}
+
+std::string meta_sum(const std::string& key, const std::string& value) {
+  return fmt::format("{:08x}", base::crc32c(key + "\n" + value));
 }
 
 class SqliteLog final : public Log {
@@ -57,7 +63,14 @@ class SqliteLog final : public Log {
     std::uint64_t reserved = 0, revision = 0;
     int rc;
     while ((rc = sqlite3_step(meta->get())) == SQLITE_ROW) {
-      auto key = text(meta->get(), 0), value = text(meta->get(), 1);
+      auto key = text(meta->get(), 0), stored = text(meta->get(), 1);
+      auto bar = stored.rfind('|');
+      auto value = stored.substr(0, bar);
+      if (bar == std::string::npos || stored.substr(bar + 1) != meta_sum(key, value))
+        return Error::text(
+            fmt::format("{}: the meta row \"{}\" is damaged: its checksum does not match; restore a backup", path_,
+                        key),
+            std::errc::io_error);
       if (key == "schema") schema = value;
       if (key == "clean") clean = value;
       if (key == "cluster_uid") out.cluster_uid = value;
@@ -83,7 +96,9 @@ class SqliteLog final : public Log {
                         path_, key.to_string(), rv),
             std::errc::io_error);
       boost::system::error_code ec;
-      auto parsed = api::json::parse({value.data(), value.size()}, ec);
+      api::json::parse_options options;
+      options.max_depth = kDepth;
+      auto parsed = api::json::parse({value.data(), value.size()}, ec, {}, options);
       if (ec || !parsed.is_object())
         return Error::text(fmt::format("{}: the row of {} does not parse: {}", path_, key.to_string(), ec.message()),
                            std::errc::io_error);
@@ -141,9 +156,12 @@ class SqliteLog final : public Log {
 
   Result<> set_meta(const std::string& key, const std::string& value) {
     sqlite3_reset(meta_.get());
-    bind(meta_.get(), 1, key), bind(meta_.get(), 2, value);
-    if (sqlite3_step(meta_.get()) != SQLITE_DONE) return failure("write meta " + key);
+    auto stored = value + "|" + meta_sum(key, value);
+    bind(meta_.get(), 1, key), bind(meta_.get(), 2, stored);
+    bool done = sqlite3_step(meta_.get()) == SQLITE_DONE;
+    auto result = done ? Result<>() : Result<>(failure("write meta " + key));
     sqlite3_reset(meta_.get());
+    if (!done) return result;
     return {};
   }
 

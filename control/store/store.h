@@ -39,7 +39,8 @@ class Transaction {
   virtual void erase(const api::Key& key) = 0;
 };
 
-// Decides what to write. Runs once, synchronously; an error leaves the store untouched.
+// Decides what to write. Runs once, synchronously; an error leaves the store untouched. It does not run at all when the
+// caller of write() was cancelled before its turn came, so it may refer to the caller's frame.
 using Decision = std::function<api::Answer<api::ObjectPtr>(Transaction&)>;
 
 // One subscriber's view of a resource from a revision on, in order, without gaps or repeats.

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/api/validate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "control/api/schema.h"
+
+namespace trama::api {
+namespace {
+
+using testing::HasSubstr;
+
+// All causes of a create, one text: "field: message\n".
+std::string said(const char* resource, std::string_view text) {
+  const auto& kind = *kind_of_resource(resource);
+  auto body = json::parse({text.data(), text.size()}).as_object();
+  Findings found;
+  check_schema(kind, body, found);
+  apply_defaults(kind, body);
+  std::string out;
+  for (const auto& c : found.invalid) out += c.field + ": " + c.message + "\n";
+  for (const auto& c : validate(kind, body, nullptr)) out += c.field + ": " + c.message + "\n";
+  return out;
+}
+
+std::string service(std::string_view spec, std::string_view name = "s") {
+  return said("services", std::string(R"({"metadata":{"name":")") + std::string(name) +
+                              R"(","namespace":"d"},"spec":)" + std::string(spec) + "}");
+}
+std::string pod(std::string_view container, std::string_view more = "") {
+  return said("pods", std::string(R"({"metadata":{"name":"p","namespace":"d"},"spec":{)") + std::string(more) +
+                          R"("containers":[)" + std::string(container) + "]}}");
+}
+
+TEST(Names, EachKindHasItsRule) {
+  EXPECT_EQ(service(R"({"ports":[{"port":80}]})"), "");
+  EXPECT_THAT(service(R"({"ports":[{"port":80}]})", "1s"), HasSubstr("a DNS-1035 label must consist of"));
+  EXPECT_THAT(said("namespaces", R"({"metadata":{"name":"a.b"}})"),
+              HasSubstr("a lowercase RFC 1123 label must consist of"));
+  EXPECT_EQ(said("configmaps", R"({"metadata":{"name":"a.b","namespace":"d"}})"), "");
+  EXPECT_THAT(said("configmaps", R"({"metadata":{"name":"../x","namespace":"d"}})"),
+              HasSubstr("metadata.name: Invalid value"));
+  EXPECT_THAT(said("configmaps", R"({"metadata":{"namespace":"d"}})"),
+              HasSubstr("metadata.name: Required value: name or generateName is required"));
+  EXPECT_THAT(said("configmaps", R"({"metadata":{"name":"a","namespace":"d","labels":{"-x":"1","ok":"a b"}}})"),
+              HasSubstr("metadata.labels: Invalid value"));
+}
+
+TEST(Services, Ports) {
+  EXPECT_THAT(service(R"({})"), HasSubstr("spec.ports: Required value"));
+  EXPECT_EQ(service(R"({"clusterIP":"None"})"), "") << "headless services need no port";
+  EXPECT_THAT(service(R"({"ports":[{"port":0}]})"),
+              HasSubstr("spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"));
+  EXPECT_THAT(service(R"({"ports":[{"port":70000}]})"), HasSubstr("must be between 1 and 65535, inclusive"));
+  EXPECT_THAT(service(R"({"ports":[{"port":80},{"port":81,"name":"b"}]})"),
+              HasSubstr("spec.ports[0].name: Required value"));
+  EXPECT_THAT(service(R"({"ports":[{"port":80,"name":"a"},{"port":81,"name":"a"}]})"),
+              HasSubstr("spec.ports[1].name: Duplicate value: \"a\""));
+  EXPECT_THAT(service(R"({"ports":[{"port":80,"name":"a"},{"port":80,"name":"b"}]})"), HasSubstr("Duplicate value"));
+  EXPECT_EQ(service(R"({"ports":[{"port":53,"name":"a"},{"port":53,"name":"b","protocol":"UDP"}]})"), "");
+  EXPECT_THAT(service(R"({"ports":[{"port":80,"nodePort":30000}]})"),
+              HasSubstr("spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"));
+  EXPECT_THAT(service(R"({"ports":[{"port":80,"targetPort":"Web_1"}]})"),
+              HasSubstr("spec.ports[0].targetPort: Invalid value: \"Web_1\""));
+}
+
+TEST(Services, AddressesAndTypes) {
+  EXPECT_THAT(service(R"({"clusterIP":"10.0","ports":[{"port":80}]})"), HasSubstr("10.0"));
+  EXPECT_THAT(service(R"({"clusterIP":"None","type":"NodePort","ports":[{"port":80}]})"),
+              HasSubstr("may not be set to 'None' for NodePort services"));
+  EXPECT_THAT(service(R"({"type":"ExternalName"})"), HasSubstr("spec.externalName: Required value"));
+  EXPECT_EQ(service(R"({"type":"ExternalName","externalName":"a.example"})"), "");
+  EXPECT_THAT(service(R"({"externalIPs":["x"],"ports":[{"port":80}]})"),
+              HasSubstr("spec.externalIPs[0]: Invalid value: \"x\": must be a valid IP address"));
+  EXPECT_THAT(
+      service(
+          R"({"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":0}},"ports":[{"port":80}]})"),
+      HasSubstr("timeoutSeconds"));
+  EXPECT_THAT(service(R"({"selector":{"a":"b c"},"ports":[{"port":80}]})"),
+              HasSubstr("spec.selector: Invalid value: \"b c\""));
+}
+
+TEST(Pods, Containers) {
+  EXPECT_EQ(pod(R"({"name":"a","image":"i"})"), "");
+  EXPECT_THAT(pod(""), HasSubstr("spec.containers: Required value"));
+  EXPECT_THAT(pod(R"({"name":"a"})"), HasSubstr("spec.containers[0].image: Required value"));
+  EXPECT_THAT(pod(R"({"name":"A","image":"i"})"),
+              HasSubstr("spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label"));
+  EXPECT_THAT(pod(R"({"name":"a","image":"i"},{"name":"a","image":"i"})"),
+              HasSubstr("spec.containers[1].name: Duplicate value: \"a\""));
+  EXPECT_THAT(pod(R"({"name":"a","image":"i","ports":[{"containerPort":0}]})"),
+              HasSubstr("must be between 1 and 65535, inclusive"));
+  EXPECT_THAT(pod(R"({"name":"a","image":"i","livenessProbe":{}})"),
+              HasSubstr("spec.containers[0].livenessProbe: Required value: must specify a handler type"));
+  EXPECT_THAT(pod(R"({"name":"a","image":"i","livenessProbe":{"exec":{"command":["x"]},"tcpSocket":{"port":1}}})"),
+              HasSubstr("may not specify more than 1 handler type"));
+  EXPECT_THAT(pod(R"({"name":"a","image":"i","resources":{"limits":{"cpu":"1"},"requests":{"cpu":"2"}}})"),
+              HasSubstr("must be less than or equal to cpu limit of 1"));
+  EXPECT_THAT(pod(R"({"name":"a","image":"i","resources":{"limits":{"memory":"-1Mi"}}})"),
+              HasSubstr("must be greater than or equal to 0"));
+  EXPECT_THAT(pod(R"({"name":"a","image":"i"})", R"("restartPolicy":"Sometimes",)"),
+              HasSubstr("spec.restartPolicy: Unsupported value: \"Sometimes\""));
+}
+
+TEST(Workloads, SelectorAndTemplate) {
+  auto deployment = [](std::string_view labels, std::string_view selector, std::string_view more = "") {
+    return said("deployments", std::string(R"({"metadata":{"name":"d","namespace":"d"},"spec":{)") + std::string(more) +
+                                   R"("selector":)" + std::string(selector) + R"(,"template":{"metadata":{"labels":)" +
+                                   std::string(labels) + R"(},"spec":{"containers":[{"name":"c","image":"i"}]}}}})");
+  };
+  EXPECT_EQ(deployment(R"({"a":"b"})", R"({"matchLabels":{"a":"b"}})"), "");
+  EXPECT_THAT(deployment(R"({"a":"c"})", R"({"matchLabels":{"a":"b"}})"),
+              HasSubstr("`selector` does not match template `labels`"));
+  EXPECT_THAT(deployment(R"({"a":"b"})", R"({})"), HasSubstr("empty selector is invalid for deployment"));
+  EXPECT_THAT(deployment(R"({"a":"b"})", R"({"matchLabels":{"a":"b"}})", R"("replicas":-1,)"),
+              HasSubstr("spec.replicas: Invalid value: -1: must be greater than or equal to 0"));
+  EXPECT_THAT(
+      said("deployments", R"({"metadata":{"name":"d","namespace":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},
+      "template":{"metadata":{"labels":{"a":"b"}},"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}})"),
+      HasSubstr("spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""));
+}
+
+TEST(EndpointSlices, Addresses) {
+  auto slice = [](std::string_view type, std::string_view address) {
+    return said("endpointslices", std::string(R"({"metadata":{"name":"e","namespace":"d"},"addressType":")") +
+                                      std::string(type) + R"(","endpoints":[{"addresses":[")" + std::string(address) +
+                                      R"("]}]})");
+  };
+  EXPECT_EQ(slice("IPv4", "10.0.0.1"), "");
+  EXPECT_EQ(slice("IPv6", "fd00::1"), "");
+  EXPECT_THAT(slice("IPv4", "fd00::1"), HasSubstr("must be a valid IPv4 address"));
+  for (const char* bad : {"127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0"})
+    EXPECT_THAT(slice("IPv4", bad), HasSubstr("may not be")) << bad;
+}
+
+TEST(Nodes, PodCidr) {
+  EXPECT_THAT(said("nodes", R"({"metadata":{"name":"n"},"spec":{"podCIDR":"10.0.0.1"}})"),
+              HasSubstr("spec.podCIDR: Invalid value"));
+  EXPECT_EQ(said("nodes", R"({"metadata":{"name":"n"},"spec":{"podCIDR":"10.0.0.0/24"}})"), "");
+}
+
+}  // namespace
+}  // namespace trama::api
