@@ -6,6 +6,7 @@ trama_test(cli_echo_test LABEL kernel SOURCES kernel/cli_echo_test.cc LINKS tram
 trama_test(cli_program_test LABEL unit SOURCES unit/cli/program_test.cc LINKS trama_base)
 add_dependencies(cli_program_test trama)
 if(TARGET trama_cli_lab AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/kernel/cli_lab_network_test.cc)
+  trama_test(cli_ready_test LABEL unit SOURCES unit/cli/ready_test.cc LINKS trama_cli_lab)
   trama_test(cli_lab_network_test LABEL kernel SOURCES kernel/cli_lab_network_test.cc LINKS trama_cli_lab)
 endif()
 trama_fuzz(cli_yaml_fuzz SOURCES fuzz/cli_yaml_fuzz.cc LINKS trama_cli_lab_model CORPUS cli_yaml)
