@@ -12,3 +12,4 @@ trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS 
 trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORPUS api_route)
 trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc
   unit/control/server/handlers_test.cc LINKS trama_server trama_store_rig)
+trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_test.cc LINKS trama_controller)

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The real kubectl against a whole controller on loopback: what people type, and what it prints.
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "control/controller.h"
+
+namespace trama {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+// Debian's kubectl as scripts/install-packages puts it, or the one that TRAMA_KUBECTL names.
+std::string kubectl_path() {
+  if (const char* given = std::getenv("TRAMA_KUBECTL")) return given;
+  const char* source = std::getenv("TRAMA_SOURCE_DIR");
+  auto cached = std::string(source ? source : ".") + "/.cache/kubectl";
+  return std::filesystem::exists(cached) ? cached : "/usr/bin/kubectl";
+}
+
+struct Ran {
+  int status = -1;
+  std::string out;  // stdout and stderr
+};
+
+// A controller in a thread of this process, one for all tests: each test keeps to a namespace of its own.
+class Cluster {
+ public:
+  static Cluster& instance() {
+    static Cluster one;
+    return one;
+  }
+  std::string dir = fmt::format("/tmp/trama-kubectl-test-{}-{}", ::getpid(), base::random_hex(4));
+
+  // `arguments` is a shell line; `input` goes to stdin.
+  Ran kubectl(const std::string& arguments, const std::string& input = "") const {
+    auto file = dir + "/stdin";
+    if (!base::write_file_atomic(file, input)) abort();
+    auto line =
+        fmt::format("HOME={0} timeout 60 {1} --kubeconfig {0}/admin.kubeconfig --cache-dir {0}/cache {2} < {3} 2>&1",
+                    dir, kubectl_path(), arguments, file);
+    Ran r;
+    FILE* pipe = popen(line.c_str(), "r");
+    if (!pipe) return r;
+    char buffer[4096];
+    while (std::size_t n = fread(buffer, 1, sizeof buffer, pipe)) r.out.append(buffer, n);
+    int status = pclose(pipe);
+    r.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    return r;
+  }
+
+ private:
+  Cluster() {
+    int fds[2];
+    if (::pipe(fds) != 0) abort();
+    control::ControllerOptions o;
+    o.data_dir = dir;
+    o.listen = {"127.0.0.1:0"};
+    o.inherit_sockets = false;
+    o.scheduler_port = o.controllers_port = 0;
+    o.timers = control::LoopTimers::lab();
+    o.handle_signals = false;
+    o.ready_fd = fds[1];
+    o.stop = &stop_;
+    thread_ = std::thread([o] {
+      auto ended = control::run_controller(o);
+      if (!ended) fmt::print(stderr, "controller: {}\n", ended.error().to_string());
+    });
+    char text[6];
+    if (::read(fds[0], text, sizeof text) != 6) fmt::print(stderr, "the controller did not become ready\n");
+    ::close(fds[0]);
+  }
+  ~Cluster() {
+    stop_ = true;
+    thread_.join();
+    (void)base::remove_tree(dir);
+  }
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+class Kubectl : public testing::Test {
+ protected:
+  Kubectl() {
+    std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
+    for (auto& c : name) ns_ += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    ns_ = "t-" + ns_;
+    cluster("create -f -", fmt::format(R"({{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{}"}}}})", ns_));
+  }
+  std::string cluster(const std::string& arguments, const std::string& input = "", int status = 0) {
+    auto r = Cluster::instance().kubectl(arguments, input);
+    EXPECT_EQ(r.status, status) << "kubectl " << arguments << "\n" << r.out;
+    return r.out;
+  }
+  // In the test's own namespace.
+  std::string kubectl(const std::string& arguments, const std::string& input = "", int status = 0) {
+    return cluster("-n " + ns_ + " " + arguments, input, status);
+  }
+  // Until the output contains it; the controller's loops need a moment.
+  std::string eventually(const std::string& arguments, const std::string& text) {
+    std::string out;
+    for (auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+         std::chrono::steady_clock::now() < end;) {
+      out = Cluster::instance().kubectl("-n " + ns_ + " " + arguments).out;
+      if (out.find(text) != std::string::npos) return out;
+    }
+    ADD_FAILURE() << arguments << ": never said \"" << text << "\":\n" << out;
+    return out;
+  }
+  std::string ns_;
+};
+
+constexpr const char* kDeployment = R"(
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: main, image: "host", command: ["sleep", "1000"], ports: [{containerPort: 80}]}
+)";
+
+constexpr const char* kService = R"(
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+)";
+
+TEST_F(Kubectl, DiscoveryAndVersion) {
+  EXPECT_THAT(cluster("version"), HasSubstr("trama"));
+  EXPECT_THAT(cluster("api-resources"), AllOf(HasSubstr("deploy"), HasSubstr("EndpointSlice"), HasSubstr("csr")));
+  EXPECT_THAT(cluster("api-versions"), HasSubstr("apps/v1"));
+  EXPECT_THAT(cluster("cluster-info"), HasSubstr("running at"));
+  EXPECT_THAT(cluster("get unicorns", "", 1), HasSubstr("the server doesn't have a resource type \"unicorns\""));
+}
+
+TEST_F(Kubectl, ApplyIsIdempotentAndValidates) {
+  EXPECT_THAT(kubectl("apply -f -", kDeployment), HasSubstr("deployment.apps/web created"));
+  EXPECT_THAT(kubectl("apply -f -", kDeployment), HasSubstr("deployment.apps/web unchanged"));
+  std::string changed = kDeployment;
+  changed.replace(changed.find("replicas: 2"), 11, "replicas: 3");
+  EXPECT_THAT(kubectl("apply -f -", changed), HasSubstr("deployment.apps/web configured"));
+  EXPECT_EQ(kubectl("get deploy web -o 'jsonpath={.spec.replicas} {.metadata.generation}'"), "3 2");
+  std::string wrong = kDeployment;
+  wrong.replace(wrong.find("replicas: 2"), 11, "replicas: -1");
+  EXPECT_THAT(kubectl("apply -f -", wrong, 1), HasSubstr("must be greater than or equal to 0"));
+  EXPECT_EQ(kubectl("get deploy web -o 'jsonpath={.spec.replicas}'"), "3");
+}
+
+TEST_F(Kubectl, WorkloadsBecomePodsAndSlices) {
+  kubectl("apply -f -", kDeployment);
+  kubectl("apply -f -", kService);
+  EXPECT_THAT(eventually("get deploy web", "0/2"),
+              AllOf(HasSubstr("NAME"), HasSubstr("READY"), HasSubstr("UP-TO-DATE"), HasSubstr("AVAILABLE")));
+  EXPECT_THAT(eventually("get rs", "2         2"), HasSubstr("DESIRED"));
+  EXPECT_THAT(eventually("get pods -o wide", "Pending"),
+              AllOf(HasSubstr("NOMINATED NODE"), HasSubstr("READINESS GATES"), HasSubstr("0/1")));
+  EXPECT_THAT(eventually("get endpointslices", "web-"), HasSubstr("ADDRESSTYPE"));
+  EXPECT_THAT(kubectl("get svc web"), AllOf(HasSubstr("NodePort"), HasSubstr("80:3")));
+  EXPECT_THAT(kubectl("get all"), AllOf(HasSubstr("pod/web-"), HasSubstr("service/web"),
+                                        HasSubstr("deployment.apps/web"), HasSubstr("replicaset.apps/web-")));
+  EXPECT_THAT(kubectl("describe deploy web"), AllOf(HasSubstr("RollingUpdate"), HasSubstr("app=web")));
+  EXPECT_THAT(kubectl("describe svc web"), AllOf(HasSubstr("NodePort:"), HasSubstr("app=web")));
+  EXPECT_THAT(kubectl("describe pods -l app=web"), HasSubstr("Status:"));
+  EXPECT_THAT(cluster("describe ns " + ns_), HasSubstr("Active"));
+  EXPECT_THAT(kubectl("scale deploy web --replicas=4"), HasSubstr("scaled"));
+  eventually("get rs", "4         4");
+  EXPECT_THAT(kubectl("set image deploy/web main=other"), HasSubstr("image updated"));
+  eventually("get rs -o 'jsonpath={.items[*].spec.template.spec.containers[0].image}'", "other");
+  EXPECT_THAT(kubectl("rollout history deploy/web"), HasSubstr("REVISION"));
+  EXPECT_THAT(kubectl("delete deploy,svc web"),
+              AllOf(HasSubstr("deployment.apps \"web\" deleted"), HasSubstr("service \"web\" deleted")));
+  eventually("get pods", "No resources found");
+}
+
+TEST_F(Kubectl, PatchesLabelsAndSelectors) {
+  for (const char* name : {"a", "b"})
+    kubectl(
+        "create -f -",
+        fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}"}},"data":{{"x":"1"}}}})", name));
+  EXPECT_THAT(kubectl("label cm a tier=front"), HasSubstr("labeled"));
+  EXPECT_THAT(kubectl("annotate cm a note='some words'"), HasSubstr("annotated"));
+  EXPECT_THAT(kubectl("get cm -l tier=front -o name"), AllOf(HasSubstr("configmap/a"), Not(HasSubstr("configmap/b"))));
+  EXPECT_THAT(kubectl("get cm -l 'tier notin (front)' -o name"),
+              AllOf(HasSubstr("configmap/b"), Not(HasSubstr("configmap/a"))));
+  EXPECT_THAT(kubectl("get cm --field-selector metadata.name=b -o name"),
+              AllOf(HasSubstr("configmap/b"), Not(HasSubstr("configmap/a"))));
+  EXPECT_THAT(kubectl("get cm --field-selector spec.x=b", "", 1), HasSubstr("field label not supported"));
+  kubectl(R"(patch cm a -p '{"data":{"y":"2"}}')");
+  kubectl(R"(patch cm a --type merge -p '{"data":{"x":null}}')");
+  kubectl(R"(patch cm a --type json -p '[{"op":"add","path":"/data/z","value":"3"}]')");
+  EXPECT_EQ(kubectl("get cm a -o 'jsonpath={.data}'"), R"({"y":"2","z":"3"})");
+  EXPECT_THAT(kubectl(R"(patch cm a --type json -p '[{"op":"test","path":"/data/z","value":"4"}]')", "", 1),
+              HasSubstr("z"));
+  EXPECT_THAT(kubectl("label cm a tier-"), HasSubstr("a"));
+  EXPECT_THAT(kubectl("get cm a --show-labels"), HasSubstr("<none>"));
+}
+
+TEST_F(Kubectl, ReplaceConflicts) {
+  kubectl("create -f -", R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"x":"1"}})");
+  auto stale = kubectl("get cm a -o json");
+  kubectl("label cm a x=y");
+  EXPECT_THAT(kubectl("replace -f -", stale, 1), HasSubstr("the object has been modified"));
+  EXPECT_THAT(kubectl("create -f -", R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}})", 1),
+              HasSubstr("AlreadyExists"));
+  kubectl("delete cm a");
+  EXPECT_THAT(kubectl("get cm a", "", 1), HasSubstr("configmaps \"a\" not found"));
+  EXPECT_THAT(kubectl("delete cm a", "", 1), HasSubstr("NotFound"));
+}
+
+TEST_F(Kubectl, WatchAndWait) {
+  auto& c = Cluster::instance();
+  std::string out;
+  std::thread watcher([&] { out = c.kubectl("-n " + ns_ + " get cm -w --request-timeout=6s").out; });
+  // Something to see at once and something after the watch has begun; a change each time round.
+  for (int i = 0; i < 8; ++i) {
+    auto r =
+        popen(fmt::format("echo '{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{{\"name\":\"w{}\"}}}}' | "
+                          "HOME={} {} --kubeconfig {}/admin.kubeconfig -n {} create -f - >/dev/null 2>&1",
+                          i, c.dir, kubectl_path(), c.dir, ns_)
+                  .c_str(),
+              "r");
+    if (r) pclose(r);
+  }
+  watcher.join();
+  EXPECT_THAT(out, HasSubstr("NAME"));
+  EXPECT_THAT(out, HasSubstr("w7")) << "changes after the list are shown by the watch";
+  EXPECT_EQ(out.find("NAME"), out.rfind("NAME")) << "one header for list and watch together:\n" << out;
+  kubectl("delete cm --all --wait=true");
+  kubectl(
+      "create -f -",
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"nodeName":"nowhere","containers":[{"name":"c","image":"host"}]}})");
+  EXPECT_THAT(kubectl("wait --for=condition=Ready pod/p --timeout=1s", "", 1), HasSubstr("timed out"));
+  EXPECT_THAT(kubectl("delete pod p --grace-period=0 --force"), HasSubstr("deleted"));
+}
+
+TEST_F(Kubectl, NodesCordonAndTaint) {
+  auto node = ns_ + "-node";
+  cluster("create -f -", fmt::format(R"({{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{}"}}}})", node));
+  EXPECT_THAT(cluster("cordon " + node), HasSubstr("cordoned"));
+  EXPECT_THAT(cluster("get nodes"), HasSubstr("SchedulingDisabled"));
+  EXPECT_THAT(cluster("uncordon " + node), HasSubstr("uncordoned"));
+  EXPECT_THAT(cluster(fmt::format("taint node {} k=v:NoSchedule", node)), HasSubstr("tainted"));
+  EXPECT_THAT(cluster("describe node " + node), AllOf(HasSubstr("k=v:NoSchedule"), HasSubstr("PodCIDR")));
+  cluster("delete node " + node);
+}
+
+TEST_F(Kubectl, ManyObjectsInChunks) {
+  std::string list;
+  for (int i = 0; i < 30; ++i)
+    list += fmt::format("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:02}}}\n", i);
+  kubectl("create -f -", list);
+  auto names = kubectl("get cm --chunk-size=7 -o name");
+  EXPECT_EQ(std::count(names.begin(), names.end(), '\n'), 30);
+  auto sorted = kubectl("get cm --sort-by=.metadata.name --no-headers");
+  EXPECT_LT(sorted.find("c00"), sorted.find("c29"));
+}
+
+TEST_F(Kubectl, ImpersonationAndStrangersAreRefused) {
+  EXPECT_THAT(cluster("--as jane get pods", "", 1), HasSubstr("impersonation is not supported"));
+  EXPECT_THAT(cluster("--as jane get pods -w", "", 1), HasSubstr("impersonation is not supported"));
+  auto server = cluster("config view -o 'jsonpath={.clusters[0].cluster.server}'");
+  auto anonymous =
+      fmt::format("HOME=/nonexistent {} --server {} --insecure-skip-tls-verify --token wrong get pods 2>&1 </dev/null",
+                  kubectl_path(), server);
+  FILE* pipe = popen(anonymous.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  char text[4096] = {};
+  (void)fread(text, 1, sizeof text - 1, pipe);
+  EXPECT_NE(pclose(pipe), 0);
+  EXPECT_THAT(std::string(text), HasSubstr("Unauthorized"));
+}
+
+TEST_F(Kubectl, NamespacesGoWithTheirContent) {
+  auto victim = ns_ + "-gone";
+  cluster("create -f -", fmt::format(R"({{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{}"}}}})", victim));
+  cluster("-n " + victim + " create -f -", R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}})");
+  EXPECT_THAT(cluster("delete ns " + victim), HasSubstr("deleted"));
+  EXPECT_THAT(cluster("get ns " + victim, "", 1), HasSubstr("not found"));
+  EXPECT_THAT(cluster("-n " + victim + " get cm a", "", 1), HasSubstr("not found"));
+}
+
+}  // namespace
+}  // namespace trama
