@@ -28,7 +28,7 @@ struct Network {
   unsigned mtu = 1450;
   std::string hosts;              // content of /etc/netns/<netns_name>/hosts
   std::string resolv_conf;        // content of /etc/netns/<netns_name>/resolv.conf
-  unsigned connection_limit = 0;  // conntrack entries that the pod may originate; 0 = no limit
+  unsigned connection_limit = 16384;  // conntrack entries that the pod may originate; 0 = no limit
   friend bool operator==(const Network&, const Network&) = default;
 };
 
