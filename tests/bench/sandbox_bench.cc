@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "netns/kernel_linux.h"
@@ -25,6 +26,14 @@ using namespace trama;
 using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point t) { return std::chrono::duration<double, std::milli>(Clock::now() - t).count(); }
+
+// Processor time of this thread, which other load on the machine does not lengthen.
+double cpu_ms() {
+  rusage used{};
+  getrusage(RUSAGE_THREAD, &used);
+  auto ms = [](const timeval& t) { return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) / 1e3; };
+  return ms(used.ru_utime) + ms(used.ru_stime);
+}
 
 struct Times {
   std::vector<double> all;
@@ -60,7 +69,7 @@ netns::Sandbox pod(unsigned number) {
 
 struct Floor {
   Times create;
-  double delete_each = 0;
+  double delete_each = 0, create_cpu = 0;
 };
 
 Floor measure_floor(unsigned n) {
@@ -68,6 +77,7 @@ Floor measure_floor(unsigned n) {
   auto home = must(netns::Home::open());
   auto client = must(netlink::Client::open(NETLINK_ROUTE));
   std::vector<base::UniqueFd> namespaces;
+  double cpu = cpu_ms();
   for (unsigned i = 0; i < n; ++i) {
     auto start = Clock::now();
     if (unshare(CLONE_NEWNET) < 0) die("unshare");
@@ -85,6 +95,7 @@ Floor measure_floor(unsigned n) {
     floor.create.add(ms_since(start));
     namespaces.push_back(std::move(fd));
   }
+  floor.create_cpu = (cpu_ms() - cpu) / n;
   auto start = Clock::now();
   auto remove = netlink::delete_link_group(netns::kDyingGroup);
   must(client.call(remove));
@@ -172,12 +183,14 @@ std::vector<Row> measure(unsigned n) {
   must(kernel->apply(netns::EnableForwarding{}));
   must(kernel->apply(netns::MakeGuard{}));
   Times create, remove, observe;
+  double cpu = cpu_ms();
   for (unsigned i = 0; i < n; ++i) {
     netns::CreateNetwork op{pod(i)};
     auto start = Clock::now();
     must(kernel->apply(op));
     create.add(ms_since(start));
   }
+  double create_cpu = (cpu_ms() - cpu) / n;
   must(kernel->observe());  // the first looks into every namespace
   for (int i = 0; i < 20; ++i) {
     auto start = Clock::now();
@@ -185,6 +198,7 @@ std::vector<Row> measure(unsigned n) {
     observe.add(ms_since(start));
   }
   auto begin = Clock::now();
+  cpu = cpu_ms();
   for (unsigned i = 0; i < n; ++i) {
     auto s = pod(i);
     auto start = Clock::now();
@@ -193,14 +207,17 @@ std::vector<Row> measure(unsigned n) {
     must(kernel->apply(netns::Forget{s.uid, s.name}));
     remove.add(ms_since(start));
   }
+  double remove_cpu = (cpu_ms() - cpu) / n;
   while (live_links(client) > 0) usleep(1000);
   double gone = ms_since(begin) / n;
   must(kernel->apply(netns::RemoveGuard{}));
   return {
       {"sandbox.create.p50", create.at(.5), "ms", floor.create.at(.5), peer.create.at(.5), 1.0},
       {"sandbox.create.p99", create.at(.99), "ms", floor.create.at(.99), peer.create.at(.99), 15.0},
+      {"sandbox.create.cpu", create_cpu, "ms", floor.create_cpu, 0, 1.0},
       {"sandbox.delete.p50", remove.at(.5), "ms", 0, peer.remove.at(.5), 1.0},
       {"sandbox.delete.p99", remove.at(.99), "ms", 0, peer.remove.at(.99), 15.0},
+      {"sandbox.delete.cpu", remove_cpu, "ms", 0, 0, 1.0},
       {"sandbox.delete.gone", gone, "ms", floor.delete_each, peer.remove.at(.5), 1.0},
       {fmt::format("sandbox.observe.{}", n), observe.at(.5), "ms", 0, 0, 20.0},
   };
