@@ -12,7 +12,9 @@ namespace trama::agent {
 namespace asio = async::asio;
 
 struct ViewFeed::Source {
+  explicit Source(asio::any_io_executor ex) : changed(std::move(ex)) {}
   std::unique_ptr<client::Reflector> reflector;
+  async::Event changed;
   bool connected = false;
   bool tried = false;  // an attempt has ended, well or not
   bool confirming = false;
@@ -31,9 +33,8 @@ ViewFeed::ViewFeed(asio::any_io_executor brain, asio::any_io_executor files, Clu
       options_(std::move(options)),
       on_change_(std::move(on_change)),
       log_(base::logger("view")),
-      changed_(brain),
       tasks_(brain) {
-  for (auto& source : sources_) source = std::make_unique<Source>();
+  for (auto& source : sources_) source = std::make_unique<Source>(brain_);
 }
 
 ViewFeed::~ViewFeed() = default;
@@ -77,7 +78,7 @@ std::uint64_t ViewFeed::revision(Kind kind) const {
 void ViewFeed::start(client::ApiClient& client) {
   client_ = &client;
   for (auto kind : kKinds) subscribe(kind, client);
-  tasks_.spawn("save the view", save_loop());
+  for (auto kind : kKinds) tasks_.spawn("save the view", save_loop(kind));
   tasks_.spawn("wait for the server", give_up_waiting());
 }
 
@@ -95,7 +96,7 @@ void ViewFeed::subscribe(Kind kind, client::ApiClient& client) {
       auto& from = *sources_[index(kind)];
       if (!std::exchange(from.confirming, true)) tasks_.spawn("confirm a list", confirm(kind));
     }
-    changed_.set();
+    sources_[index(kind)]->changed.set();
     on_change_();
   };
   handlers.changed = [this, kind](client::Change change, api::ObjectPtr object) {
@@ -103,7 +104,7 @@ void ViewFeed::subscribe(Kind kind, client::ApiClient& client) {
       view_.remove(kind, object);
     else
       view_.put(kind, object);
-    changed_.set();
+    sources_[index(kind)]->changed.set();
     on_change_();
   };
   handlers.connection = [this, &source](bool yes, const std::string& why) {
@@ -137,7 +138,7 @@ awaitable<void> ViewFeed::confirm(Kind kind) {
     auto before = view_.objects(kind).size();
     view_.confirm(kind, all);
     log_->warn("a second list confirms it: {} {} are gone", before - view_.objects(kind).size(), to_string(kind));
-    changed_.set();
+    sources_[index(kind)]->changed.set();
     on_change_();
   }
   sources_[index(kind)]->confirming = false;
@@ -160,15 +161,18 @@ awaitable<void> ViewFeed::save(Kind kind) {
   saved_edits_[index(kind)] = edits + 1;
 }
 
-awaitable<void> ViewFeed::save_loop() {
+// One loop per kind: a hundred thousand Services on the way to the disk must not delay the pods.
+awaitable<void> ViewFeed::save_loop(Kind kind) {
+  auto& changed = sources_[index(kind)]->changed;
   auto pause = options_.save_after;
   for (;;) {
-    co_await changed_.wait();
+    co_await changed.wait();
     co_await async::sleep_for(pause);
     auto begin = std::chrono::steady_clock::now();
-    for (auto kind : kKinds) co_await save(kind);
+    co_await save(kind);
     auto took = std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
-    pause = std::max(options_.save_after, took * 20);  // at most a twentieth of the time goes into writing
+    // Large files cost processor time, at most a twentieth of it; small ones only wait for the disk.
+    pause = std::max(options_.save_after, took * (took > milliseconds(100) ? 20 : 3));
   }
 }
 

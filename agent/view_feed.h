@@ -50,7 +50,7 @@ class ViewFeed {
   struct Source;
   void subscribe(Kind kind, client::ApiClient& client);
   awaitable<void> confirm(Kind kind);
-  awaitable<void> save_loop();
+  awaitable<void> save_loop(Kind kind);
   awaitable<void> save(Kind kind);
   awaitable<void> give_up_waiting();
 
@@ -62,7 +62,6 @@ class ViewFeed {
   client::ApiClient* client_ = nullptr;
   std::array<std::unique_ptr<Source>, kKinds.size()> sources_;
   std::array<std::uint64_t, kKinds.size()> saved_edits_{};  // edits at the last save, plus one; 0 = not saved yet
-  async::Event changed_;
   async::TaskGroup tasks_;
   bool waited_ = false;  // the server was given its time
 };

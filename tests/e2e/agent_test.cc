@@ -122,7 +122,7 @@ TEST_F(AgentE2e, AKilledAgentAdoptsAndChangesNothing) {
   EXPECT_EQ(started(), before);
   for (auto room : {"sandboxes", "overlay", "services"})
     EXPECT_EQ(cluster.metric("n1", std::string("trama_room_operations_total{room=\"") + room + "\"}"), 0)
-        << "an unchanged world needs no operation; " << cluster.log("n1");
+        << room << ": an unchanged world needs no operation\n" << cluster.log("n1");
 }
 
 TEST_F(AgentE2e, WithoutAControllerARestartedAgentKeepsEverything) {

@@ -18,7 +18,7 @@ namespace json = boost::json;
 struct ClusterOptions {
   std::string controller_arguments = "--lab-timers";
   std::string agent_arguments = "--lease-period 1s --resync 5s";
-  std::string log_level = "info";
+  std::string log_level = "info,netns=debug,overlay=debug,servicelb=debug";
 };
 
 // Failures of a step are reported as GoogleTest failures with the daemons' logs; ok() tells whether to go on.
