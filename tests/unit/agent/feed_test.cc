@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <gtest/gtest.h>
 
+#include "agent/machine.h"
+#include "agent/reporter.h"
 #include "agent/service_feed.h"
 #include "agent/status_page.h"
 #include "tests/unit/agent/objects.h"
@@ -104,6 +106,22 @@ TEST(ServiceFeed, RefusalsAreKeptPerServiceAndGoWithTheirCause) {
   view.put(Kind::slices, slice("a", "10.244.1.1", 6));
   feed.update(view, view.take_dirty(), {}, {});
   EXPECT_TRUE(feed.refusals().empty());
+}
+
+TEST(StatusPatch, OnlyWhatChangedAndNullForWhatIsGone) {
+  auto parse = [](const char* text) { return json::parse(text).as_object(); };
+  auto from = parse(R"({"phase":"Pending","reason":"X","podIP":"10.0.0.1","conditions":[1]})");
+  EXPECT_EQ(json::serialize(status_patch(from, parse(R"({"phase":"Running","podIP":"10.0.0.1","conditions":[1,2]})"))),
+            R"({"phase":"Running","conditions":[1,2],"reason":null})");
+  EXPECT_TRUE(status_patch(from, from).empty());
+}
+
+TEST(Machine, ReadsWhatTheNodeTells) {
+  EXPECT_EQ(pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"), "Debian GNU/Linux 12 (bookworm)");
+  EXPECT_EQ(pretty_name(""), "Linux");
+  EXPECT_EQ(total_memory("MemTotal:        2048 kB\nMemFree: 1 kB\n"), 2048u * 1024);
+  EXPECT_EQ(total_memory("nothing"), 0u);
+  EXPECT_GT(read_machine().memory_bytes, 0u);
 }
 
 AgentFacts facts() {
