@@ -308,8 +308,8 @@ void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
 
 bool NodeAgent::all_programmed() const {
   return begun_ && overlay_wanted_ && overlay_facts_.in_sync &&
-         overlay_facts_.programmed >= overlay_facts_.generation &&
-         sandboxes_passed_ > 0 && sandboxes_passed_ >= rooms_->sandboxes().generation() &&
+         overlay_facts_.programmed >= overlay_facts_.generation && sandboxes_passed_ > 0 &&
+         sandboxes_passed_ >= rooms_->sandboxes().generation() &&
          rooms_->services().programmed_generation() >= rooms_->services().generation();
 }
 

@@ -352,9 +352,15 @@ PodManager::Summary PodManager::summary() const {
 
 std::vector<base::Ip> PodManager::local_pods() const {
   std::vector<base::Ip> out;
-  if (published_)
-    for (const auto& [uid, box] : published_->sandboxes)
+  auto add = [&out](const auto& sandboxes) {
+    for (const auto& [uid, box] : sandboxes)
       out.insert(out.end(), box.network.addresses.begin(), box.network.addresses.end());
+  };
+  // Before the first publish: what was adopted. A restart must not take them out and put them in again.
+  if (published_)
+    add(published_->sandboxes);
+  else if (observed_)
+    add(observed_->sandboxes);
   std::sort(out.begin(), out.end());
   return out;
 }
