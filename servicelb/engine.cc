@@ -6,10 +6,7 @@
 namespace trama::servicelb {
 namespace {
 
-// Above this many elements reading a table back costs more than writing it anew: dumps are quadratic.
-constexpr std::size_t kReadLimit = 100'000;
-constexpr std::size_t kBuildAtOnce = 20'000;  // elements of a first load in one transaction
-constexpr int kRation = 4;                    // reading takes at most one part in so many and one of the time
+constexpr int kRation = 4;  // reading takes at most one part in so many and one of the time
 constexpr auto kConntrackRetry = std::chrono::seconds(1);
 
 bool outcome_unknown(const Error& e) { return e.is(std::errc::no_buffer_space) || e.is(std::errc::timed_out); }
@@ -47,8 +44,9 @@ Result<> Engine::commit(PassOutcome& out, Step& step, int& reached) {
 
 Result<> Engine::rebuild(PassOutcome& out, Family family, const std::string& why) {
   std::vector<nft::Batch> batches;
-  if (!started_ && planner_.elements(family) > kBuildAtOnce && why.starts_with("table") && why.ends_with("is missing"))
-    batches = planner_.build(family, kBuildAtOnce);
+  if (!started_ && planner_.elements(family) > options_.build_at_once && why.starts_with("table") &&
+      why.ends_with("is missing"))
+    batches = planner_.build(family, options_.build_at_once);
   else
     batches.push_back(planner_.rebuild(family));
   std::size_t elements = 0;
@@ -106,7 +104,7 @@ Result<> Engine::verify_family(PassOutcome& out, Family family, Depth depth, Clo
   for (const auto& [set, n] : counts) have += n;
   bool counted = !counts.empty() && counts_trusted_;
   bool missing = counted && have != want;
-  if (want > kReadLimit) {
+  if (want > options_.read_limit) {
     // Too many to read. Where the kernel counts, equal numbers must do; where not, the table is written anew.
     if (missing || (!counted && depth == Depth::elements)) {
       out.healed = started_;
@@ -163,7 +161,7 @@ void Engine::start(PassOutcome& out, Clock::time_point now) {
     out.retry = true;
     return;
   }
-  bool large = planner_.endpoints_wanted() > kReadLimit;
+  bool large = planner_.endpoints_wanted() > options_.read_limit;
   std::array<FamilyContents, 2> seen;
   for (Family f : kFamilies) {
     const Sets& sets = sets_of(f);
@@ -193,7 +191,7 @@ void Engine::start(PassOutcome& out, Clock::time_point now) {
     Result<> done;
     if (!why)
       done = std::move(why).error();
-    else if (!why->empty() || planner_.elements(f) > kReadLimit || large)
+    else if (!why->empty() || planner_.elements(f) > options_.read_limit || large)
       done = rebuild(out, f, why->empty() ? "too large to compare" : *why);
     else
       done = compare(out, f, seen[index_of(f)]);

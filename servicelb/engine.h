@@ -26,8 +26,15 @@ constexpr std::size_t kPlanLines = 200;
 
 class Engine {
  public:
+  struct Options {
+    // With more elements than this a table is written anew rather than read back: dumps are quadratic.
+    std::size_t read_limit = 100'000;
+    // Elements of a first load in one transaction.
+    std::size_t build_at_once = 20'000;
+  };
   // The kernel outlives the engine.
-  explicit Engine(Kernel& kernel) : kernel_(kernel), log_(base::logger("servicelb")) {}
+  explicit Engine(Kernel& kernel) : Engine(kernel, Options()) {}
+  Engine(Kernel& kernel, Options options) : kernel_(kernel), options_(options), log_(base::logger("servicelb")) {}
 
   // The first call starts: it takes over what an earlier agent left in the kernel and must therefore come after the
   // first full list of services, which may be part of its input.
@@ -53,6 +60,7 @@ class Engine {
   void note_plan(PassOutcome& out, const nft::Batch& batch);
 
   Kernel& kernel_;
+  Options options_;
   std::shared_ptr<spdlog::logger> log_;
   Planner planner_;
   bool started_ = false;

@@ -153,11 +153,13 @@ Result<std::string> FakeNft::damage(const nft::Blueprint& blueprint, std::map<st
     for (const auto& [name, list] : table.rules) rules.insert(rules.end(), list.begin(), list.end());
     for (const auto& [name, list] : table.elements) counts[name] = list.size();
   }
+  if (!this->counts) counts.clear();
   return nft::damage(blueprint, seen, chains, rules, sets);
 }
 
 Result<std::vector<nft::Element>> FakeNft::elements(const nft::Table& table, const nft::Set& set) {
   std::vector<nft::Element> out;
+  ++reads;
   auto it = tables.find(Key{table.family, table.name});
   if (it == tables.end()) return out;
   for (const auto& [key, e] : it->second.elements[set.name]) out.push_back(e);

@@ -298,6 +298,50 @@ TEST_F(Plan, UdpFlowsAreForgottenUntilItWorks) {
   EXPECT_THAT(out.failures, IsEmpty());
 }
 
+TEST_F(Plan, LargeTablesAreCountedOrWrittenAnewButNeverRead) {
+  Engine::Options small;
+  small.read_limit = 20, small.build_at_once = 10;
+  for (bool counts : {true, false}) {
+    FakeNft big;
+    big.counts = counts;
+    Engine large(big, small);
+    PassInput in;
+    for (int i = 0; i < 10; ++i) {
+      auto s = service(("s" + std::to_string(i)).c_str(), ("10.96.1." + std::to_string(i)).c_str(),
+                       {ep("10.244.1.2", 80, "a"), ep("10.244.1.3", 80, "b")});
+      in.changes.push_back({s.key, s});
+    }
+    in.node = facts();
+    auto changes = in.changes;
+    EXPECT_TRUE(large.pass(std::move(in), kNow).committed);
+    EXPECT_GT(big.commits, 3u) << "the first load comes in pieces";
+    auto whole = big.tables;
+    auto reads = big.reads;
+    // somebody else's business
+    big.touched();
+    auto out = large.pass({}, kNow + std::chrono::seconds(1));
+    if (counts) {
+      EXPECT_THAT(out.plan, IsEmpty());
+    } else {
+      EXPECT_THAT(out.plan, Contains(HasSubstr("rebuild table ip trama")));
+    }
+    // an element is lost
+    big.elements_of(Family::v4, "slots").erase(big.elements_of(Family::v4, "slots").begin());
+    big.touched();
+    out = large.pass({}, kNow + std::chrono::seconds(60));
+    EXPECT_TRUE(out.healed);
+    EXPECT_TRUE(big.tables == whole);
+    EXPECT_EQ(big.reads, reads + (counts ? 0 : 2 * sets_of(Family::v6).all().size()))
+        << "only the small IPv6 table is read";
+    // a restart keeps the ids: they are read, the slots are not
+    Engine restarted(big, small);
+    PassInput again;
+    again.changes = changes, again.node = facts();
+    EXPECT_TRUE(restarted.pass(std::move(again), kNow).committed);
+    EXPECT_TRUE(big.tables == whole);
+  }
+}
+
 TEST_F(Plan, TcpFlowsAreLeftAlone) {
   auto web = service("web", "10.96.0.10", {ep("10.244.1.2", 53, "a")});
   tell({Change{web.key, web}}, facts());
