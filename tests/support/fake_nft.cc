@@ -153,7 +153,7 @@ Result<std::string> FakeNft::damage(const nft::Blueprint& blueprint, std::map<st
     for (const auto& [name, list] : table.rules) rules.insert(rules.end(), list.begin(), list.end());
     for (const auto& [name, list] : table.elements) counts[name] = list.size();
   }
-  if (!this->counts) counts.clear();
+  if (!counts_known) counts.clear();
   return nft::damage(blueprint, seen, chains, rules, sets);
 }
 

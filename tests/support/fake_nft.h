@@ -39,7 +39,7 @@ class FakeNft : public servicelb::Kernel {
   std::function<base::Result<>(const nft::Batch&)> refuse;
   bool lose_answers = false;  // commits happen, but the caller hears ENOBUFS
   bool flows_fail = false;
-  bool counts = true;  // an old kernel does not say how many elements a set has
+  bool counts_known = true;  // an old kernel does not say how many elements a set has
   std::size_t reads = 0;
   // ---- what it has seen
   std::size_t commits = 0;

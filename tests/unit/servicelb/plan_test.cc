@@ -303,7 +303,7 @@ TEST_F(Plan, LargeTablesAreCountedOrWrittenAnewButNeverRead) {
   small.read_limit = 20, small.build_at_once = 10;
   for (bool counts : {true, false}) {
     FakeNft big;
-    big.counts = counts;
+    big.counts_known = counts;
     Engine large(big, small);
     PassInput in;
     for (int i = 0; i < 10; ++i) {

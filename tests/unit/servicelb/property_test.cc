@@ -56,7 +56,7 @@ class Life {
     world_.node.service_cidrs = {*Cidr::parse("10.96.0.0/16"), *Cidr::parse("fd00:96::/112")};
     world_.node.pod_cidrs = {*Cidr::parse("10.244.0.0/16"), *Cidr::parse("fd00:244::/64")};
     told_node_ = world_.node;
-    kernel_.counts = seed % 3 != 0;
+    kernel_.counts_known = seed % 3 != 0;
   }
 
   void step() {
