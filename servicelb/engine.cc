@@ -85,6 +85,7 @@ Result<> Engine::compare(PassOutcome& out, Family family, FamilyContents& seen) 
   if (auto done = commit(out, step, reached); !done) {
     // Whatever stands in the way of single elements, a new table has not.
     log_->warn("{}; making the table anew", done.error().to_string());
+    out.healed = started_;
     return rebuild(out, family, done.error().to_string());
   }
   if (started_) log_->info("repaired {} elements of table {}", out.operations - before, table_of(family).to_string());
