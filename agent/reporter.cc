@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "base/digest.h"
+#include "base/timestamp.h"
 #include "control/client/paths.h"
-#include "netns/timestamp.h"
 
 namespace trama::agent {
 
@@ -28,8 +28,8 @@ api::ObjectPtr to_object(const std::string& resource, json::object body) {
 
 }  // namespace
 
-std::string now_seconds() { return netns::format_timestamp(netns::now()).substr(0, 19) + "Z"; }
-std::string now_micros() { return netns::format_timestamp(netns::now()).substr(0, 26) + "Z"; }
+std::string now_seconds() { return base::format_seconds(base::now()); }
+std::string now_micros() { return base::format_timestamp(base::now()).substr(0, 26) + "Z"; }
 
 json::object status_patch(const json::object& from, const json::object& to) {
   json::object patch;

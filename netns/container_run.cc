@@ -205,7 +205,7 @@ bool ContainerRun::read_setup() {
   phase_ = Phase::running;
   status_.state.phase = ContainerPhase::running;
   status_.state.reason.clear();
-  status_.state.started_at = format_timestamp(now());
+  status_.state.started_at = base::format_timestamp(base::now());
   return true;
 }
 
@@ -216,9 +216,9 @@ bool ContainerRun::read_output(std::size_t stream) {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
   std::string records;
   if (n > 0) {
-    splitters_[stream].feed(std::string_view(bytes, static_cast<std::size_t>(n)), now(), records);
+    splitters_[stream].feed(std::string_view(bytes, static_cast<std::size_t>(n)), base::now(), records);
   } else {
-    splitters_[stream].finish(now(), records);
+    splitters_[stream].finish(base::now(), records);
     outputs_[stream].reset();
   }
   write_log(records);
@@ -246,7 +246,7 @@ void ContainerRun::end(int exit_code, int signal, std::string reason, std::strin
   s.phase = ContainerPhase::terminated;
   s.reason = std::move(reason), s.message = std::move(message);
   s.exit_code = exit_code, s.signal = signal;
-  s.finished_at = format_timestamp(now());
+  s.finished_at = base::format_timestamp(base::now());
   status_.pid = 0, status_.start_time = 0;
 }
 
@@ -257,7 +257,8 @@ void ContainerRun::reaped(int wait_status) {
       setup_error_.append(text, static_cast<std::size_t>(n));
     setup_.reset();
   }
-  if (status_.state.started_at.empty() && setup_error_.empty()) status_.state.started_at = format_timestamp(now());
+  if (status_.state.started_at.empty() && setup_error_.empty())
+    status_.state.started_at = base::format_timestamp(base::now());
   pid_ = 0;
   phase_ = Phase::ending;
   int signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
@@ -282,7 +283,7 @@ bool ContainerRun::settle() {
   if ((outputs_[0] || outputs_[1]) && Clock::now() < ended_ + kDrainTime) return false;
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     std::string records;
-    splitters_[i].finish(now(), records);
+    splitters_[i].finish(base::now(), records);
     write_log(records);
     outputs_[i].reset();
   }

@@ -20,7 +20,7 @@ void append_record(std::string& out, std::string_view time, LogStream stream, bo
 
 std::string format_log_line(const LogLine& line) {
   std::string out;
-  append_record(out, format_timestamp(line.time), line.stream, line.partial, line.text);
+  append_record(out, base::format_timestamp(line.time), line.stream, line.partial, line.text);
   return out;
 }
 
@@ -34,7 +34,7 @@ Result<LogLine> parse_log_line(std::string_view line) {
     return w;
   };
   LogLine out;
-  auto time = parse_timestamp(word());
+  auto time = base::parse_timestamp(word());
   if (!time) return std::move(time).error().in("log line");
   out.time = *time;
   std::string_view stream = word();
@@ -48,8 +48,8 @@ Result<LogLine> parse_log_line(std::string_view line) {
   return out;
 }
 
-void LogSplitter::feed(std::string_view bytes, Timestamp now, std::string& out) {
-  std::string time = format_timestamp(now);
+void LogSplitter::feed(std::string_view bytes, base::Timestamp now, std::string& out) {
+  std::string time = base::format_timestamp(now);
   while (!bytes.empty()) {
     std::size_t room = kLongestLogText - pending_.size();
     std::size_t newline = bytes.substr(0, room + 1).find('\n');
@@ -70,9 +70,9 @@ void LogSplitter::feed(std::string_view bytes, Timestamp now, std::string& out) 
   }
 }
 
-void LogSplitter::finish(Timestamp now, std::string& out) {
+void LogSplitter::finish(base::Timestamp now, std::string& out) {
   if (pending_.empty()) return;
-  append_record(out, format_timestamp(now), stream_, false, pending_);
+  append_record(out, base::format_timestamp(now), stream_, false, pending_);
   pending_.clear();
 }
 

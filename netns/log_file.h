@@ -14,9 +14,9 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "base/timestamp.h"
 #include "base/unique_fd.h"
 #include "netns/pod_spec.h"
-#include "netns/timestamp.h"
 
 namespace trama::netns {
 
@@ -25,7 +25,7 @@ constexpr std::size_t kLongestLogText = 16 * 1024;
 enum class LogStream { out, err };
 
 struct LogLine {
-  Timestamp time;
+  base::Timestamp time;
   LogStream stream = LogStream::out;
   bool partial = false;
   std::string text;
@@ -39,9 +39,9 @@ class LogSplitter {
  public:
   explicit LogSplitter(LogStream stream) : stream_(stream) {}
   // Appends the records that `bytes` completes to `out`.
-  void feed(std::string_view bytes, Timestamp now, std::string& out);
+  void feed(std::string_view bytes, base::Timestamp now, std::string& out);
   // The end of the stream: what is pending becomes a whole line.
-  void finish(Timestamp now, std::string& out);
+  void finish(base::Timestamp now, std::string& out);
 
  private:
   LogStream stream_;
@@ -69,9 +69,9 @@ class LogWriter {
 };
 
 struct LogQuery {
-  std::optional<std::size_t> tail;  // only the last n lines of what exists now
-  std::optional<Timestamp> since;   // only lines at or after this time
-  std::uint64_t limit_bytes = 0;    // stop after this many bytes of text; 0 = no limit
+  std::optional<std::size_t> tail;       // only the last n lines of what exists now
+  std::optional<base::Timestamp> since;  // only lines at or after this time
+  std::uint64_t limit_bytes = 0;         // stop after this many bytes of text; 0 = no limit
 };
 
 // Reads a log across rotation, in bounded memory. To follow: call read() again whenever inotify or a timer says that

@@ -26,8 +26,8 @@ struct Network {
   std::string netns_name;     // below /run/netns: "default.web-1", in a lab "hello.n1.web-1"
   std::vector<Ip> addresses;  // at most one per family; /32 and /128
   unsigned mtu = 1450;
-  std::string hosts;              // content of /etc/netns/<netns_name>/hosts
-  std::string resolv_conf;        // content of /etc/netns/<netns_name>/resolv.conf
+  std::string hosts;                  // content of /etc/netns/<netns_name>/hosts
+  std::string resolv_conf;            // content of /etc/netns/<netns_name>/resolv.conf
   unsigned connection_limit = 16384;  // conntrack entries that the pod may originate; 0 = no limit
   friend bool operator==(const Network&, const Network&) = default;
 };

@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/timestamp.h"
 #include "netns/json_fields.h"
 #include "netns/launch.h"
 #include "netns/spawn.h"
-#include "netns/timestamp.h"
 
 namespace trama::netns {
 using base::Error;
@@ -95,7 +95,7 @@ bool settle_lost(PodStatus& status) {
     c.state.reason = "ContainerStatusUnknown";
     c.state.message = "the pod's init ended without a report; its processes ended with it";
     c.state.exit_code = 137, c.state.signal = SIGKILL;
-    if (c.state.finished_at.empty()) c.state.finished_at = format_timestamp(now());
+    if (c.state.finished_at.empty()) c.state.finished_at = base::format_timestamp(base::now());
     c.pid = 0, c.start_time = 0;
   }
   status.finished = true;

@@ -20,7 +20,7 @@ struct Piece {
 base::Result<Piece> read_piece(netns::LogReader& reader, bool timestamps) {
   Piece out;
   auto take = [&](const netns::LogLine& line) {
-    if (timestamps) out.text += netns::format_timestamp(line.time) + " ";
+    if (timestamps) out.text += base::format_timestamp(line.time) + " ";
     out.text += line.text;
     if (!line.partial) out.text += '\n';
     return true;
@@ -68,9 +68,9 @@ awaitable<void> serve_logs(AskLogs ask, LogSource source, HttpExchange& exchange
   netns::LogQuery query;
   if (ask.tail_lines) query.tail = static_cast<std::size_t>(*ask.tail_lines);
   if (ask.limit_bytes) query.limit_bytes = *ask.limit_bytes;
-  if (ask.since_seconds) query.since = netns::now() - std::chrono::seconds(*ask.since_seconds);
+  if (ask.since_seconds) query.since = base::now() - std::chrono::seconds(*ask.since_seconds);
   if (!ask.since_time.empty()) {
-    auto since = netns::parse_timestamp(ask.since_time);
+    auto since = base::parse_timestamp(ask.since_time);
     if (!since) {
       refusal.body = "sinceTime: " + since.error().to_string() + "\n";
       co_await exchange.reply(refusal);

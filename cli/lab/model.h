@@ -20,8 +20,8 @@ struct NodeSpec {
 
 struct LabSpec {
   std::string name;
-  std::string file;      // for messages; "" = built in
-  base::Cidr underlay;   // the network between the nodes; its first address is the switch's and the controller's
+  std::string file;     // for messages; "" = built in
+  base::Cidr underlay;  // the network between the nodes; its first address is the switch's and the controller's
   base::Ip switch_address;
   std::vector<NodeSpec> nodes;  // in the order of the document
   std::vector<std::string> pod_cidrs, service_cidrs;

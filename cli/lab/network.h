@@ -39,7 +39,8 @@ class LabNetwork {
 
 // Takes the names of these namespaces away, and of those whose name begins with one of `prefixes`. Names that do not
 // exist are fine. Returns what was removed.
-base::Result<std::vector<std::string>> remove_namespaces(const std::string& netns_dir, const std::vector<std::string>& names,
+base::Result<std::vector<std::string>> remove_namespaces(const std::string& netns_dir,
+                                                         const std::vector<std::string>& names,
                                                          const std::vector<std::string>& prefixes);
 
 // Whether the directory is a mount point of its own.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <filesystem>
+
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 

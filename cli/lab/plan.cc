@@ -61,9 +61,9 @@ std::string to_text(const LabOp& op) {
                           return fmt::format("bridge {}/{} {}/{}", s.netns, s.link, s.address.to_string(), s.length);
                         },
                         [](const PlugIn& p) {
-                          return fmt::format("veth {}/{} master {} <-> {}/eth0 {}/{} via {} mtu {}", p.switch_netns, p.port,
-                                             p.switch_link, p.node_netns, p.address.to_string(), p.length, p.via.to_string(),
-                                             p.mtu);
+                          return fmt::format("veth {}/{} master {} <-> {}/eth0 {}/{} via {} mtu {}", p.switch_netns,
+                                             p.port, p.switch_link, p.node_netns, p.address.to_string(), p.length,
+                                             p.via.to_string(), p.mtu);
                         },
                     },
                     op);

@@ -26,7 +26,8 @@ base::Result<> wait_nodes(Api& api, const std::vector<std::string>& names, const
 base::Result<> wait_pods(Api& api, const OnProgress& tell, Deadline deadline);
 // Every Service's endpoints are the ready pods that it selects, and every node has that in its kernel
 // (the agent's status says up to which revision Services and EndpointSlices are programmed).
-base::Result<> wait_services(Api& api, const std::vector<std::string>& nodes, const OnProgress& tell, Deadline deadline);
+base::Result<> wait_services(Api& api, const std::vector<std::string>& nodes, const OnProgress& tell,
+                             Deadline deadline);
 
 // Pure, for wait_services: whether the slices of each Service hold exactly the addresses of the ready pods it selects.
 bool endpoints_settled(const std::vector<json::object>& services, const std::vector<json::object>& pods,

@@ -2,6 +2,7 @@
 #include "cli/lab/screen.h"
 
 #include <cstdio>
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -12,7 +13,11 @@ namespace trama::cli {
 namespace json = boost::json;
 
 Screen::Screen(bool quiet, bool timings)
-    : quiet_(quiet), timings_(timings), moving_(!quiet && use_colour(STDERR_FILENO)), begin_(Clock::now()), last_(begin_) {}
+    : quiet_(quiet),
+      timings_(timings),
+      moving_(!quiet && use_colour(STDERR_FILENO)),
+      begin_(Clock::now()),
+      last_(begin_) {}
 
 void Screen::progress(const std::string& stage, const std::string& text) {
   if (stage_ == stage && text_ == text) return;
@@ -31,9 +36,11 @@ void Screen::done(const std::string& stage) {
   last_ = now;
   stages_.push_back(s);
   if (quiet_) return;
-  std::string time = timings_ ? fmt::format("  {:7.1f} ms   at {:7.1f} ms", s.took_ms, s.at_ms) : fmt::format("  {:.0f} ms", s.at_ms);
-  fmt::print(stderr, "{}{} {:<11} {:<44}{}\n", moving_ ? "\r\x1b[K " : " ", paint(STDERR_FILENO, Colour::green, moving_ ? "✓" : "ok"),
-             stage, stage_ == stage ? text_ : "", paint(STDERR_FILENO, Colour::dim, time));
+  std::string time =
+      timings_ ? fmt::format("  {:7.1f} ms   at {:7.1f} ms", s.took_ms, s.at_ms) : fmt::format("  {:.0f} ms", s.at_ms);
+  fmt::print(stderr, "{}{} {:<11} {:<44}{}\n", moving_ ? "\r\x1b[K " : " ",
+             paint(STDERR_FILENO, Colour::green, moving_ ? "✓" : "ok"), stage, stage_ == stage ? text_ : "",
+             paint(STDERR_FILENO, Colour::dim, time));
   open_ = false;
 }
 

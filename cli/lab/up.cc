@@ -56,7 +56,7 @@ class LabUp {
 
   Result<> run() {
     auto steps = {&LabUp::write_record, &LabUp::build_network, &LabUp::wait_controller,
-                  &LabUp::start_agents, &LabUp::wait_agents, &LabUp::apply_objects};
+                  &LabUp::start_agents, &LabUp::wait_agents,   &LabUp::apply_objects};
     for (auto step : steps) {
       if (auto r = (this->*step)(); !r) return r;
       if (interrupted()) return Error::text("interrupted", std::errc::operation_canceled);

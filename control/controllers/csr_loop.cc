@@ -14,7 +14,7 @@ constexpr std::string_view kSweep = "/sweep";  // no request has such a name
 constexpr auto kNameIsTaken = std::chrono::seconds(60);
 
 Time created(const api::Object& o) {
-  return parse_timestamp(api::text_at(o.body, "metadata.creationTimestamp")).value_or(Time());
+  return base::parse_timestamp(api::text_at(o.body, "metadata.creationTimestamp")).value_or(Time());
 }
 
 std::int64_t unix_seconds(Time t) {
@@ -95,7 +95,7 @@ awaitable<Result<>> CsrLoop::handle(std::string key) {
   auto add_condition = [&](std::string_view type) {
     set_condition(body, type, "True", verdict.reason, verdict.message, now);
     for (auto& c : body["status"].as_object()["conditions"].as_array())
-      if (api::text_at(c.as_object(), "type") == type) c.as_object()["lastUpdateTime"] = timestamp(now);
+      if (api::text_at(c.as_object(), "type") == type) c.as_object()["lastUpdateTime"] = base::format_seconds(now);
   };
   if (approve) add_condition("Approved");
   if (verdict.type == Verdict::deny) add_condition("Denied");

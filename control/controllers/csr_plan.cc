@@ -137,7 +137,7 @@ CsrVerdict judge_node_serving(const Request& r) {
     v.message = "Serving certificate of the node itself";
     return v;
   }
-  auto asked = parse_timestamp(api::text_at(*r.world.csr, "metadata.creationTimestamp")).value_or(r.world.now);
+  auto asked = base::parse_timestamp(api::text_at(*r.world.csr, "metadata.creationTimestamp")).value_or(r.world.now);
   if (r.world.now - asked > kPatience)
     return no("NotItsName", r.world.node ? fmt::format("{} is not among the addresses of node {}", stranger, r.node)
                                          : fmt::format("there is no node {}", r.node));

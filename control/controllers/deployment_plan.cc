@@ -238,7 +238,8 @@ void update_status(Rollout& r, Time now) {
   auto progressing = [&](std::string_view state, std::string_view reason, const std::string& message, bool touch) {
     if (set_condition(body, "Progressing", state, reason, message, now) || touch)
       for (auto& c : status["conditions"].as_array())
-        if (api::text_at(c.get_object(), "type") == "Progressing") c.get_object()["lastUpdateTime"] = timestamp(now);
+        if (api::text_at(c.get_object(), "type") == "Progressing")
+          c.get_object()["lastUpdateTime"] = base::format_seconds(now);
   };
   const auto* had = condition(before, "Progressing");
   if (api::bool_at(before, "spec.paused")) {
@@ -253,7 +254,7 @@ void update_status(Rollout& r, Time now) {
                               : fmt::format("ReplicaSet \"{}\" is progressing.", name),
                 true);
   } else {
-    auto since = parse_timestamp(api::text_at(*had, "lastUpdateTime"));
+    auto since = base::parse_timestamp(api::text_at(*had, "lastUpdateTime"));
     auto deadline =
         since.value_or(now) + std::chrono::seconds(api::int_at(before, "spec.progressDeadlineSeconds", 600));
     if (now >= deadline)

@@ -17,7 +17,7 @@ json::object taint(std::string_view key, std::string_view effect, Time now) {
   json::object t;
   t["key"] = key;
   t["effect"] = effect;
-  t["timeAdded"] = timestamp(now);
+  t["timeAdded"] = base::format_seconds(now);
   return t;
 }
 
@@ -172,7 +172,7 @@ LifecyclePlan plan_lifecycle(const LifecycleWorld& world, const LifecycleOptions
     auto since = world.now;
     for (const auto& v : taints[node])
       if (const auto* t = v.if_object(); t != nullptr && api::text_at(*t, "effect") == "NoExecute")
-        if (auto added = parse_timestamp(api::text_at(*t, "timeAdded"))) since = std::min(since, *added);
+        if (auto added = base::parse_timestamp(api::text_at(*t, "timeAdded"))) since = std::min(since, *added);
     auto left = *patience - std::chrono::duration_cast<milliseconds>(world.now - since);
     if (left > milliseconds(0)) {
       look_again(left);

@@ -118,7 +118,7 @@ ReplicaSetPlan plan_replica_set(const api::Object& rs, const std::vector<api::Ob
       ++available;
       continue;
     }
-    auto since = parse_timestamp(api::text_at(*condition(pod->body, "Ready"), "lastTransitionTime"));
+    auto since = base::parse_timestamp(api::text_at(*condition(pod->body, "Ready"), "lastTransitionTime"));
     if (!since) continue;
     auto when = *since + std::chrono::seconds(min_ready);
     plan.look_again = plan.look_again ? std::min(*plan.look_again, when) : when;

@@ -17,7 +17,7 @@ constexpr std::size_t kRecent = 4'096;
 
 Time last_seen(const api::Object& event) {
   for (const char* path : {"series.lastObservedTime", "lastTimestamp", "eventTime", "metadata.creationTimestamp"})
-    if (auto t = parse_timestamp(api::text_at(event.body, path))) return *t;
+    if (auto t = base::parse_timestamp(api::text_at(event.body, path))) return *t;
   return Time();
 }
 
@@ -71,7 +71,7 @@ awaitable<void> EventRecorder::write_all() {
       if (auto have = tx.get(key)) {
         auto body = have->body;
         body["count"] = api::int_at(body, "count", 1) + 1;
-        body["lastTimestamp"] = timestamp(now);
+        body["lastTimestamp"] = base::format_seconds(now);
         return tx.put(key, std::move(body));
       }
       auto body = new_object("v1", "Event", key, now);
@@ -80,8 +80,8 @@ awaitable<void> EventRecorder::write_all() {
       body["message"] = n.message;
       body["type"] = n.type;
       body["count"] = 1;
-      body["firstTimestamp"] = timestamp(now);
-      body["lastTimestamp"] = timestamp(now);
+      body["firstTimestamp"] = base::format_seconds(now);
+      body["lastTimestamp"] = base::format_seconds(now);
       body["eventTime"] = nullptr;
       json::object source;
       source["component"] = n.component;

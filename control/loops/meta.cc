@@ -2,7 +2,6 @@
 #include "control/loops/meta.h"
 
 #include <algorithm>
-#include <ctime>
 
 #include <fmt/format.h>
 
@@ -11,25 +10,6 @@
 namespace trama::control {
 
 namespace {
-
-std::tm to_utc(Time t) {
-  auto seconds = std::chrono::floor<std::chrono::seconds>(t);
-  std::time_t raw = std::chrono::system_clock::to_time_t(seconds);
-  std::tm tm{};
-  gmtime_r(&raw, &tm);
-  return tm;
-}
-
-// Reads exactly `n` digits at `at`; false when there are none.
-bool digits(std::string_view text, std::size_t at, std::size_t n, int& out) {
-  if (at + n > text.size()) return false;
-  out = 0;
-  for (std::size_t i = at; i < at + n; ++i) {
-    if (text[i] < '0' || text[i] > '9') return false;
-    out = out * 10 + (text[i] - '0');
-  }
-  return true;
-}
 
 json::value sorted(const json::value& v) {
   if (const auto* o = v.if_object()) {
@@ -56,44 +36,12 @@ json::array& array_in(json::object& o, std::string_view name) {
 
 }  // namespace
 
-std::string timestamp(Time t) {
-  auto tm = to_utc(t);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-                     tm.tm_min, tm.tm_sec);
-}
-
-std::optional<Time> parse_timestamp(std::string_view s) {
-  std::tm tm{};
-  int year = 0, month = 0;
-  bool ok = digits(s, 0, 4, year) && s[4] == '-' && digits(s, 5, 2, month) && s.size() >= 20 && s[7] == '-' &&
-            digits(s, 8, 2, tm.tm_mday) && (s[10] == 'T' || s[10] == 't') && digits(s, 11, 2, tm.tm_hour) &&
-            s[13] == ':' && digits(s, 14, 2, tm.tm_min) && s[16] == ':' && digits(s, 17, 2, tm.tm_sec);
-  if (!ok) return std::nullopt;
-  tm.tm_year = year - 1900;
-  tm.tm_mon = month - 1;
-  auto t = std::chrono::system_clock::from_time_t(timegm(&tm));
-  std::size_t at = 19;
-  if (s[at] == '.') {
-    std::int64_t scale = 100'000'000, nanoseconds = 0;
-    for (++at; at < s.size() && s[at] >= '0' && s[at] <= '9'; ++at, scale /= 10) nanoseconds += (s[at] - '0') * scale;
-    t += std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(nanoseconds));
-  }
-  if (at >= s.size()) return std::nullopt;
-  if (s[at] == 'Z' || s[at] == 'z') return at + 1 == s.size() ? std::optional<Time>(t) : std::nullopt;
-  int hours = 0, minutes = 0;
-  if ((s[at] != '+' && s[at] != '-') || s.size() != at + 6 || !digits(s, at + 1, 2, hours) || s[at + 3] != ':' ||
-      !digits(s, at + 4, 2, minutes))
-    return std::nullopt;
-  auto offset = std::chrono::hours(hours) + std::chrono::minutes(minutes);
-  return s[at] == '+' ? t - offset : t + offset;
-}
-
 json::object new_object(std::string_view api_version, std::string_view kind, const api::Key& key, Time now) {
   json::object metadata;
   metadata["name"] = key.name;
   if (!key.ns.empty()) metadata["namespace"] = key.ns;
   metadata["uid"] = base::random_uuid();
-  metadata["creationTimestamp"] = timestamp(now);
+  metadata["creationTimestamp"] = base::format_seconds(now);
   json::object body;
   body["apiVersion"] = api_version;
   body["kind"] = kind;
@@ -178,7 +126,7 @@ bool set_condition(json::object& body, std::string_view type, std::string_view s
   bool changed = flipped || api::text_at(*found, "reason") != reason || api::text_at(*found, "message") != message;
   if (flipped) {
     (*found)["status"] = status;
-    (*found)["lastTransitionTime"] = timestamp(now);
+    (*found)["lastTransitionTime"] = base::format_seconds(now);
   }
   auto put = [found](std::string_view field, std::string_view text) {
     if (text.empty())
@@ -201,7 +149,7 @@ bool is_pod_active(const json::object& pod) {
 bool is_pod_available(const json::object& pod, std::int64_t min_ready_seconds, Time now) {
   if (!is_pod_ready(pod)) return false;
   if (min_ready_seconds <= 0) return true;
-  auto since = parse_timestamp(api::text_at(*condition(pod, "Ready"), "lastTransitionTime"));
+  auto since = base::parse_timestamp(api::text_at(*condition(pod, "Ready"), "lastTransitionTime"));
   return since && *since + std::chrono::seconds(min_ready_seconds) <= now;
 }
 

@@ -7,16 +7,13 @@
 #include <string>
 #include <string_view>
 
+#include "base/timestamp.h"
 #include "control/api/object.h"
 
 namespace trama::control {
 
 namespace json = api::json;
-using Time = std::chrono::system_clock::time_point;
-
-std::string timestamp(Time t);  // "2026-01-02T03:04:05Z"
-// RFC 3339 with optional fraction and "Z" or an offset.
-std::optional<Time> parse_timestamp(std::string_view text);
+using Time = base::Timestamp;
 
 // An object without its content: apiVersion, kind, metadata with name, namespace, uid and creationTimestamp.
 json::object new_object(std::string_view api_version, std::string_view kind, const api::Key& key, Time now);

@@ -122,7 +122,8 @@ TEST_F(AgentE2e, AKilledAgentAdoptsAndChangesNothing) {
   EXPECT_EQ(started(), before);
   for (auto room : {"sandboxes", "overlay", "services"})
     EXPECT_EQ(cluster.metric("n1", std::string("trama_room_operations_total{room=\"") + room + "\"}"), 0)
-        << room << ": an unchanged world needs no operation\n" << cluster.log("n1");
+        << room << ": an unchanged world needs no operation\n"
+        << cluster.log("n1");
 }
 
 TEST_F(AgentE2e, WithoutAControllerARestartedAgentKeepsEverything) {

@@ -2,10 +2,11 @@
 #include "tests/support/golden.h"
 
 #include <cstdlib>
-#include <fmt/format.h>
 #include <fstream>
 #include <iterator>
 #include <sstream>
+
+#include <fmt/format.h>
 
 namespace trama::test {
 

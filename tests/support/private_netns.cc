@@ -5,15 +5,16 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <stdexcept>
+#include <thread>
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <net/if.h>
 #include <sched.h>
-#include <stdexcept>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <thread>
 
 namespace trama::test {
 
@@ -50,11 +51,13 @@ void PrivateNetns::run(const std::function<void()>& job) const {
 }
 
 int PrivateNetns::shell(const std::string& command, std::string* output) const {
-  return test::shell(fmt::format("nsenter --net={} -- sh -c '{}'", path(), [&] {
-                       std::string quoted;
-                       for (char c : command) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-                       return quoted;
-                     }()),
+  return test::shell(fmt::format("nsenter --net={} -- sh -c '{}'", path(),
+                                 [&] {
+                                   std::string quoted;
+                                   for (char c : command)
+                                     quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+                                   return quoted;
+                                 }()),
                      output);
 }
 

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/ip.h"
 #include "base/result.h"
+#include "base/timestamp.h"
 
 namespace trama::base {
 namespace {
@@ -21,6 +22,26 @@ using ::testing::HasSubstr;
 using ::testing::Pair;
 
 Ip ip(const char* text) { return *Ip::parse(text); }
+
+// The instant `seconds` after 2026-01-02T15:04:05Z.
+Timestamp instant(std::int64_t seconds) { return Timestamp(std::chrono::seconds(1'767'366'245 + seconds)); }
+
+TEST(TimestampTest, rfc_3339_both_ways) {
+  EXPECT_EQ(format_timestamp(instant(0) + std::chrono::nanoseconds(7)), "2026-01-02T15:04:05.000000007Z");
+  for (const char* text : {"2026-01-02T15:04:05.123456789Z", "1969-12-31T23:59:59.999999999Z"})
+    EXPECT_EQ(format_timestamp(*parse_timestamp(text)), text);
+  EXPECT_EQ(*parse_timestamp("2026-01-02T15:04:05Z"), instant(0));
+  EXPECT_EQ(*parse_timestamp("2026-01-02t15:04:05z"), instant(0));
+  EXPECT_EQ(format_seconds(instant(3) + std::chrono::nanoseconds(999'999'999)), "2026-01-02T15:04:08Z");
+  EXPECT_EQ(*parse_timestamp("2026-01-02T17:34:05+02:30"), instant(0));
+  EXPECT_EQ(*parse_timestamp("2026-01-02T15:04:05.5Z"), instant(0) + std::chrono::milliseconds(500));
+  for (const char* text :
+       {"", "2026", "2026-01-02 15:04:05Z", "2026-13-02T15:04:05Z", "2026-02-30T15:04:05Z", "2026-01-02T24:04:05Z",
+        "2026-01-02T15:04:05", "2026-01-02T15:04:05.", "2026-01-02T15:04:05.5", "2026-01-02T15Z04:05Z",
+        "x026-01-02T15:04:05Z", "2026-01-02T15:04:05.Z", "2026-01-02T15:04:05ZZ", "9999-01-02T15:04:05Z",
+        "2026-01-02T-1:04:05Z", "2026-01-02T15:04:05+2:00"})
+    EXPECT_FALSE(parse_timestamp(text)) << text;
+}
 
 TEST(IpTest, parses_what_inet_pton_parses_and_prints_it_back) {
   for (const char* text : {"0.0.0.0", "10.244.1.7", "255.255.255.255", "::", "::1", "fd00:244::7", "2001:db8::1"})

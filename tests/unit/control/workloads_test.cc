@@ -83,7 +83,7 @@ TEST(ReplicaSetPlan, AvailabilityTakesItsTime) {
                                {pod({.name = "a", .ready_since = "2026-01-01T00:09:50Z"})}, kNow);
   EXPECT_EQ(api::int_at(plan.status, "availableReplicas"), 0);
   ASSERT_TRUE(plan.look_again);
-  EXPECT_EQ(timestamp(*plan.look_again), "2026-01-01T00:10:20Z");
+  EXPECT_EQ(base::format_seconds(*plan.look_again), "2026-01-01T00:10:20Z");
 }
 
 TEST(ReplicaSetPlan, ATerminatingSetTouchesNothing) {

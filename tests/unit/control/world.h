@@ -14,7 +14,7 @@
 
 namespace trama::control::test {
 
-inline Time at(const char* text) { return *parse_timestamp(text); }
+inline Time at(const char* text) { return *base::parse_timestamp(text); }
 
 inline json::object object(const std::string& text) { return json::parse(text).as_object(); }
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "netns/timestamp.h"
+#include "base/timestamp.h"
 
 #include <charconv>
 
 #include <fmt/format.h>
 
-namespace trama::netns {
+namespace trama::base {
 namespace chrono = std::chrono;
-using base::Error;
-using base::Result;
 
 Timestamp now() { return chrono::time_point_cast<chrono::nanoseconds>(chrono::system_clock::now()); }
 
@@ -21,6 +19,8 @@ std::string format_timestamp(Timestamp t) {
                      time.minutes().count(), time.seconds().count(), time.subseconds().count());
 }
 
+std::string format_seconds(Timestamp t) { return format_timestamp(t).substr(0, 19) + "Z"; }
+
 namespace {
 // Takes exactly `digits` digits and, unless it is 0, the character behind them.
 bool take(std::string_view& text, std::size_t digits, char behind, unsigned& out) {
@@ -29,7 +29,7 @@ bool take(std::string_view& text, std::size_t digits, char behind, unsigned& out
   if (error != std::errc() || end != text.data() + digits || text.front() == '-') return false;
   text.remove_prefix(digits);
   if (!behind) return true;
-  if (text.front() != behind) return false;
+  if (text.front() != behind && !(behind == 'T' && text.front() == 't')) return false;
   text.remove_prefix(1);
   return true;
 }
@@ -57,7 +57,7 @@ Result<Timestamp> parse_timestamp(std::string_view text) {
     text.remove_prefix(digits);
   }
   chrono::minutes offset{0};
-  if (text != "Z") {
+  if (text != "Z" && text != "z") {
     if (text.size() != 6 || (text[0] != '+' && text[0] != '-')) return wrong();
     bool west = text[0] == '-';
     unsigned h = 0, m = 0;
@@ -69,4 +69,4 @@ Result<Timestamp> parse_timestamp(std::string_view text) {
                    chrono::seconds(second) + chrono::nanoseconds(nanos) - offset);
 }
 
-}  // namespace trama::netns
+}  // namespace trama::base
