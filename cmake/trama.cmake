@@ -22,11 +22,44 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_link_options(trama_flags INTERFACE -Wl,-z,relro,-z,now)
 endif()
 
+# Every target shares one set of precompiled headers (two with GoogleTest's), so their macros must be the same everywhere.
+option(TRAMA_PCH "precompile the headers that nearly every file reads" ON)
+target_link_libraries(trama_flags INTERFACE Boost::json fmt::fmt spdlog::spdlog)
+if(TRAMA_PCH AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(trama_flags INTERFACE -fpch-preprocess)  # so that ccache can read through it
+endif()
+function(trama_precompile name)
+  cmake_parse_arguments(ARG "" "FROM" "" ${ARGN})
+  if(NOT TRAMA_PCH)
+    return()
+  endif()
+  if(NOT TARGET ${ARG_FROM})
+    file(WRITE ${CMAKE_BINARY_DIR}/${ARG_FROM}.cc "")
+    add_library(${ARG_FROM} OBJECT ${CMAKE_BINARY_DIR}/${ARG_FROM}.cc)
+    target_link_libraries(${ARG_FROM} PRIVATE trama_flags OpenSSL::SSL)
+    target_precompile_headers(${ARG_FROM} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/precompiled.h)
+    if(ARG_FROM STREQUAL "trama_pch_test")
+      target_link_libraries(${ARG_FROM} PRIVATE GTest::gmock GTest::gtest)
+      target_precompile_headers(${ARG_FROM} PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
+    endif()
+  endif()
+  target_precompile_headers(${name} REUSE_FROM ${ARG_FROM})
+endfunction()
+
 # trama_library(name SOURCES a.cc ... LINKS x y): a static library that sees the whole tree by root-relative includes.
 function(trama_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC trama_flags ${ARG_LINKS})
+  trama_precompile(${name} FROM trama_pch)
+endfunction()
+
+# trama_program(name SOURCES a.cc ... LINKS x y): an executable, likewise.
+function(trama_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE trama_flags ${ARG_LINKS})
+  trama_precompile(${name} FROM trama_pch)
 endfunction()
 
 # trama_test(name LABEL unit|contract|kernel|e2e SOURCES ... LINKS ...): one GoogleTest binary, one ctest entry.
@@ -37,6 +70,7 @@ function(trama_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE trama_flags trama_test_support ${ARG_LINKS} GTest::gmock GTest::gtest GTest::gtest_main)
+  trama_precompile(${name} FROM trama_pch_test)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
     ENVIRONMENT "TRAMA_SOURCE_DIR=${CMAKE_SOURCE_DIR};TRAMA_BINARY=$<$<TARGET_EXISTS:trama>:$<TARGET_FILE:trama>>")

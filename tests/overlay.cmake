@@ -8,6 +8,5 @@ trama_test(overlay_kernel_test LABEL kernel SOURCES kernel/overlay/traffic_test.
   kernel/overlay/node_test.cc LINKS trama_overlay_lab)
 trama_test(overlay_heal_test LABEL kernel SOURCES kernel/overlay/heal_test.cc kernel/overlay/running_node.cc
   LINKS trama_overlay_lab trama_overlay_reconciler)
-add_executable(overlay_bench bench/overlay_bench.cc)
-target_link_libraries(overlay_bench PRIVATE trama_overlay_lab)
+trama_program(bench_overlay SOURCES bench/overlay_bench.cc LINKS trama_overlay_lab)
 trama_fuzz(overlay_fuzz SOURCES fuzz/overlay_fuzz.cc LINKS trama_overlay CORPUS overlay)

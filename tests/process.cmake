@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Tests of the process half of netns.
-add_executable(trama_pod_entry ${CMAKE_CURRENT_SOURCE_DIR}/support/pod_entry_main.cc)
-target_link_libraries(trama_pod_entry PRIVATE trama_flags trama_netns_process)
+trama_program(trama_pod_entry SOURCES support/pod_entry_main.cc LINKS trama_netns_process)
 
 trama_test(netns_process_test LABEL kernel LINKS trama_netns_process SOURCES kernel/process_test.cc
   kernel/process_limits_test.cc kernel/process_root_test.cc kernel/process_exec_test.cc)

@@ -31,7 +31,7 @@ constexpr std::string_view kServiceRule =
     "'[a-z]([-a-z0-9]*[a-z0-9])?')";
 
 std::string shown(const json::value& v) { return json::serialize(v).substr(0, 200); }
-std::string quoted(std::string_view v) { return fmt::format("\"{}\"", v.substr(0, 200)); }
+std::string in_quotes(std::string_view v) { return fmt::format("\"{}\"", v.substr(0, 200)); }
 
 void invalid(Causes& out, const std::string& field, const std::string& value, std::string_view why) {
   out.push_back({"FieldValueInvalid", fmt::format("Invalid value: {}: {}", value, why), field});
@@ -53,7 +53,7 @@ void labels(Causes& out, const json::object& body, const std::string& path) {
   for (const auto& [key, value] : object_at(body, path)) {
     std::string_view name(key);
     if (!is_label_key(name))
-      invalid(out, path, quoted(name),
+      invalid(out, path, in_quotes(name),
               "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
               "alphanumeric character");
     if (value.is_string() && !is_label_value(std::string_view(value.get_string())))
@@ -68,17 +68,17 @@ void metadata(const Kind& kind, Causes& out, const json::object& body, const jso
   if (name.empty()) {
     required(out, "metadata.name", "name or generateName is required");
   } else if (kind.resource == "services") {
-    if (!is_service_name(name)) invalid(out, "metadata.name", quoted(name), kServiceRule);
+    if (!is_service_name(name)) invalid(out, "metadata.name", in_quotes(name), kServiceRule);
   } else if (kind.resource == "namespaces") {
-    if (!is_dns_label(name)) invalid(out, "metadata.name", quoted(name), kLabelRule);
+    if (!is_dns_label(name)) invalid(out, "metadata.name", in_quotes(name), kLabelRule);
   } else if (!is_dns_subdomain(name)) {
-    invalid(out, "metadata.name", quoted(name), kSubdomainRule);
+    invalid(out, "metadata.name", in_quotes(name), kSubdomainRule);
   }
   labels(out, body, "metadata.labels");
   std::size_t size = 0;
   for (const auto& [key, value] : object_at(body, "metadata.annotations")) {
     if (!is_label_key(std::string_view(key)))
-      invalid(out, "metadata.annotations", quoted(std::string_view(key)),
+      invalid(out, "metadata.annotations", in_quotes(std::string_view(key)),
               "name part must consist of alphanumeric characters, '-', '_' or '.'");
     size += key.size() + (value.is_string() ? value.get_string().size() : 0);
   }
@@ -87,7 +87,7 @@ void metadata(const Kind& kind, Causes& out, const json::object& body, const jso
   if (!old) return;
   for (const char* field : {"metadata.uid", "metadata.creationTimestamp"}) {
     auto was = text_at(*old, field), is = text_at(body, field);
-    if (was != is) invalid(out, field, quoted(is), "field is immutable");
+    if (was != is) invalid(out, field, in_quotes(is), "field is immutable");
   }
 }
 
@@ -172,8 +172,8 @@ void pod_spec(Causes& out, const json::object& spec, const std::string& path) {
       const auto& c = containers[i].get_object();
       auto here = fmt::format("{}.{}[{}]", path, list, i);
       auto name = text_at(c, "name");
-      if (!name.empty() && !is_dns_label(name)) invalid(out, here + ".name", quoted(name), kLabelRule);
-      if (!name.empty() && !names.insert(name).second) duplicate(out, here + ".name", quoted(name));
+      if (!name.empty() && !is_dns_label(name)) invalid(out, here + ".name", in_quotes(name), kLabelRule);
+      if (!name.empty() && !names.insert(name).second) duplicate(out, here + ".name", in_quotes(name));
       if (text_at(c, "image").empty()) required(out, here + ".image");
       const auto& ports = array_at(c, "ports");
       for (std::size_t p = 0; p < ports.size(); ++p) {
@@ -183,7 +183,7 @@ void pod_spec(Causes& out, const json::object& spec, const std::string& path) {
         port_number(out, ports[p].get_object(), "hostPort", port_path, true);
         auto port_name = text_at(ports[p].get_object(), "name");
         if (!port_name.empty() && !is_port_name(port_name))
-          invalid(out, port_path + ".name", quoted(port_name),
+          invalid(out, port_path + ".name", in_quotes(port_name),
                   "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
       }
       const auto& env = array_at(c, "env");
@@ -191,7 +191,7 @@ void pod_spec(Causes& out, const json::object& spec, const std::string& path) {
         if (!env[e].is_object()) continue;
         auto env_name = text_at(env[e].get_object(), "name");
         if (env_name.empty() || env_name.find('=') != std::string::npos || (env_name[0] >= '0' && env_name[0] <= '9'))
-          invalid(out, fmt::format("{}.env[{}].name", here, e), quoted(env_name),
+          invalid(out, fmt::format("{}.env[{}].name", here, e), in_quotes(env_name),
                   "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', "
                   "and must not start with a digit");
       }
@@ -203,7 +203,7 @@ void pod_spec(Causes& out, const json::object& spec, const std::string& path) {
     invalid(out, path + ".terminationGracePeriodSeconds", std::to_string(int_at(spec, "terminationGracePeriodSeconds")),
             "must be greater than or equal to 0");
   auto host = text_at(spec, "hostname");
-  if (!host.empty() && !is_dns_label(host)) invalid(out, path + ".hostname", quoted(host), kLabelRule);
+  if (!host.empty() && !is_dns_label(host)) invalid(out, path + ".hostname", in_quotes(host), kLabelRule);
 }
 
 // Upstream lets a running pod change its images, deadlines and tolerations only.
@@ -251,8 +251,8 @@ void service(Causes& out, const json::object& body, const json::object* old) {
     auto here = fmt::format("spec.ports[{}]", i);
     auto name = text_at(p, "name");
     if (name.empty() && ports.size() > 1) required(out, here + ".name");
-    if (!name.empty() && !is_dns_label(name)) invalid(out, here + ".name", quoted(name), kLabelRule);
-    if (!name.empty() && !names.insert(name).second) duplicate(out, here + ".name", quoted(name));
+    if (!name.empty() && !is_dns_label(name)) invalid(out, here + ".name", in_quotes(name), kLabelRule);
+    if (!name.empty() && !names.insert(name).second) duplicate(out, here + ".name", in_quotes(name));
     port_number(out, p, "port", here, false);
     target_port(out, at(p, "targetPort"), here + ".targetPort");
     auto id = fmt::format("{}/{}", int_at(p, "port"), text_at(p, "protocol"));
@@ -267,7 +267,7 @@ void service(Causes& out, const json::object& body, const json::object* old) {
   }
   labels(out, body, "spec.selector");
   if (!ip.empty() && !headless && !base::Ip::parse(ip))
-    invalid(out, "spec.clusterIP", quoted(ip), "must be empty, 'None', or a valid IP address");
+    invalid(out, "spec.clusterIP", in_quotes(ip), "must be empty, 'None', or a valid IP address");
   ip_list(out, body, "spec.externalIPs");
   if (headless && (type == "NodePort" || type == "LoadBalancer"))
     invalid(out, "spec.clusterIPs[0]", "\"None\"", fmt::format("may not be set to 'None' for {} services", type));
@@ -276,7 +276,7 @@ void service(Causes& out, const json::object& body, const json::object* old) {
     if (name.empty())
       required(out, "spec.externalName");
     else if (!is_dns_subdomain(name))
-      invalid(out, "spec.externalName", quoted(name), kSubdomainRule);
+      invalid(out, "spec.externalName", in_quotes(name), kSubdomainRule);
     if (!ip.empty()) forbidden(out, "spec.clusterIPs", "may not be set for ExternalName services");
   }
   auto timeout = int_at(body, "spec.sessionAffinityConfig.clientIP.timeoutSeconds", 1);
@@ -321,7 +321,7 @@ void workload(Causes& out, const json::object& body, const json::object* old) {
 void node(Causes& out, const json::object& body, const json::object* old) {
   auto cidr = text_at(body, "spec.podCIDR");
   if (!cidr.empty() && !base::Cidr::parse(cidr))
-    invalid(out, "spec.podCIDR", quoted(cidr), "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    invalid(out, "spec.podCIDR", in_quotes(cidr), "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
   if (old && !text_at(*old, "spec.podCIDR").empty() && text_at(*old, "spec.podCIDR") != cidr)
     forbidden(out, "spec.podCIDR", "node updates may not change podCIDR except from \"\" to valid");
 }
@@ -355,7 +355,7 @@ void endpoint_slice(Causes& out, const json::object& body, const json::object* o
   const auto& ports = array_at(body, "ports");
   for (std::size_t i = 0; i < ports.size(); ++i)
     if (ports[i].is_object()) port_number(out, ports[i].get_object(), "port", fmt::format("ports[{}]", i), false);
-  if (old && text_at(*old, "addressType") != type) invalid(out, "addressType", quoted(type), "field is immutable");
+  if (old && text_at(*old, "addressType") != type) invalid(out, "addressType", in_quotes(type), "field is immutable");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the overlay costs, beside a floor measured in the same run.
-//   overlay_bench [-o json]
 // Every figure is the best of several rounds, ours and the floor's in turn: other load on the machine only ever adds.
 // program.N: peers (dual stack) per millisecond from an empty machine to all of them in the kernel. Floor: the same
 //   kernel objects as ready-made netlink requests in big batches, without observing, planning or guards.
@@ -19,6 +18,7 @@
 #include <linux/neighbour.h>
 #include <sys/socket.h>
 
+#include "tests/bench/report.h"
 #include "tests/kernel/overlay/lab.h"
 
 namespace {
@@ -34,7 +34,7 @@ double least(const std::vector<double>& v) { return *std::min_element(v.begin(),
 double most(const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); }
 
 [[noreturn]] void die(const std::string& why) {
-  std::fprintf(stderr, "overlay_bench: %s\n", why.c_str());
+  std::fprintf(stderr, "bench_overlay: %s\n", why.c_str());
   std::_Exit(1);
 }
 template <class T>
@@ -43,13 +43,7 @@ T must(base::Result<T> r) {
   if constexpr (!std::is_void_v<T>) return std::move(*r);
 }
 
-struct Row {
-  std::string name;
-  double value;
-  std::string unit;
-  double floor;
-  double ratio() const { return floor > 0 ? value / floor : 0; }
-};
+using trama::bench::Row;
 
 // The objects of a plan as requests that need nothing but sending.
 std::vector<netlink::Request> requests_of(const std::vector<Op>& ops, base::IfIndex link) {
@@ -119,7 +113,7 @@ void program(unsigned peers, std::vector<Row>& rows) {
       floor.push_back(peers / ms_since(start));
     });
   }
-  rows.push_back({fmt::format("overlay.program.{}", peers), most(ours), "peers/ms", most(floor)});
+  rows.push_back({fmt::format("overlay.program.{}", peers), most(ours), "peers/ms", most(floor), 0, 0, true});
   rows.push_back({fmt::format("overlay.look.{}", peers), least(look), "ms", least(bare_look)});
   rows.push_back({fmt::format("overlay.move.{}", peers), least(move), "ms", 0});
 }
@@ -188,21 +182,10 @@ void rtt(std::vector<Row>& rows) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  bool json = argc == 3 && !std::strcmp(argv[1], "-o") && !std::strcmp(argv[2], "json");
-  if (argc != 1 && !json) die("usage: overlay_bench [-o json]");
+int main() {
   std::vector<Row> rows;
   program(500, rows);
   program(2000, rows);
   rtt(rows);
-  if (json) std::puts("[");
-  for (const auto& r : rows) {
-    if (json)
-      std::printf("  {\"name\": \"%s\", \"value\": %.3f, \"unit\": \"%s\", \"floor\": %.3f, \"ratio\": %.3f}%s\n",
-                  r.name.c_str(), r.value, r.unit.c_str(), r.floor, r.ratio(), &r == &rows.back() ? "" : ",");
-    else
-      std::printf("%-24s %10.3f %-9s floor %10.3f  ratio %6.2f\n", r.name.c_str(), r.value, r.unit.c_str(), r.floor,
-                  r.ratio());
-  }
-  if (json) std::puts("]");
+  trama::bench::print(rows);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a change of Services costs on a node: from update() to the committed rules, beside the cheapest transaction
 // there is (one element, same session, same run). Needs root; works in a network namespace of its own.
-//   bench_services [-o json | --benchmark_format=json] [services…]        default: 1000 10000
+//   bench_services [services…]        default: 1000 10000
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -16,6 +16,7 @@
 #include "servicelb/kernel_linux.h"
 #include "servicelb/reconciler.h"
 #include "servicelb/ruleset.h"
+#include "tests/bench/report.h"
 
 namespace trama::servicelb {
 namespace {
@@ -25,13 +26,7 @@ using Micros = std::vector<double>;
 constexpr int kEndpoints = 4;
 constexpr int kRounds = 300;
 
-struct Row {
-  std::string name;
-  double value = 0;
-  std::string unit;
-  double floor = 0;
-  double goal = 0;
-};
+using bench::Row;
 
 double since(Clock::time_point t) { return std::chrono::duration<double, std::micro>(Clock::now() - t).count(); }
 double quantile(Micros v, double q) {
@@ -140,7 +135,7 @@ class Bench {
     co_await until(generation);
     std::string size = fmt::format("{}x{}", services_, endpoints_);
     rows_.push_back(
-        {fmt::format("services.load.{}", size), since(started) / 1000, "ms", 0, endpoints_ == 50 ? 5000.0 : 0.0});
+        {fmt::format("services.load.{}", size), since(started) / 1000, "ms", 0, 0, endpoints_ == 50 ? 5000.0 : 1000.0});
     if (!operations_) co_return;
 
     auto prepare = [this] {
@@ -168,7 +163,7 @@ class Bench {
       double least = quantile(floors, q);
       auto row = [&](const char* what, const Micros& times) {
         rows_.push_back(
-            {fmt::format("services.{}.{}.{}", what, services_, label), quantile(times, q), "us", least, 5000});
+            {fmt::format("services.{}.{}.{}", what, services_, label), quantile(times, q), "us", least, 0, 5000});
       };
       row("endpoint_replaced", replaced);
       row("endpoint_added", grown);
@@ -201,16 +196,8 @@ class Bench {
 }  // namespace
 
 int run(int argc, char** argv) {
-  bool json = false, google = false;  // the shape of Google Benchmark, which scripts/bench reads
   std::vector<int> sizes;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "-o") == 0 && i + 1 < argc)
-      json = std::strcmp(argv[++i], "json") == 0;
-    else if (std::strcmp(argv[i], "--benchmark_format=json") == 0)
-      google = true;
-    else
-      sizes.push_back(std::atoi(argv[i]));
-  }
+  for (int i = 1; i < argc; ++i) sizes.push_back(std::atoi(argv[i]));
   bool everything = sizes.empty();
   if (everything) sizes = {1000, 10'000};
   if (unshare(CLONE_NEWNET) < 0) {
@@ -221,33 +208,7 @@ int run(int argc, char** argv) {
   std::vector<Row> rows;
   for (int size : sizes) Bench(size, kEndpoints, true, rows).run();
   if (everything) Bench(10000, 50, false, rows).run();
-  if (google) {
-    std::string text = "{\"benchmarks\": [\n";
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      const auto& r = rows[i];
-      text += fmt::format("  {{\"name\": \"{}\", \"real_time\": {:.1f}, \"time_unit\": \"{}\"", r.name.substr(9),
-                          r.value, r.unit);
-      if (r.floor > 0) text += fmt::format(", \"floor\": {:.1f}", r.floor);
-      if (r.goal > 0) text += fmt::format(", \"goal\": {:.1f}", r.goal);
-      text += i + 1 < rows.size() ? "},\n" : "}\n";
-    }
-    std::fputs((text + "]}\n").c_str(), stdout);
-    return 0;
-  }
-  std::string out = json ? "[\n" : "name,value,unit,floor,ratio\n";
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto& r = rows[i];
-    std::string floor = r.floor > 0 ? fmt::format("{:.1f}", r.floor) : json ? "null" : "";
-    std::string ratio = r.floor > 0 ? fmt::format("{:.1f}", r.value / r.floor) : json ? "null" : "";
-    if (json)
-      out +=
-          fmt::format("  {{\"name\": \"{}\", \"value\": {:.1f}, \"unit\": \"{}\", \"floor\": {}, \"ratio\": {}}}{}\n",
-                      r.name, r.value, r.unit, floor, ratio, i + 1 < rows.size() ? "," : "");
-    else
-      out += fmt::format("{},{:.1f},{},{},{}\n", r.name, r.value, r.unit, floor, ratio);
-  }
-  if (json) out += "]\n";
-  std::fputs(out.c_str(), stdout);
+  bench::print(rows);
   return 0;
 }
 

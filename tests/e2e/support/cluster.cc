@@ -31,7 +31,7 @@ std::string read_all(const std::string& path) {
   return out.str();
 }
 
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   std::string out = "'";
   for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out + "'";
@@ -203,7 +203,7 @@ int Cluster::run_agent(const std::string& name, const std::string& more_argument
 int Cluster::trama(const std::string& arguments, std::string* output, const std::string& input) {
   auto command = fmt::format("nsenter --net=/run/netns/{} {} --kubeconfig {}/controller/admin.kubeconfig {}",
                              netns("hub"), binary_, directory_, arguments);
-  if (!input.empty()) command = fmt::format("printf %s {} | {}", quoted(input), command);
+  if (!input.empty()) command = fmt::format("printf %s {} | {}", in_quotes(input), command);
   return shell(command, output);
 }
 
@@ -246,11 +246,11 @@ std::string Cluster::cluster_ip(const std::string& service) {
 }
 
 int Cluster::on_node(const std::string& node, const std::string& command, std::string* output) {
-  return shell(fmt::format("nsenter --net=/run/netns/{} sh -c {}", netns(node), quoted(command)), output);
+  return shell(fmt::format("nsenter --net=/run/netns/{} sh -c {}", netns(node), in_quotes(command)), output);
 }
 
 int Cluster::in_pod(const std::string& node, const std::string& pod, const std::string& command, std::string* output) {
-  return shell(fmt::format("nsenter --net=/run/netns/{}.{} sh -c {}", netns(node), pod, quoted(command)), output);
+  return shell(fmt::format("nsenter --net=/run/netns/{}.{} sh -c {}", netns(node), pod, in_quotes(command)), output);
 }
 
 std::string Cluster::page(const std::string& node, const std::string& url) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What making and removing a sandbox costs, beside a floor and a peer measured in the same run.
-//   sandbox_bench [-n N] [-o json]
+//   bench_sandboxes [-n N]
 // floor: one process, raw netlink, nothing but the namespace and the veth pair (create); one group deletion (delete).
 // peer: the same result by the `ip` program, 9 executions (create); `ip netns del` and `ip link del` (delete).
 #include <algorithm>
@@ -18,6 +18,7 @@
 
 #include "netns/kernel_linux.h"
 #include "netns/wiring.h"
+#include "tests/bench/report.h"
 #include "tests/support/private_netns.h"
 
 namespace {
@@ -46,7 +47,7 @@ struct Times {
 };
 
 [[noreturn]] void die(const std::string& why) {
-  std::fprintf(stderr, "sandbox_bench: %s\n", why.c_str());
+  std::fprintf(stderr, "bench_sandboxes: %s\n", why.c_str());
   std::_Exit(1);
 }
 template <class T>
@@ -140,34 +141,7 @@ std::size_t live_links(netlink::Client& client) {
   return n;
 }
 
-struct Row {
-  std::string name;
-  double value = 0;
-  std::string unit;
-  double floor = 0, peer = 0, goal = 0;  // 0: none
-};
-
-void print(const std::vector<Row>& rows, bool json) {
-  if (!json) std::printf("name,value,unit,floor,peer,ratio,goal,met\n");
-  std::string out;
-  for (const auto& r : rows) {
-    auto number = [](double v) { return v > 0 ? fmt::format("{:.3f}", v) : std::string(); };
-    std::string ratio = r.floor > 0 ? fmt::format("{:.2f}", r.value / r.floor) : "";
-    if (!json) {
-      std::printf("%s,%.3f,%s,%s,%s,%s,%s,%s\n", r.name.c_str(), r.value, r.unit.c_str(), number(r.floor).c_str(),
-                  number(r.peer).c_str(), ratio.c_str(), number(r.goal).c_str(),
-                  r.goal > 0 ? (r.value <= r.goal ? "yes" : "no") : "");
-      continue;
-    }
-    auto or_null = [](const std::string& s) { return s.empty() ? std::string("null") : s; };
-    out += fmt::format(
-        "{}\n  {{\"name\": \"{}\", \"value\": {:.3f}, \"unit\": \"{}\", \"floor\": {}, \"peer\": {}, \"ratio\": {}, "
-        "\"goal\": {}, \"met\": {}}}",
-        out.empty() ? "" : ",", r.name, r.value, r.unit, or_null(number(r.floor)), or_null(number(r.peer)),
-        or_null(ratio), or_null(number(r.goal)), r.goal > 0 ? (r.value <= r.goal ? "true" : "false") : "null");
-  }
-  if (json) std::printf("[%s\n]\n", out.c_str());
-}
+using bench::Row;
 
 std::vector<Row> measure(unsigned n) {
   auto floor = measure_floor(n);
@@ -212,14 +186,14 @@ std::vector<Row> measure(unsigned n) {
   double gone = ms_since(begin) / n;
   must(kernel->apply(netns::RemoveGuard{}));
   return {
-      {"sandbox.create.p50", create.at(.5), "ms", floor.create.at(.5), peer.create.at(.5), 1.0},
-      {"sandbox.create.p99", create.at(.99), "ms", floor.create.at(.99), peer.create.at(.99), 15.0},
-      {"sandbox.create.cpu", create_cpu, "ms", floor.create_cpu, 0, 1.0},
-      {"sandbox.delete.p50", remove.at(.5), "ms", 0, peer.remove.at(.5), 1.0},
-      {"sandbox.delete.p99", remove.at(.99), "ms", 0, peer.remove.at(.99), 15.0},
-      {"sandbox.delete.cpu", remove_cpu, "ms", 0, 0, 1.0},
-      {"sandbox.delete.gone", gone, "ms", floor.delete_each, peer.remove.at(.5), 1.0},
-      {fmt::format("sandbox.observe.{}", n), observe.at(.5), "ms", 0, 0, 20.0},
+      {"sandboxes.create.p50", create.at(.5), "ms", floor.create.at(.5), peer.create.at(.5), 1.0},
+      {"sandboxes.create.p99", create.at(.99), "ms", floor.create.at(.99), peer.create.at(.99), 15.0},
+      {"sandboxes.create.cpu", create_cpu, "ms", floor.create_cpu, 0, 1.0},
+      {"sandboxes.delete.p50", remove.at(.5), "ms", 0, peer.remove.at(.5), 1.0},
+      {"sandboxes.delete.p99", remove.at(.99), "ms", 0, peer.remove.at(.99), 15.0},
+      {"sandboxes.delete.cpu", remove_cpu, "ms", 0, 0, 1.0},
+      {"sandboxes.delete.gone", gone, "ms", floor.delete_each, peer.remove.at(.5), 1.0},
+      {fmt::format("sandboxes.observe.{}", n), observe.at(.5), "ms", 0, 0, 20.0},
   };
 }
 
@@ -227,18 +201,16 @@ std::vector<Row> measure(unsigned n) {
 
 int main(int argc, char** argv) {
   unsigned n = 200;
-  bool json = false;
-  for (int c; (c = getopt(argc, argv, "n:o:")) != -1;) {
+  for (int c; (c = getopt(argc, argv, "n:")) != -1;) {
     if (c == 'n') n = static_cast<unsigned>(std::max(1, std::atoi(optarg)));
-    if (c == 'o') json = std::strcmp(optarg, "json") == 0;
     if (c == '?') return 2;
   }
   // Mounts and network of its own: nothing outlives the measurement.
   if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount("", "/", "none", MS_REC | MS_PRIVATE, nullptr) < 0 ||
       mount("tmpfs", "/run", "tmpfs", 0, nullptr) < 0) {
-    std::perror("sandbox_bench: needs root");
+    std::perror("bench_sandboxes: needs root");
     return 1;
   }
-  print(measure(n), json);
+  bench::print(measure(n));
   return 0;
 }
