@@ -12,4 +12,14 @@ std::string to_string(Protocol p) {
   return "?";
 }
 
+std::string to_string(Algorithm a) {
+  switch (a) {
+    case Algorithm::random: return "random";
+    case Algorithm::round_robin: return "round-robin";
+    case Algorithm::source_hash: return "source-hash";
+    case Algorithm::maglev: return "maglev";
+  }
+  return "?";
+}
+
 }  // namespace trama::servicelb
