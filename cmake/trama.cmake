@@ -44,6 +44,10 @@ function(trama_precompile name)
     endif()
   endif()
   target_precompile_headers(${name} REUSE_FROM ${ARG_FROM})
+  get_target_property(type ${name} TYPE)
+  if(type STREQUAL "EXECUTABLE")
+    target_link_libraries(${name} PRIVATE trama_asio)  # Asio's headers alone need it
+  endif()
 endfunction()
 
 # trama_library(name SOURCES a.cc ... LINKS x y): a static library that sees the whole tree by root-relative includes.

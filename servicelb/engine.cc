@@ -64,10 +64,11 @@ Result<> Engine::rebuild(PassOutcome& out, Family family, const std::string& why
 
 Result<FamilyContents> Engine::read(Family family) {
   FamilyContents seen;
-  for (const auto* set : sets_of(family).all()) {
-    auto elements = kernel_.elements(table_of(family), *set);
+  for (std::size_t h = 0; h < kHomes; ++h) {
+    if (!is_planned(static_cast<Home>(h))) continue;
+    auto elements = kernel_.elements(table_of(family), set_of(family, static_cast<Home>(h)));
     if (!elements) return std::move(elements).error();
-    auto& contents = seen.of(*set);
+    auto& contents = seen[h];
     contents.reserve(elements->size());
     for (auto& e : *elements) {
       auto key = e.key;
@@ -95,14 +96,15 @@ Result<> Engine::compare(PassOutcome& out, Family family, FamilyContents& seen) 
 
 Result<> Engine::verify_family(PassOutcome& out, Family family, Depth depth, Clock::time_point now) {
   std::map<std::string, std::size_t> counts;
-  auto why = kernel_.damage(blueprint(family, planner_.classes(family)), counts);
+  auto why = kernel_.damage(blueprint(family, planner_.shape(family)), counts);
   if (!why) return std::move(why).error();
   if (!why->empty()) {
     out.healed = started_;
     return rebuild(out, family, *why);
   }
   std::size_t want = planner_.elements(family), have = 0;
-  for (const auto& [set, n] : counts) have += n;
+  for (const auto& [set, n] : counts)
+    if (set != set_of(family, Home::affinity).name) have += n;
   bool counted = !counts.empty() && counts_trusted_;
   bool missing = counted && have != want;
   if (want > options_.read_limit) {
@@ -165,17 +167,17 @@ void Engine::start(PassOutcome& out, Clock::time_point now) {
   bool large = planner_.endpoints_wanted() > options_.read_limit;
   std::array<FamilyContents, 2> seen;
   for (Family f : kFamilies) {
-    const Sets& sets = sets_of(f);
-    for (const auto* set : sets.all()) {
-      if (large && set == &sets.slots) continue;
-      auto elements = kernel_.elements(table_of(f), *set);
+    for (std::size_t h = 0; h < kHomes; ++h) {
+      Home home = static_cast<Home>(h);
+      if (!is_planned(home) || (large && home <= Home::picks)) continue;
+      auto elements = kernel_.elements(table_of(f), set_of(f, home));
       if (!elements) {
         if (not_supported(elements.error())) break;  // creating the table will say so
         out.failures.push_back(elements.error().to_string());
         out.retry = true;
         return;
       }
-      auto& contents = seen[index_of(f)].of(*set);
+      auto& contents = seen[index_of(f)][h];
       for (auto& e : *elements) {
         auto key = e.key;
         contents.emplace(key, std::move(e));
@@ -184,11 +186,11 @@ void Engine::start(PassOutcome& out, Clock::time_point now) {
     planner_.adopt(f, seen[index_of(f)], now);
   }
   planner_.settle(now);
-  planner_.all_udp_flows_stale();
+  planner_.all_flows_stale(now);
   bool ok = true;
   for (Family f : kFamilies) {
     std::map<std::string, std::size_t> counts;
-    auto why = kernel_.damage(blueprint(f, planner_.classes(f)), counts);
+    auto why = kernel_.damage(blueprint(f, planner_.shape(f)), counts);
     Result<> done;
     if (!why)
       done = std::move(why).error();
@@ -284,23 +286,22 @@ void Engine::apply_one_by_one(PassOutcome& out, Clock::time_point now) {
   if (must_verify_) verify(out, now, true);
 }
 
-bool Engine::settle_flows(PassOutcome& out) {
-  auto now = Clock::now();
-  if (now < flows_not_before_) return true;
-  auto stale = planner_.stale_flows();
-  if (stale.empty()) return true;
+bool Engine::settle_flows(PassOutcome& out, Clock::time_point now) {
+  auto started = Clock::now();
+  if (started < flows_not_before_ || !planner_.flows().due(now)) return true;
+  auto stale = planner_.flows().stale(now);
   auto deleted = kernel_.forget_flows(stale);
-  auto took = Clock::now() - now;
+  auto took = Clock::now() - started;
   if (!deleted) {
-    conntrack_failure_ = std::move(deleted).error().in("UDP flows of removed endpoints; retrying").to_string();
-    flows_not_before_ = now + kConntrackRetry;
+    conntrack_failure_ = std::move(deleted).error().in("flows of removed endpoints; retrying").to_string();
+    flows_not_before_ = started + kConntrackRetry;
     return false;
   }
   conntrack_failure_.clear();
   // Walking a full conntrack table takes a while; a removed endpoint may get datagrams for half a second more.
-  flows_not_before_ = now + std::min<Clock::duration>(took * (kRation + 1), std::chrono::milliseconds(500));
-  planner_.flows_done(stale);
-  if (*deleted > 0) out.plan.push_back(fmt::format("forget {} UDP flows", *deleted));
+  flows_not_before_ = started + std::min<Clock::duration>(took * (kRation + 1), std::chrono::milliseconds(500));
+  planner_.flows().done(stale, now);
+  if (*deleted > 0) out.plan.push_back(fmt::format("forget {} flows", *deleted));
   return true;
 }
 
@@ -311,6 +312,7 @@ PassOutcome Engine::pass(PassInput input, Clock::time_point now) {
     refused_.erase(change.key);
     planner_.put(std::move(change));
   }
+  planner_.tick(now);
   if (!started_) {
     start(out, now);
   } else if (verify(out, now, input.look)) {
@@ -321,8 +323,7 @@ PassOutcome Engine::pass(PassInput input, Clock::time_point now) {
       must_verify_ = true;
     }
   }
-  if (started_ && !settle_flows(out)) out.retry = true;
-  if (started_ && !planner_.stale_flows().empty()) out.retry = true;
+  if (started_ && (!settle_flows(out, now) || planner_.flows().due(now))) out.retry = true;
   out.committed = started_ && !must_verify_;
   for (const auto& [key, lines] : planner_.failures())
     out.failures.insert(out.failures.end(), lines.begin(), lines.end());

@@ -52,7 +52,7 @@ class Engine {
   Result<> compare(PassOutcome& out, Family family, FamilyContents& seen);
   void apply(PassOutcome& out, Clock::time_point now);
   void apply_one_by_one(PassOutcome& out, Clock::time_point now);
-  bool settle_flows(PassOutcome& out);
+  bool settle_flows(PassOutcome& out, Clock::time_point now);
   Result<> commit(PassOutcome& out, nft::Batch& batch);
   // Both transactions of a step. `reached` tells how far it came.
   Result<> commit(PassOutcome& out, Step& step, int& reached);

@@ -21,7 +21,7 @@ class Kernel {
   virtual Result<std::string> damage(const nft::Blueprint& blueprint, std::map<std::string, std::size_t>& counts) = 0;
   // The elements of one of our sets; none when the table or the set is absent. All, or an error.
   virtual Result<std::vector<nft::Element>> elements(const nft::Table& table, const nft::Set& set) = 0;
-  // Deletes the UDP flows that match. Returns how many; an error leaves the rest for another try.
+  // Deletes the flows that match. Returns how many; an error leaves the rest for another try.
   virtual Result<std::size_t> forget_flows(const std::vector<FlowsOf>& stale) = 0;
 };
 

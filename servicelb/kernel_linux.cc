@@ -38,7 +38,7 @@ Result<std::size_t> LinuxKernel::forget_flows(const std::vector<FlowsOf>& stale)
       if (s.family != family) continue;
       by_id[s.id] = &s;
       for (const auto& front : s.untranslated)
-        if (front.kind == Front::Kind::cluster)
+        if (front.kind == Front::Kind::address)
           fresh_ips.insert({front.ip, front.port});
         else
           fresh_ports.insert(front.port);
@@ -46,7 +46,9 @@ Result<std::size_t> LinuxKernel::forget_flows(const std::vector<FlowsOf>& stale)
     if (by_id.empty()) continue;
     netlink::FlowFilter filter;
     filter.family = family;
-    filter.protocol = static_cast<std::uint8_t>(Protocol::udp);
+    bool connections = std::any_of(stale.begin(), stale.end(), [](const FlowsOf& s) { return s.connections; });
+    constexpr auto kUdp = static_cast<std::uint8_t>(Protocol::udp);
+    if (!connections) filter.protocol = kUdp;
     // One service: let the kernel look at its mark. Flows without a mark matter only with new front ends.
     if (by_id.size() == 1 && fresh_ips.empty() && fresh_ports.empty())
       filter.mark = by_id.begin()->first << kIdShift, filter.mark_mask = kIdMask;
@@ -61,8 +63,9 @@ Result<std::size_t> LinuxKernel::forget_flows(const std::vector<FlowsOf>& stale)
       bool gone = false;
       if (auto it = by_id.find(id_of(flow->mark)); it != by_id.end() && flow->destination_translated()) {
         const auto& allowed = it->second->endpoints;
-        gone = !std::binary_search(allowed.begin(), allowed.end(), flow->reply_source);
-      } else if (!flow->destination_translated()) {
+        gone = (flow->protocol == kUdp || it->second->connections) &&
+               !std::binary_search(allowed.begin(), allowed.end(), flow->reply_source);
+      } else if (flow->protocol == kUdp && !flow->destination_translated()) {
         // Began before the front end existed. To a node port only without an answer: it may be somebody else's port.
         gone = fresh_ips.contains({flow->destination.ip, flow->destination.port}) ||
                (!flow->seen_reply() && fresh_ports.contains(flow->destination.port));

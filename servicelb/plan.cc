@@ -5,120 +5,64 @@
 
 #include <fmt/format.h>
 
+#include "servicelb/select.h"
+#include "servicelb/slots.h"
+
 namespace trama::servicelb {
 namespace {
 
-std::string label_of(const ServiceKey& key, const std::string& port) {
-  return port.empty() ? key.to_string() : fmt::format("{}:{}", key.to_string(), port);
-}
-std::string slot_comment(const std::string& label, const Slot& slot) {
-  return slot.pod.empty() ? label : fmt::format("{} -> {}", label, slot.pod);
-}
-std::uint32_t mark_for(const PortPlacement& port, const Front& front) {
-  std::uint32_t mark = mark_of(port.id, port.classes[index_of(front.family)]);
-  // A node port always answers through this node: the endpoint may be anywhere.
-  return front.kind == Front::Kind::node ? mark | kMasquerade : mark;
-}
-
-// What one pass does to one front end, whichever services lose and win it.
-struct FrontChange {
-  std::optional<std::uint32_t> before, after;
-  std::size_t slots_before = 0, slots_after = 0;
-  std::string comment_before, comment;
+// What becomes of one element in one pass, whichever services lose and win it.
+struct Fate {
+  std::optional<Item> before, after;
 };
-using FrontChanges = std::map<Front, FrontChange>;
+using Fates = std::map<std::pair<Home, nft::Value>, Fate>;
 
-void note_fronts(FrontChanges& changes, const ServiceKey& key, const Placement& p, bool after) {
-  auto note = [&](const Front& front, std::uint32_t mark, std::size_t slots, std::string comment) {
-    auto& c = changes[front];
-    (after ? c.after : c.before) = mark;
-    (after ? c.slots_after : c.slots_before) = slots;
-    (after ? c.comment : c.comment_before) = std::move(comment);
-  };
-  for (const auto& vip : p.vips) note(vip, 0, 0, key.to_string());
-  for (const auto& port : p.ports)
-    for (const auto& front : port.fronts)
-      note(front, mark_for(port, front), port.slots[index_of(front.family)].size(), label_of(key, port.name));
+void note(Fates& fates, const ServiceKey& key, const Placement& p, Family f, bool after) {
+  render(key, p, f, [&](Item item) {
+    auto& fate = fates[{item.home, item.element.key}];
+    (after ? fate.after : fate.before) = std::move(item);
+  });
 }
 
-void emit_fronts(Step& step, const FrontChanges& changes) {
-  for (const auto& [front, c] : changes) {
-    const auto& table = table_of(front.family);
-    const auto& set = set_of(front);
-    if (!c.after) {
-      step.first.delete_element(table, set, front_element(front, *c.before, {}));
-    } else if (!c.before) {
-      step.second.put_element(table, set, front_element(front, *c.after, c.comment));
-    } else if (c.before != c.after || c.comment != c.comment_before) {
+// Pointees before pointers; removal mirrored. `first` is in the kernel before `second` starts.
+void emit(Step& step, Family family, const Fates& fates) {
+  const auto& table = table_of(family);
+  for (const auto& [where, fate] : fates) {
+    const auto& [before, after] = fate;
+    const nft::Set& set = set_of(family, where.first);
+    bool pointee = where.first <= Home::picks;
+    bool outer = where.first >= Home::services;
+    if (!after) {
+      (outer ? step.first : step.second).delete_element(table, set, before->element);
+    } else if (!before) {
+      (outer ? step.second : step.first).put_element(table, set, after->element);
+    } else if (!(before->element == after->element)) {
       // Fewer slots: the class goes first. More slots, or another service's slots: they come first.
-      bool shrinks = id_of(*c.before) == id_of(*c.after) && c.slots_after < c.slots_before;
-      auto& batch = shrinks ? step.first : step.second;
-      batch.delete_element(table, set, front_element(front, *c.before, {}));
-      batch.put_element(table, set, front_element(front, *c.after, c.comment));
+      bool shrinks = before->id == after->id && after->slots < before->slots;
+      auto& batch = pointee || shrinks ? step.first : step.second;
+      batch.delete_element(table, set, before->element);
+      batch.put_element(table, set, after->element);
     }
   }
 }
 
-const PortPlacement* find_port(const Placement& p, const PortPlacement& like) {
-  for (const auto& port : p.ports)
-    if (port.protocol == like.protocol && port.name == like.name) return &port;
+Draw::How how_of(const Service& s) {
+  if (s.affinity.count() > 0) return Draw::How::affinity;
+  switch (s.algorithm) {
+    case Algorithm::random: return Draw::How::random;
+    case Algorithm::round_robin: return Draw::How::round_robin;
+    case Algorithm::source_hash: return Draw::How::source_hash;
+    case Algorithm::maglev: return Draw::How::maglev;
+  }
+  return Draw::How::random;
+}
+
+const Pool* find_pool(const Placement& p, const Pool& like) {
+  for (const auto& pool : p.pools)
+    if (pool.id == like.id && pool.name == like.name && pool.protocol == like.protocol) return &pool;
   return nullptr;
 }
-
-void emit_slots(Step& step, const ServiceKey& key, const PortPlacement* before, const PortPlacement* after) {
-  static const std::vector<Slot> kNone;
-  const PortPlacement& either = after ? *after : *before;
-  std::string label = label_of(key, either.name);
-  for (Family f : kFamilies) {
-    std::size_t i = index_of(f);
-    const auto& table = table_of(f);
-    const auto& set = sets_of(f).slots;
-    const auto& have = before ? before->slots[i] : kNone;
-    const auto& want = after ? after->slots[i] : kNone;
-    auto element = [&](const Slot& s, std::size_t n, bool with_comment) {
-      return slot_element(either.id, static_cast<std::uint32_t>(n), s.ip, s.port,
-                          with_comment ? slot_comment(label, s) : "");
-    };
-    for (std::size_t n = 0; n < want.size(); ++n) {
-      if (n < have.size() && have[n] == want[n]) continue;
-      if (n < have.size()) step.first.delete_element(table, set, element(have[n], n, false));
-      step.first.put_element(table, set, element(want[n], n, true));
-    }
-    for (std::size_t n = want.size(); n < have.size(); ++n)
-      step.second.delete_element(table, set, element(have[n], n, false));
-  }
-}
-
-// Same id, same port: anything else is a removal and an addition.
-bool same_port(const PortPlacement* a, const PortPlacement* b) { return a && b && a->id == b->id; }
-
 }  // namespace
-
-std::vector<Slot> assign_slots(const std::vector<Slot>& before, std::vector<Slot> wanted) {
-  std::size_t n = wanted.size();
-  std::sort(wanted.begin(), wanted.end(),
-            [](const Slot& a, const Slot& b) { return std::tie(a.ip, a.port) < std::tie(b.ip, b.port); });
-  std::map<std::pair<Ip, std::uint16_t>, std::size_t> index;
-  for (std::size_t i = 0; i < n; ++i) index[{wanted[i].ip, wanted[i].port}] = i;
-  std::vector<std::optional<std::size_t>> chosen(n);
-  std::vector<bool> placed(n, false);
-  std::vector<std::size_t> moving;  // endpoints whose slot lies beyond the new end
-  for (std::size_t s = 0; s < before.size(); ++s) {
-    auto it = index.find({before[s].ip, before[s].port});
-    if (it == index.end() || placed[it->second]) continue;
-    placed[it->second] = true;
-    if (s < n)
-      chosen[s] = it->second;
-    else
-      moving.push_back(it->second);
-  }
-  for (std::size_t i = 0; i < n; ++i)
-    if (!placed[i]) moving.push_back(i);
-  auto next = moving.begin();
-  std::vector<Slot> out(n);
-  for (std::size_t s = 0; s < n; ++s) out[s] = std::move(wanted[chosen[s] ? *chosen[s] : *next++]);
-  return out;
-}
 
 std::size_t Planner::FrontHash::operator()(const Front& f) const {
   std::uint64_t h = static_cast<std::uint64_t>(f.kind) << 40 | static_cast<std::uint64_t>(f.family) << 32 |
@@ -127,26 +71,18 @@ std::size_t Planner::FrontHash::operator()(const Front& f) const {
   return static_cast<std::size_t>(h ^ h >> 29);
 }
 
-std::vector<Front> Planner::fronts_of(const Service& service) {
-  std::vector<Front> out;
+// ---- what is wanted -------------------------------------------------------------------------------------------------
+
+void Planner::claim(const ServiceKey& key, const Service& service, bool add) {
+  std::vector<Front> fronts;
   for (const auto& ip : service.cluster_ips) {
     Front vip;
     vip.kind = Front::Kind::vip, vip.family = ip.family(), vip.ip = ip;
-    out.push_back(vip);
-    for (const auto& port : service.ports) {
-      Front f = vip;
-      f.kind = Front::Kind::cluster, f.protocol = port.protocol, f.port = port.port;
-      out.push_back(f);
-      if (port.node_port == 0) continue;
-      f.kind = Front::Kind::node, f.port = port.node_port, f.ip = Ip();
-      out.push_back(f);
-    }
+    fronts.push_back(vip);
   }
-  return out;
-}
-
-void Planner::claim(const ServiceKey& key, const Service& service, bool add) {
-  for (const auto& front : fronts_of(service)) {
+  for (const auto& door : doors_of(service, false, [](std::string) {}))
+    if (door.outer()) fronts.push_back(door.front);
+  for (const auto& front : fronts) {
     auto& owners = claims_[front];
     auto at = std::lower_bound(owners.begin(), owners.end(), key,
                                [](const ServiceKey* a, const ServiceKey& b) { return *a < b; });
@@ -180,7 +116,7 @@ void Planner::put(Change change) {
 }
 
 void Planner::set_node(NodeFacts facts) {
-  for (auto* list : {&facts.service_cidrs, &facts.pod_cidrs}) {
+  for (auto* list : {&facts.service_cidrs, &facts.pod_cidrs, &facts.nodeport_cidrs}) {
     std::sort(list->begin(), list->end());
     list->erase(std::unique(list->begin(), list->end()), list->end());
     // Interval sets take no overlaps; of two prefixes that overlap one contains the other.
@@ -192,13 +128,31 @@ void Planner::set_node(NodeFacts facts) {
   std::sort(facts.local_pods.begin(), facts.local_pods.end());
   facts.local_pods.erase(std::unique(facts.local_pods.begin(), facts.local_pods.end()), facts.local_pods.end());
   if (facts == facts_) return;
-  // Which endpoints are allowed depends on the ranges: rare, and then everything is looked at again.
-  if (facts.service_cidrs != facts_.service_cidrs || facts.pod_cidrs != facts_.pod_cidrs ||
-      facts.reserved_ports != facts_.reserved_ports)
+  // Which endpoints are allowed and which are near depends on these: rare, and then everything is looked at again.
+  NodeFacts same = facts;
+  same.local_pods = facts_.local_pods, same.nodeport_cidrs = facts_.nodeport_cidrs;
+  if (!(same == facts_))
     for (const auto& [key, record] : records_) dirty_.insert(key);
   facts_ = std::move(facts);
   facts_dirty_ = facts_ != facts_placed_;
 }
+
+void Planner::disable(Family family) {
+  enabled_[index_of(family)] = false;
+  for (const auto& [key, record] : records_) dirty_.insert(key);
+}
+
+void Planner::tick(Clock::time_point now) {
+  for (auto it = growing_.begin(); it != growing_.end();)
+    if (it->second <= now) {
+      dirty_.insert(it->first);
+      it = growing_.erase(it);
+    } else {
+      ++it;
+    }
+}
+
+// ---- from a Service to its placement --------------------------------------------------------------------------------
 
 std::string Planner::endpoint_problem(const Endpoint& e) const {
   if (e.port == 0) return "port 0 does not exist";
@@ -215,124 +169,223 @@ std::string Planner::endpoint_problem(const Endpoint& e) const {
   return {};
 }
 
-std::uint32_t Planner::class_for(Family family, std::uint32_t slots) {
-  if (slots == 0) return kRefuseClass;
-  if (slots <= kDirectClasses) return slots;
-  auto& large = large_[index_of(family)];
-  if (auto it = large.find(slots); it != large.end()) return it->second;
-  for (std::uint32_t cls = kDirectClasses + 1; cls <= kLastClass; ++cls) {
-    bool taken = std::any_of(large.begin(), large.end(), [&](const auto& p) { return p.second == cls; });
-    if (taken) continue;
-    large[slots] = cls;
-    return cls;
-  }
+std::uint32_t Planner::class_for(Family family, const Draw& draw) {
+  bool plain = draw.how == Draw::How::random && !draw.counted;
+  if (plain && draw.slots <= kDirectClasses) return draw.slots;
+  auto& allotted = allotted_[index_of(family)];
+  if (auto it = allotted.find(draw); it != allotted.end()) return it->second;
+  std::set<std::uint32_t> taken;
+  for (const auto& [d, cls] : allotted) taken.insert(cls);
+  std::uint32_t from = plain ? kDirectClasses + 1 : kFirstOtherClass, to = plain ? kLastLargeClass : kLastOtherClass;
+  for (std::uint32_t cls = from; cls <= to; ++cls)
+    if (!taken.contains(cls)) return allotted[draw] = cls;
   return 0;
+}
+
+// The pool's endpoints, slots and classes. False when there is no id for it.
+bool Planner::fill_pool(Pool& pool, const Service& service, std::size_t port, const Placement& before, Placement& out,
+                        Clock::time_point now, std::vector<std::string>& complaints) {
+  const ServicePort& wanted = service.ports[port];
+  std::string label = label_of(service.key, wanted.name);
+  auto id = ids_.acquire(pool.key, now);
+  if (!id) {
+    complaints.push_back(fmt::format(
+        "{}: all {} service ids are in use; delete services, or wait for ids of deleted ones", label, kMaxId));
+    return false;
+  }
+  pool.id = *id;
+  const Pool* had = find_pool(before, pool);
+  for (Family f : kFamilies) {
+    std::size_t i = index_of(f);
+    if (!enabled(f)) continue;
+    bool family = std::any_of(service.cluster_ips.begin(), service.cluster_ips.end(),
+                              [&](const Ip& ip) { return ip.family() == f && can_be_front(ip); });
+    if (!family) continue;
+    auto& side = pool.sides[i];
+    std::vector<const Endpoint*> usable;
+    for (const auto& e : wanted.endpoints)
+      if (e.ip.family() == f && endpoint_problem(e).empty()) usable.push_back(&e);
+    Chosen chosen = select(usable, facts_.name, facts_.zone);
+    const auto& list = pool.scope == Scope::local ? chosen.local : chosen.cluster;
+    std::map<base::IpPort, const Backend*> known;
+    if (had)
+      for (const auto& b : had->sides[i].backends) known[b.at()] = &b;
+    std::vector<base::IpPort> at;
+    std::vector<Share> shares;
+    for (const Endpoint* e : list) {
+      base::IpPort where{e->ip, e->port};
+      if (!at.empty() && at.back() == where) continue;
+      Backend b{e->ip, e->port, e->pod, {}};
+      auto old = known.find(where);
+      // Endpoints that came together with the service have nobody to take connections from.
+      if (old != known.end())
+        b.since = old->second->since;
+      else if (had && !had->sides[i].backends.empty())
+        b.since = now;
+      Share share{e->weight, 1};
+      if (service.slow_start.count() > 0 && b.since != Clock::time_point{}) {
+        share.grown = std::chrono::duration<double>(now - b.since) / service.slow_start;
+        if (share.grown < 1) {
+          auto step = std::max<Clock::duration>(service.slow_start / 10, std::chrono::milliseconds(100));
+          growing_[service.key] = now + step;
+        }
+      }
+      at.push_back(where);
+      shares.push_back(share);
+      side.backends.push_back(std::move(b));
+    }
+    if (at.empty()) {
+      side.cls = pool.scope == Scope::local && !chosen.cluster.empty() ? kNoLocalClass : kRefuseClass;
+      continue;
+    }
+    auto each = slots_each(shares);
+    if (pool.how == Draw::How::maglev) {
+      side.slots = maglev_table(at, each, maglev_size(at.size()));
+    } else {
+      std::vector<base::IpPort> slots;
+      Front way;  // a way in, for pools whose slots exist once for each
+      for (const auto& d : out.doors)
+        if (d.fixed == 0 && d.port == out.pools.size() && d.front.family == f) way = d.front;
+      bool sticky = pool.how == Draw::How::affinity;
+      SlotsOf of{pool.id, sticky ? way.protocol : Protocol::tcp, sticky ? way.port : std::uint16_t{0}};
+      if (had)
+        for (auto s : had->sides[i].slots) slots.push_back(had->sides[i].backends[s].at());
+      else if (auto it = adopted_.slots[i].find(of); it != adopted_.slots[i].end())
+        slots = it->second;
+      side.slots = assign_slots(slots, at, each);
+    }
+    side.cls = class_for(f, pool.draw(f));
+    if (side.cls == 0) {
+      bool plain = pool.how == Draw::How::random && !pool.counted;
+      complaints.push_back(fmt::format(
+          "{}: {} slots, but all classes for {} are taken by other services: {}", label, side.slots.size(),
+          plain ? "so many" : "such a choice",
+          plain ? fmt::format("only {} are used", kDirectClasses) : std::string("it is refused until one is free")));
+      side.slots.resize(plain ? kDirectClasses : 0);
+      side.cls = plain ? kDirectClasses : kRefuseClass;
+    }
+    if (pool.how != Draw::How::affinity) continue;
+    if (auto it = adopted_.numbers[i].find(pool.id); it != adopted_.numbers[i].end())
+      for (const auto& [ip, number] : it->second) {
+        out.numbers[i].emplace(ip, number);
+        out.last_number[i] = std::max(out.last_number[i], number);
+      }
+    for (const auto& b : side.backends)
+      if (!out.numbers[i].contains(b.ip)) out.numbers[i][b.ip] = ++out.last_number[i];
+  }
+  return true;
 }
 
 Placement Planner::target(const ServiceKey& key, const Record& record, Clock::time_point now,
                           std::vector<std::string>& complaints) {
   Placement out;
   if (!record.present) return out;
-  std::set<Front> own;  // this service's, against repetition inside it
-  auto wins = [&](const Front& front) {
+  growing_.erase(key);
+  const Service& service = record.wanted;
+  out.drain = service.drain;
+  auto owner = [&](const Front& front) -> const ServiceKey* {
     auto it = claims_.find(front);
-    return it != claims_.end() && *it->second.front() == key && own.insert(front).second;
+    return it == claims_.end() ? nullptr : it->second.front();
   };
-  std::array<bool, 2> families{};
-  std::vector<Ip> ips;
-  for (const auto& ip : record.wanted.cluster_ips) {
+  for (const auto& ip : service.cluster_ips) {
     if (!enabled(ip.family())) continue;
-    if (ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_link_local()) {
+    if (!can_be_front(ip)) {
       complaints.push_back(fmt::format("{}: {} cannot be a ClusterIP", key.to_string(), ip.to_string()));
       continue;
     }
-    ips.push_back(ip);
-    families[index_of(ip.family())] = true;
     Front vip;
     vip.kind = Front::Kind::vip, vip.family = ip.family(), vip.ip = ip;
-    if (wins(vip)) out.vips.push_back(vip);
+    if (const auto* who = owner(vip); who && *who == key) out.vips.push_back(ip);
   }
   std::sort(out.vips.begin(), out.vips.end());
-  for (const auto& wanted : record.wanted.ports) {
-    std::string label = label_of(key, wanted.name);
-    PortPlacement port;
-    port.name = wanted.name, port.protocol = wanted.protocol;
-    if (find_port(out, port)) {
+  out.vips.erase(std::unique(out.vips.begin(), out.vips.end()), out.vips.end());
+  out.numbers = record.placed.numbers, out.last_number = record.placed.last_number;
+
+  // Doors that this service has: not another service's, nor one of its own twice.
+  std::map<Front, std::size_t> taken;
+  std::vector<Door> doors;
+  std::set<std::size_t> lost;  // index into doors_of()
+  auto all = doors_of(service, facts_.masquerade_all, [&](std::string text) { complaints.push_back(std::move(text)); });
+  std::set<std::pair<Front, std::size_t>> refused;  // front ends of a port
+  for (const auto& d : all) {
+    if (!enabled(d.front.family)) continue;
+    if (d.outer()) {
+      const auto* who = owner(d.front);
+      auto mine = taken.find(d.front);
+      bool twice = mine != taken.end();
+      if (twice || !who || *who != key) {
+        std::string whose = twice || !who || *who == key ? "another port of this service" : who->to_string();
+        complaints.push_back(fmt::format("{}: {} already belongs to {}", label_of(key, service.ports[d.port].name),
+                                         d.front.to_string(), whose));
+        refused.insert({d.front, d.port});
+        continue;
+      }
+      taken[d.front] = d.port;
+    } else if (refused.contains({d.front, d.port})) {
+      continue;  // what a refused front end leads on to
+    }
+    doors.push_back(d);
+  }
+
+  std::set<std::pair<std::string, Protocol>> names;
+  for (std::size_t n = 0; n < service.ports.size(); ++n) {
+    const auto& port = service.ports[n];
+    std::string label = label_of(key, port.name);
+    if (!names.insert({port.name, port.protocol}).second) {
       complaints.push_back(fmt::format("{}: two ports of one name and protocol", label));
       continue;
     }
-    auto try_front = [&](Front f) {
-      if (wins(f)) {
-        port.fronts.push_back(f);
-        return;
-      }
-      auto it = claims_.find(f);
-      bool other = it != claims_.end() && *it->second.front() != key;
-      complaints.push_back(fmt::format("{}: {} already belongs to {}", label, f.to_string(),
-                                       other ? it->second.front()->to_string() : "another port of this service"));
-    };
-    for (const auto& ip : ips) {
-      Front f;
-      f.kind = Front::Kind::cluster, f.family = ip.family(), f.protocol = wanted.protocol, f.port = wanted.port,
-      f.ip = ip;
-      if (wanted.port == 0)
-        complaints.push_back(fmt::format("{}: port 0 does not exist", label));
+    for (const auto& e : port.endpoints)
+      if (auto problem = endpoint_problem(e); !problem.empty())
+        complaints.push_back(fmt::format("{}: endpoint {} is left out: {}", label,
+                                         base::IpPort{e.ip, e.port}.to_string(), problem));
+    for (Scope scope : {Scope::cluster, Scope::local}) {
+      Pool pool;
+      pool.name = port.name, pool.protocol = port.protocol, pool.scope = scope, pool.key = pool_key(service, n, scope);
+      pool.how = how_of(service), pool.counted = service.counters, pool.timeout = service.affinity;
+      std::size_t before = out.doors.size();
+      for (const auto& d : doors)
+        if (d.port == n && d.scope == scope) {
+          out.doors.push_back(d);
+          out.doors.back().port = out.pools.size();
+        }
+      if (out.doors.size() == before) continue;
+      if (fill_pool(pool, service, n, record.placed, out, now, complaints))
+        out.pools.push_back(std::move(pool));
       else
-        try_front(f);
-      if (wanted.node_port == 0) continue;
-      f.kind = Front::Kind::node, f.port = wanted.node_port, f.ip = Ip();
-      try_front(f);
+        out.doors.resize(before);
     }
-    if (port.fronts.empty()) continue;
-    std::sort(port.fronts.begin(), port.fronts.end());
-    auto id = ids_.acquire(PortKey{key, wanted.protocol, wanted.name}, now);
-    if (!id) {
-      complaints.push_back(fmt::format(
-          "{}: all {} service ids are in use; delete services, or wait for ids of deleted ones", label, kMaxId));
-      continue;
-    }
-    port.id = *id;
-    std::array<std::vector<Slot>, 2> want;
-    std::set<std::pair<Ip, std::uint16_t>> seen;
-    for (const auto& e : wanted.endpoints) {
-      std::size_t i = index_of(e.ip.family());
-      if (!families[i]) continue;  // a family the service does not have
-      if (auto problem = endpoint_problem(e); !problem.empty()) {
-        complaints.push_back(
-            fmt::format("{}: endpoint {} is left out: {}", label, base::IpPort{e.ip, e.port}.to_string(), problem));
-        continue;
-      }
-      if (seen.insert({e.ip, e.port}).second) want[i].push_back(Slot{e.ip, e.port, e.pod});
-    }
-    const PortPlacement* before = find_port(record.placed, port);
-    for (Family f : kFamilies) {
-      std::size_t i = index_of(f);
-      if (!families[i]) continue;
-      port.classes[i] = class_for(f, static_cast<std::uint32_t>(want[i].size()));
-      if (port.classes[i] == 0) {
-        complaints.push_back(fmt::format("{}: {} endpoints, but too many services have more than {}: only {} are used",
-                                         label, want[i].size(), kDirectClasses, kDirectClasses));
-        want[i].resize(kDirectClasses);
-        port.classes[i] = kDirectClasses;
-      }
-      static const std::vector<Slot> kNone;
-      const auto* slots = before ? &before->slots[i] : &kNone;
-      if (!before)
-        if (auto it = adopted_slots_[i].find(port.id); it != adopted_slots_[i].end()) slots = &it->second;
-      port.slots[i] = assign_slots(*slots, std::move(want[i]));
-    }
-    out.ports.push_back(std::move(port));
   }
-  std::sort(out.ports.begin(), out.ports.end(), [](const PortPlacement& a, const PortPlacement& b) {
-    return std::tie(a.protocol, a.name) < std::tie(b.protocol, b.name);
-  });
+  // Doors that lead on stand with the cluster scope; without their pool they are not there either.
+  for (const auto& d : out.doors)
+    if (d.home == Home::guarded)
+      for (const auto& c : service.source_ranges) {
+        bool inside_another = std::any_of(
+            service.source_ranges.begin(), service.source_ranges.end(),
+            [&](const Cidr& o) { return o.family() == c.family() && o.length() < c.length() && o.overlaps(c); });
+        bool again = std::find(out.allowed.begin(), out.allowed.end(), std::pair(d.front, c)) != out.allowed.end();
+        if (c.family() == d.front.family && !inside_another && !again) out.allowed.emplace_back(d.front, c);
+      }
+  for (const auto& ip : out.vips) {
+    std::size_t i = index_of(ip.family());
+    bool served = std::any_of(out.pools.begin(), out.pools.end(),
+                              [&](const Pool& p) { return !p.sides[i].slots.empty(); });
+    auto node = std::find_if(facts_.addresses.begin(), facts_.addresses.end(),
+                             [&](const Ip& a) { return a.family() == ip.family(); });
+    if (served && node != facts_.addresses.end()) out.pings.emplace_back(ip, *node);
+  }
+  // Numbers of endpoints that are gone: nobody gets them again.
+  for (Family f : kFamilies)
+    std::erase_if(out.numbers[index_of(f)], [&](const auto& n) {
+      return std::none_of(out.pools.begin(), out.pools.end(), [&](const Pool& p) {
+        const auto& b = p.sides[index_of(f)].backends;
+        return std::any_of(b.begin(), b.end(), [&](const Backend& x) { return x.ip == n.first; });
+      });
+    });
   return out;
 }
 
-void Planner::disable(Family family) {
-  enabled_[index_of(family)] = false;
-  for (const auto& [key, record] : records_) dirty_.insert(key);
-}
+// ---- steps ----------------------------------------------------------------------------------------------------------
 
 Step Planner::plan_node() const {
   Step step;
@@ -360,139 +413,92 @@ Step Planner::plan(Clock::time_point now, const std::vector<ServiceKey>& only) {
       failures_.erase(key);
     else
       failures_[key] = std::move(complaints);
-    const Placement& placement = step.targets.back().second;
-    auto take_over = [&](const Front& front) {
+    for (const auto& front : fronts_of(step.targets.back().second)) {
       auto holder = holders_.find(front);
       if (holder != holders_.end() && *holder->second != key) keys.push_back(*holder->second);
-    };
-    for (const auto& vip : placement.vips) take_over(vip);
-    for (const auto& port : placement.ports)
-      for (const auto& front : port.fronts) take_over(front);
+    }
   }
   for (const auto& [key, next] : step.targets)
-    for (const auto& port : next.ports)
+    for (const auto& pool : next.pools)
       for (Family f : kFamilies) {
-        std::size_t i = index_of(f);
-        std::uint32_t cls = port.classes[i];
-        if (cls == 0 || cls == kRefuseClass || classes_[i].contains(cls)) continue;
-        step.new_classes[i][cls] = static_cast<std::uint32_t>(port.slots[i].size());
+        const auto& side = pool.sides[index_of(f)];
+        if (side.slots.empty() || classes_[index_of(f)].contains(side.cls)) continue;
+        step.new_classes[index_of(f)][side.cls] = pool.draw(f);
       }
   for (Family f : kFamilies)
-    for (const auto& [cls, slots] : step.new_classes[index_of(f)]) {
-      auto chain = class_chain(f, slots);
+    for (const auto& [cls, draw] : step.new_classes[index_of(f)]) {
+      auto chain = draw_chain(f, draw);
       step.first.put_chain(table_of(f), chain.chain);
       for (const auto& rule : chain.rules) step.first.add_rule(table_of(f), chain.chain.name, rule);
-      step.first.put_element(table_of(f), sets_of(f).classes, class_element(cls, chain.chain.name));
+      step.first.put_element(table_of(f), set_of(f, Home::classes), class_element(cls, chain.chain.name));
     }
-  FrontChanges fronts;
-  for (const auto& [key, next] : step.targets) {
-    const Placement& placed = records_.at(key).placed;
-    note_fronts(fronts, key, placed, false);
-    note_fronts(fronts, key, next, true);
-    for (const auto& port : placed.ports)
-      if (!same_port(&port, find_port(next, port))) emit_slots(step, key, &port, nullptr);
-    for (const auto& port : next.ports) {
-      const PortPlacement* before = find_port(placed, port);
-      emit_slots(step, key, same_port(before, &port) ? before : nullptr, &port);
+  for (Family f : kFamilies) {
+    Fates fates;
+    for (const auto& [key, next] : step.targets) {
+      note(fates, key, records_.at(key).placed, f, false);
+      note(fates, key, next, f, true);
     }
+    emit(step, f, fates);
   }
-  emit_fronts(step, fronts);
   return step;
 }
 
 void Planner::plan_facts(Step& step) const {
   step.facts = true;
-  auto differ = [&](const nft::Set& set, Family f, const auto& before, const auto& after, auto element) {
+  auto differ = [&](Home home, Family f, const auto& before, const auto& after, auto element) {
     for (const auto& v : before)
       if (v.family() == f && !std::binary_search(after.begin(), after.end(), v))
-        step.first.delete_element(table_of(f), set, element(v));
+        step.first.delete_element(table_of(f), set_of(f, home), element(v));
     for (const auto& v : after)
       if (v.family() == f && !std::binary_search(before.begin(), before.end(), v))
-        step.first.put_element(table_of(f), set, element(v));
+        step.first.put_element(table_of(f), set_of(f, home), element(v));
   };
   auto range = [](const Cidr& c) { return nft::Element::of(c); };
   for (Family f : kFamilies) {
     if (!enabled(f)) continue;
-    const Sets& s = sets_of(f);
-    differ(s.hairpin, f, facts_placed_.local_pods, facts_.local_pods, hairpin_element);
-    differ(s.pods, f, facts_placed_.pod_cidrs, facts_.pod_cidrs, range);
-    differ(s.service_cidrs, f, facts_placed_.service_cidrs, facts_.service_cidrs, range);
+    differ(Home::hairpin, f, facts_placed_.local_pods, facts_.local_pods, hairpin_element);
+    differ(Home::pods, f, facts_placed_.pod_cidrs, facts_.pod_cidrs, range);
+    differ(Home::service_cidrs, f, facts_placed_.service_cidrs, facts_.service_cidrs, range);
+    differ(Home::nodeport_cidrs, f, facts_placed_.nodeport_cidrs, facts_.nodeport_cidrs, range);
   }
 }
 
 void Planner::count_classes(const Placement& p, bool add, Clock::time_point now) {
-  for (const auto& port : p.ports)
+  for (const auto& pool : p.pools)
     for (std::size_t i = 0; i < 2; ++i) {
-      std::uint32_t cls = port.classes[i];
-      if (cls == 0 || cls == kRefuseClass) continue;
-      auto& use = uses_[i][cls];
+      if (pool.sides[i].slots.empty()) continue;
+      auto& use = uses_[i][pool.sides[i].cls];
       add ? ++use.users : --use.users;
       if (use.users == 0) use.unused_since = now;
     }
-  auto count = [&](std::size_t i, std::size_t n) { add ? element_count_[i] += n : element_count_[i] -= n; };
-  for (const auto& vip : p.vips) count(index_of(vip.family), 1);
-  for (const auto& port : p.ports) {
-    for (const auto& front : port.fronts) count(index_of(front.family), 1);
-    for (std::size_t i = 0; i < 2; ++i) count(i, port.slots[i].size());
-  }
-}
-
-// After a change of a UDP port: whoever still talks to an endpoint that is gone must be asked to choose again, and
-// flows that began before a front end existed would never notice it.
-void Planner::remember_flows(const PortPlacement* before, const PortPlacement* after) {
-  const PortPlacement& either = after ? *after : *before;
-  if (either.protocol != Protocol::udp) return;
-  for (Family f : kFamilies) {
-    std::size_t i = index_of(f);
-    std::vector<base::IpPort> now;
-    if (after)
-      for (const auto& s : after->slots[i]) now.push_back({s.ip, s.port});
-    std::sort(now.begin(), now.end());
-    bool lost = before && std::any_of(before->slots[i].begin(), before->slots[i].end(), [&](const Slot& s) {
-                  return !std::binary_search(now.begin(), now.end(), base::IpPort{s.ip, s.port});
-                });
-    std::vector<Front> fresh;
-    if (after)
-      for (const auto& front : after->fronts)
-        if (front.family == f && (!before || !std::binary_search(before->fronts.begin(), before->fronts.end(), front)))
-          fresh.push_back(front);
-    auto it = stale_.find({f, either.id});
-    if (!lost && fresh.empty() && it == stale_.end()) continue;
-    auto& stale = stale_[{f, either.id}];
-    stale.endpoints = std::move(now);
-    stale.untranslated.insert(stale.untranslated.end(), fresh.begin(), fresh.end());
-  }
 }
 
 void Planner::finish(const ServiceKey& key, Placement next, Clock::time_point now) {
   auto it = records_.find(key);
   if (it == records_.end()) return;
-  Placement& placed = it->second.placed;
-  count_classes(placed, false, now);
+  Record& record = it->second;
+  count_classes(record.placed, false, now);
   count_classes(next, true, now);
-  for (const auto& port : placed.ports) {
-    const auto* after = find_port(next, port);
-    if (!same_port(&port, after)) remember_flows(&port, nullptr);
-    if (!after) ids_.release(PortKey{key, port.protocol, port.name}, now);
+  for (Family f : kFamilies) {
+    std::size_t i = index_of(f), n = count_elements(next, f);
+    element_count_[i] += n - record.elements[i];
+    record.elements[i] = n;
   }
-  for (const auto& port : next.ports) {
-    const auto* before = find_port(placed, port);
-    remember_flows(same_port(before, &port) ? before : nullptr, &port);
-  }
-  auto each_front = [](const Placement& p, auto fn) {
-    for (const auto& vip : p.vips) fn(vip);
-    for (const auto& port : p.ports)
-      for (const auto& front : port.fronts) fn(front);
-  };
-  each_front(placed, [&](const Front& f) {
-    auto holder = holders_.find(f);
+  flows_.changed(record.placed, next, record.present ? next.drain : record.placed.drain, now);
+  std::set<PortKey> keeps;
+  for (const auto& pool : next.pools) keeps.insert(pool.key);
+  for (const auto& pool : record.placed.pools)
+    if (!keeps.contains(pool.key)) ids_.release(pool.key, now);
+  for (const auto& front : fronts_of(record.placed)) {
+    auto holder = holders_.find(front);
     if (holder != holders_.end() && *holder->second == key) holders_.erase(holder);
-  });
-  each_front(next, [&](const Front& f) { holders_[f] = &it->first; });
-  placed = std::move(next);
+  }
+  for (const auto& front : fronts_of(next)) holders_[front] = &it->first;
+  record.placed = std::move(next);
   dirty_.erase(key);
-  if (!it->second.present) {
+  if (!record.present) {
     failures_.erase(key);
+    growing_.erase(key);
     records_.erase(it);
   }
 }

@@ -8,48 +8,92 @@ namespace {
 using namespace nft;  // NOLINT: expressions read like nft here
 using nft::Value;
 
-nft::Family nft_family(Family f) { return f == Family::v4 ? nft::Family::ip : nft::Family::ip6; }
-const char* prefix(Family f) { return f == Family::v4 ? "ip" : "ip6"; }
-std::uint32_t address_size(Family f) { return f == Family::v4 ? 4 : 16; }
-std::uint32_t saddr(Family f) { return f == Family::v4 ? 12 : 8; }
-std::uint32_t daddr(Family f) { return f == Family::v4 ? 16 : 24; }
-// Register behind an address in register 0.
-Reg after_address(Family f) { return r(address_size(f) / 4); }
+// Clients that are remembered at a time, of all services with affinity.
+constexpr std::uint32_t kMostRemembered = 262'144;
 
-Sets make_sets(Family f) {
+std::array<Set, kHomes> make_sets(Family f) {
   Field src = f == Family::v4 ? field::ip_saddr() : field::ip6_saddr();
   Field dst = f == Family::v4 ? field::ip_daddr() : field::ip6_daddr();
-  auto set = [](const char* name, const char* comment, std::vector<Field> key, std::vector<Field> data = {}) {
-    Set s;
+  std::vector<Field> address = {dst, field::l4proto(), field::th_dport()};
+  std::vector<Field> port = {field::l4proto(), field::th_dport()};
+  std::vector<Field> endpoint = {dst, field::th_dport()};
+  std::vector<Field> mark = {field::ct_mark()};
+  std::array<Set, kHomes> all;
+  auto make = [&](Home home, const char* name, const char* comment, std::vector<Field> key,
+                  std::vector<Field> data = {}) -> Set& {
+    Set& s = all[static_cast<std::size_t>(home)];
     s.name = name, s.comment = comment, s.key = std::move(key), s.data = std::move(data);
     return s;
   };
-  Sets s;
-  s.vips = set("vips", "ClusterIPs in use: what services does not know of them is refused", {dst});
-  s.services = set("services", "front ends: service id << 12 | class", {dst, field::l4proto(), field::th_dport()},
-                   {field::ct_mark()});
-  s.nodeports = set("nodeports", "ports of this node: service id << 12 | masquerade 0x800 | class",
-                    {field::l4proto(), field::th_dport()}, {field::ct_mark()});
-  s.slots = set("slots", "service id << 12 . slot: an endpoint", {field::ct_mark(), field::numgen_random()},
-                {dst, field::th_dport()});
-  s.classes =
-      set("class", "how many slots a service has: the chain that draws one", {field::ct_mark()}, {field::verdict()});
-  s.hairpin = set("hairpin", "pods of this node that may reach themselves through a service", {src, dst});
-  s.pods = set("pods", "pods of the cluster: other sources are masqueraded", {src});
-  s.pods.interval = true;
-  s.service_cidrs = set("service-cidrs", "ClusterIPs that no service owns are dropped", {dst});
-  s.service_cidrs.interval = true;
-  return s;
+  make(Home::slots, "slots", "service id << 12 . slot: an endpoint", {field::ct_mark(), field::numgen_random()},
+       endpoint);
+  make(Home::counted, "counted", "the same, for services whose connections are counted",
+       {field::ct_mark(), field::numgen_random()}, endpoint)
+      .counts = true;
+  make(Home::sticky, "sticky", "service id << 12 . front end . number of an endpoint: the endpoint",
+       {field::ct_mark(), field::l4proto(), field::th_dport(), field::meta_priority()}, endpoint)
+      .counts = true;
+  make(Home::picks, "picks", "service id << 12 . front end . slot: number of an endpoint",
+       {field::ct_mark(), field::l4proto(), field::th_dport(), field::numgen_random()}, {field::meta_priority()});
+  Set& affinity = make(Home::affinity, "affinity", "service id << 12 . client: number of its endpoint",
+                       {field::ct_mark(), src}, {field::meta_priority()});
+  affinity.dynamic = true, affinity.has_timeout = true, affinity.size = kMostRemembered;
+  make(Home::classes, "class", "how a connection's endpoint is drawn", mark, {field::verdict()});
+  make(Home::inside, "inside", "external policy Local: what pods and this node see", address, mark);
+  make(Home::outside, "outside", "external policy Local: what everybody else sees", address, mark);
+  make(Home::inside_ports, "inside-ports", "external policy Local: what pods and this node see", port, mark);
+  make(Home::outside_ports, "outside-ports", "external policy Local: what everybody else sees", port, mark);
+  make(Home::guarded, "guarded", "front ends that only allowed sources may use", address, mark);
+  make(Home::allowed, "allowed", "and who may", {dst, field::l4proto(), field::th_dport(), src}).interval = true;
+  make(Home::services, "services", "front ends: service id << 12 | masquerade 0x800 | class", address, mark);
+  make(Home::nodeports, "nodeports", "ports of this node: service id << 12 | masquerade 0x800 | class", port, mark);
+  make(Home::vips, "vips", "ClusterIPs in use: what services does not know of them is refused", {dst});
+  make(Home::ping, "ping", "ClusterIPs with endpoints: echo requests are answered by this node", {dst}, {dst});
+  make(Home::hairpin, "hairpin", "pods of this node that may reach themselves through a service", {src, dst});
+  make(Home::pods, "pods", "pods of the cluster: other sources are masqueraded", {src}).interval = true;
+  make(Home::service_cidrs, "service-cidrs", "ClusterIPs that no service owns are dropped", {dst}).interval = true;
+  make(Home::nodeport_cidrs, "nodeport-addresses", "addresses of this node that have node ports", {dst}).interval =
+      true;
+  return all;
 }
 
-Exprs load_front(Family f) {
-  Reg next = after_address(f);
-  return {load_payload(Base::network, daddr(f), address_size(f), r(0)), load_meta(Meta::l4proto, next),
-          load_payload(Base::transport, 2, 2, r(next.index + 1))};
+// "ip daddr . meta l4proto . th dport" from register `at` on.
+std::string address_key(const AddressLayout& a) { return fmt::format("{} daddr . meta l4proto . th dport", a.name); }
+Exprs load_address_key(const AddressLayout& a) {
+  unsigned next = a.size / 4;
+  return {load_payload(Base::network, a.daddr, a.size, r(0)), load_meta(Meta::l4proto, r(next)),
+          load_payload(Base::transport, 2, 2, r(next + 1))};
 }
+constexpr const char* kPortKey = "meta l4proto . th dport";
+Exprs load_port_key() { return {load_meta(Meta::l4proto, r(0)), load_payload(Base::transport, 2, 2, r(1))}; }
+
 Exprs mark_and(std::uint32_t mask, std::uint32_t flip = 0) {
   return {load_ct(Ct::mark, r(0)), bitwise(r(0), r(0), Value().mark(mask), Value().mark(flip))};
 }
+
+// "ct mark set KEY map @MAP [ct mark set ct mark | 0x800] ct mark & 0x7ff vmap @class"
+std::string by_mark(const std::string& key, const char* set, bool masquerade) {
+  return fmt::format("ct mark set {} map @{} {}ct mark & 0x000007ff vmap @class", key, set,
+                     masquerade ? "ct mark set ct mark | 0x00000800 " : "");
+}
+Exprs code_by_mark(Exprs key, const char* set, bool masquerade) {
+  Exprs e = std::move(key);
+  auto add = [&e](Exprs more) { e.insert(e.end(), more.begin(), more.end()); };
+  e.push_back(map(set, r(0), r(0)));
+  e.push_back(set_ct(Ct::mark, r(0)));
+  if (masquerade) {
+    add(mark_and(~kMasquerade, kMasquerade));
+    e.push_back(set_ct(Ct::mark, r(0)));
+  }
+  add(mark_and(kClassMask));
+  e.push_back(vmap("class", r(0)));
+  return e;
+}
+
+Exprs from_set(const AddressLayout& a, const char* set, bool invert) {
+  return {load_payload(Base::network, a.saddr, a.size, r(0)), lookup(set, r(0), invert)};
+}
+Exprs from_this_node() { return {fib_saddr_type(r(0)), compare(r(0), Cmp::eq, Value().host32(kRtnLocal))}; }
 
 Blueprint::ChainRules chain(std::string name, std::string comment, std::vector<Rule> rules) {
   Blueprint::ChainRules c;
@@ -63,17 +107,110 @@ Blueprint::ChainRules hook(const char* name, Hook at, std::int32_t priority, con
   return c;
 }
 
-Rule draw(Family f, std::uint32_t slots) {
-  std::string text =
-      fmt::format("meta l4proto {{ tcp, udp, sctp }} dnat {} to ct mark & 0xfffff000 . numgen random mod {} map @slots",
-                  prefix(f), slots);
-  return Rule(text)
-      .add(load_meta(Meta::l4proto, r(0)))
-      .add(lookup_any(field::l4proto(), {Value().proto(6), Value().proto(17), Value().proto(132)}, r(0)))
-      .add(mark_and(kIdMask))
-      .add(nft::numgen_random(slots, r(1)))
-      .add(map("slots", r(0), r(0)))
-      .add(dnat(nft_family(f), r(0), after_address(f)));
+Blueprint::ChainRules refuse(const AddressLayout& a) {
+  std::vector<Rule> rules;
+  rules.push_back(Rule("reject with tcp reset").add(match_l4proto(6)).add(reject_tcp_reset()));
+  rules.push_back(Rule("reject").add(reject_port_unreachable(a.nft)));
+  return chain("refuse", "no endpoints, or no such port", std::move(rules));
+}
+
+Blueprint::ChainRules guarded(const AddressLayout& a) {
+  std::vector<Rule> rules;
+  Exprs key = load_address_key(a);
+  key.push_back(load_payload(Base::network, a.saddr, a.size, r(a.size / 4 + 2)));
+  key.push_back(lookup("allowed", r(0), true));
+  rules.push_back(Rule(fmt::format("{} . {} saddr != @allowed drop", address_key(a), a.name)).add(key).add(drop()));
+  rules.push_back(
+      Rule(by_mark(address_key(a), "guarded", false)).add(code_by_mark(load_address_key(a), "guarded", false)));
+  rules.push_back(Rule("drop").add(drop()));
+  return chain("guarded", "load balancer addresses with source ranges", std::move(rules));
+}
+
+// The rules of a front end with external policy Local; the key is an address and a port, or a port.
+Blueprint::ChainRules local_policy(const AddressLayout& a, const char* name, const std::string& key, const Exprs& load,
+                                   const char* inside, const char* outside) {
+  std::vector<Rule> rules;
+  rules.push_back(Rule(fmt::format("{} saddr @pods {}", a.name, by_mark(key, inside, false)))
+                      .add(from_set(a, "pods", false))
+                      .add(code_by_mark(load, inside, false))
+                      .comment("pods may use every endpoint"));
+  rules.push_back(Rule(fmt::format("fib saddr type local {}", by_mark(key, inside, true)))
+                      .add(from_this_node())
+                      .add(code_by_mark(load, inside, true))
+                      .comment("so may this node"));
+  rules.push_back(Rule(by_mark(key, outside, false)).add(code_by_mark(load, outside, false)));
+  rules.push_back(Rule("drop").add(drop()));
+  return chain(name, "external policy Local: endpoints of this node, which see the client's address", std::move(rules));
+}
+
+Blueprint::ChainRules clusterip(const AddressLayout& a) {
+  std::vector<Rule> rules;
+  std::string key = address_key(a);
+  rules.push_back(Rule(fmt::format("{} saddr != @pods {}", a.name, by_mark(key, "services", true)))
+                      .add(from_set(a, "pods", true))
+                      .add(code_by_mark(load_address_key(a), "services", true))
+                      .comment("from outside the cluster: answers must come back here"));
+  rules.push_back(Rule(by_mark(key, "services", false)).add(code_by_mark(load_address_key(a), "services", false)));
+  bool v4 = a.size == 4;
+  rules.push_back(
+      Rule(fmt::format("{} type echo-request dnat {} to {} daddr map @ping", v4 ? "icmp" : "icmpv6", a.name, a.name))
+          .add(match_l4proto(v4 ? 1 : 58))
+          .add(load_payload(Base::transport, 0, 1, r(0)))
+          .add(compare(r(0), Cmp::eq, Value().proto(v4 ? 8 : 128)))
+          .add(load_payload(Base::network, a.daddr, a.size, r(0)))
+          .add(map("ping", r(0), r(0)))
+          .add(dnat(a.nft, r(0))));
+  rules.push_back(Rule("goto refuse").add(goto_("refuse")));
+  return chain("clusterip", "a ClusterIP: known port, or refused", std::move(rules));
+}
+
+Blueprint::ChainRules services(const AddressLayout& a, bool restrict_node_ports) {
+  std::vector<Rule> rules;
+  rules.push_back(Rule(fmt::format("{} daddr @vips goto clusterip", a.name))
+                      .add(match_addr_set(a.nft, false, "vips"))
+                      .add(goto_("clusterip")));
+  rules.push_back(Rule(fmt::format("{} daddr @service-cidrs drop", a.name))
+                      .add(match_addr_set(a.nft, false, "service-cidrs"))
+                      .add(drop())
+                      .comment("nobody's ClusterIP"));
+  rules.push_back(Rule(by_mark(address_key(a), "services", false))
+                      .add(code_by_mark(load_address_key(a), "services", false))
+                      .comment("external and load balancer addresses"));
+  std::string where;
+  Exprs matches;
+  if (restrict_node_ports) {
+    where = fmt::format("{} daddr @nodeport-addresses", a.name);
+    matches = match_addr_set(a.nft, false, "nodeport-addresses");
+  } else {
+    // Loopback is left alone: its packets cannot leave the node, and 127.0.0.1 keeps refusing at once.
+    bool v4 = a.size == 4;
+    where = fmt::format("{} daddr != {}", a.name, v4 ? "127.0.0.0/8" : "::1");
+    matches = match_addr(false, v4 ? Cidr::of(Ip::v4(127, 0, 0, 0), 8) : Cidr::host(*Ip::parse("::1")), true);
+  }
+  rules.push_back(Rule(fmt::format("{} fib daddr type local {}", where, by_mark(kPortKey, "nodeports", false)))
+                      .add(std::move(matches))
+                      .add(fib_daddr_type(r(0)))
+                      .add(compare(r(0), Cmp::eq, Value().host32(kRtnLocal)))
+                      .add(code_by_mark(load_port_key(), "nodeports", false)));
+  return chain("services", "new connections only: nat chains never see the others", std::move(rules));
+}
+
+Blueprint::ChainRules postrouting(const AddressLayout& a) {
+  std::vector<Rule> rules;
+  rules.push_back(Rule("ct status dnat ct mark & 0x00000800 != 0x00000000 masquerade fully-random")
+                      .add(match_ct_status(kCtStatusDnat))
+                      .add(mark_and(kMasquerade))
+                      .add(compare(r(0), Cmp::ne, Value().mark(0)))
+                      .add(masquerade()));
+  rules.push_back(
+      Rule(fmt::format("ct status dnat {0} saddr . {0} daddr @hairpin masquerade fully-random", a.name))
+          .add(match_ct_status(kCtStatusDnat))
+          .add(load_payload(Base::network, a.saddr, a.size, r(0)))
+          .add(load_payload(Base::network, a.daddr, a.size, r(a.size / 4)))
+          .add(lookup("hairpin", r(0)))
+          .add(masquerade())
+          .comment("a pod that drew itself"));
+  return hook("postrouting", Hook::postrouting, 100, "sources whose answers would miss this node", std::move(rules));
 }
 }  // namespace
 
@@ -84,210 +221,43 @@ const Table& table_of(Family family) {
   return family == Family::v4 ? v4 : v6;
 }
 
-const Sets& sets_of(Family family) {
-  static const Sets v4 = make_sets(Family::v4);
-  static const Sets v6 = make_sets(Family::v6);
-  return family == Family::v4 ? v4 : v6;
+const Set& set_of(Family family, Home home) {
+  static const auto v4 = make_sets(Family::v4);
+  static const auto v6 = make_sets(Family::v6);
+  return (family == Family::v4 ? v4 : v6)[static_cast<std::size_t>(home)];
 }
 
-std::string class_chain_name(std::uint32_t slots) { return fmt::format("n{}", slots); }
-
-Blueprint::ChainRules class_chain(Family f, std::uint32_t slots) {
-  std::vector<Rule> rules;
-  rules.push_back(draw(f, slots));
-  // A slot can vanish between the two lookups of one packet; slot 0 is always there.
-  if (slots > 1) rules.push_back(draw(f, 1));
-  rules.push_back(Rule("drop").add(drop()));
-  return chain(class_chain_name(slots),
-               slots == 1 ? "services with 1 endpoint" : fmt::format("services with {} endpoints", slots),
-               std::move(rules));
+const std::vector<std::pair<std::uint32_t, std::string>>& fixed_classes() {
+  static const std::vector<std::pair<std::uint32_t, std::string>> all = {{kGuardedClass, "guarded"},
+                                                                         {kLocalAddressClass, "local-address"},
+                                                                         {kLocalPortClass, "local-port"},
+                                                                         {kNoLocalClass, "no-local"},
+                                                                         {kRefuseClass, "refuse"}};
+  return all;
 }
 
-Blueprint blueprint(Family f, const Classes& classes) {
-  const char* ip = prefix(f);
-  const Sets& sets = sets_of(f);
+Blueprint blueprint(Family f, const Shape& shape) {
+  const auto& a = layout(f);
   Blueprint b;
   b.table = table_of(f);
-  for (const auto* s : sets.all()) b.sets.push_back(*s);
-
-  std::vector<Rule> refuse;
-  refuse.push_back(Rule("reject with tcp reset").add(match_l4proto(6)).add(reject_tcp_reset()));
-  refuse.push_back(Rule("reject").add(reject_port_unreachable(nft_family(f))));
-  b.chains.push_back(chain("refuse", "no endpoints, or no such port", std::move(refuse)));
-  for (const auto& [cls, slots] : classes)
-    if (cls != kRefuseClass) b.chains.push_back(class_chain(f, slots));
-
-  std::vector<Rule> clusterip;
-  clusterip.push_back(
-      Rule(fmt::format("{0} saddr != @pods ct mark set {0} daddr . meta l4proto . th dport map @services "
-                       "ct mark set ct mark | 0x00000800 ct mark & 0x000007ff vmap @class",
-                       ip))
-          .add(load_payload(Base::network, saddr(f), address_size(f), r(0)))
-          .add(lookup("pods", r(0), true))
-          .add(load_front(f))
-          .add(map("services", r(0), r(0)))
-          .add(set_ct(Ct::mark, r(0)))
-          .add(mark_and(~kMasquerade, kMasquerade))
-          .add(set_ct(Ct::mark, r(0)))
-          .add(mark_and(kClassMask))
-          .add(vmap("class", r(0)))
-          .comment("from outside the cluster: answers must come back here"));
-  clusterip.push_back(
-      Rule(fmt::format("ct mark set {} daddr . meta l4proto . th dport map @services ct mark & 0x000007ff vmap @class",
-                       ip))
-          .add(load_front(f))
-          .add(map("services", r(0), r(0)))
-          .add(set_ct(Ct::mark, r(0)))
-          .add(mark_and(kClassMask))
-          .add(vmap("class", r(0))));
-  clusterip.push_back(Rule("goto refuse").add(goto_("refuse")));
-  b.chains.push_back(chain("clusterip", "a ClusterIP: known port, or refused", std::move(clusterip)));
-
-  std::vector<Rule> services;
-  services.push_back(Rule(fmt::format("{} daddr @vips goto clusterip", ip))
-                         .add(match_addr_set(nft_family(f), false, "vips"))
-                         .add(goto_("clusterip")));
-  services.push_back(Rule(fmt::format("{} daddr @service-cidrs drop", ip))
-                         .add(match_addr_set(nft_family(f), false, "service-cidrs"))
-                         .add(drop())
-                         .comment("nobody's ClusterIP"));
-  // Loopback is left alone: its packets cannot leave the node, and 127.0.0.1 keeps refusing at once.
-  const Cidr loopback = f == Family::v4 ? Cidr::of(Ip::v4(127, 0, 0, 0), 8) : Cidr::host(*Ip::parse("::1"));
-  services.push_back(
-      Rule(fmt::format("{} daddr != {} fib daddr type local ct mark set meta l4proto . th dport map @nodeports "
-                       "ct mark & 0x000007ff vmap @class",
-                       ip, f == Family::v4 ? "127.0.0.0/8" : "::1"))
-          .add(match_addr(false, loopback, true))
-          .add(fib_daddr_type(r(0)))
-          .add(compare(r(0), Cmp::eq, Value().host32(kRtnLocal)))
-          .add(load_meta(Meta::l4proto, r(0)))
-          .add(load_payload(Base::transport, 2, 2, r(1)))
-          .add(map("nodeports", r(0), r(0)))
-          .add(set_ct(Ct::mark, r(0)))
-          .add(mark_and(kClassMask))
-          .add(vmap("class", r(0))));
-  b.chains.push_back(chain("services", "new connections only: nat chains never see the others", std::move(services)));
-
+  for (std::size_t h = 0; h < kHomes; ++h) b.sets.push_back(set_of(f, static_cast<Home>(h)));
+  b.chains.push_back(refuse(a));
+  std::vector<Rule> dropped;
+  dropped.push_back(Rule("drop").add(drop()));
+  b.chains.push_back(chain("no-local", "policy Local, and no endpoint on this node", std::move(dropped)));
+  for (const auto& [cls, draw] : shape.classes) b.chains.push_back(draw_chain(f, draw));
+  b.chains.push_back(
+      local_policy(a, "local-address", address_key(a), load_address_key(a), "inside", "outside"));
+  b.chains.push_back(local_policy(a, "local-port", kPortKey, load_port_key(), "inside-ports", "outside-ports"));
+  b.chains.push_back(guarded(a));
+  b.chains.push_back(clusterip(a));
+  b.chains.push_back(services(a, shape.restrict_node_ports));
   std::vector<Rule> to_services;
   to_services.push_back(Rule("jump services").add(jump("services")));
   b.chains.push_back(hook("prerouting", Hook::prerouting, -100, "from pods and from outside", to_services));
   b.chains.push_back(hook("output", Hook::output, -100, "from this node", std::move(to_services)));
-  std::vector<Rule> postrouting;
-  postrouting.push_back(Rule("ct status dnat ct mark & 0x00000800 != 0x00000000 masquerade fully-random")
-                            .add(match_ct_status(kCtStatusDnat))
-                            .add(mark_and(kMasquerade))
-                            .add(compare(r(0), Cmp::ne, Value().mark(0)))
-                            .add(masquerade()));
-  postrouting.push_back(Rule(fmt::format("ct status dnat {0} saddr . {0} daddr @hairpin masquerade fully-random", ip))
-                            .add(match_ct_status(kCtStatusDnat))
-                            .add(load_payload(Base::network, saddr(f), address_size(f), r(0)))
-                            .add(load_payload(Base::network, daddr(f), address_size(f), after_address(f)))
-                            .add(lookup("hairpin", r(0)))
-                            .add(masquerade())
-                            .comment("a pod that drew itself"));
-  b.chains.push_back(hook("postrouting", Hook::postrouting, 100, "sources whose answers would miss this node",
-                          std::move(postrouting)));
+  b.chains.push_back(postrouting(a));
   return b;
-}
-
-std::string Front::to_string() const {
-  switch (kind) {
-    case Kind::vip: return ip.to_string();
-    case Kind::cluster: return fmt::format("{}/{}", base::IpPort{ip, port}.to_string(), servicelb::to_string(protocol));
-    case Kind::node: return fmt::format("node port {}/{}", port, servicelb::to_string(protocol));
-  }
-  return "?";
-}
-
-const nft::Set& set_of(const Front& front) {
-  const Sets& s = sets_of(front.family);
-  return front.kind == Front::Kind::vip ? s.vips : front.kind == Front::Kind::cluster ? s.services : s.nodeports;
-}
-
-nft::Element front_element(const Front& front, std::uint32_t mark, std::string comment) {
-  nft::Element e;
-  auto protocol = static_cast<std::uint8_t>(front.protocol);
-  if (front.kind != Front::Kind::node) e.key.ip(front.ip);
-  if (front.kind != Front::Kind::vip) {
-    e.key.proto(protocol).port(front.port);
-    e.data.mark(mark);
-  }
-  e.comment = nft::clean_comment(comment);
-  return e;
-}
-nft::Element slot_element(std::uint32_t id, std::uint32_t slot, const Ip& ip, std::uint16_t port, std::string comment) {
-  nft::Element e;
-  e.key.mark(id << kIdShift).host32(slot);
-  e.data.ip(ip).port(port);
-  e.comment = nft::clean_comment(comment);
-  return e;
-}
-nft::Element class_element(std::uint32_t cls, const std::string& name) {
-  nft::Element e;
-  e.key.mark(cls);
-  e.chain = name;
-  return e;
-}
-nft::Element hairpin_element(const Ip& pod) {
-  nft::Element e;
-  e.key.ip(pod).ip(pod);
-  return e;
-}
-
-namespace {
-std::uint32_t host32(nft::Bytes b) {
-  std::uint32_t v = 0;
-  std::memcpy(&v, b.data(), sizeof v);
-  return v;
-}
-std::uint16_t be16(nft::Bytes b) {
-  return static_cast<std::uint16_t>(static_cast<unsigned>(b[0]) << 8 | static_cast<unsigned>(b[1]));
-}
-std::optional<Protocol> protocol_in(std::byte b) {
-  switch (static_cast<unsigned>(b)) {
-    case 6: return Protocol::tcp;
-    case 17: return Protocol::udp;
-    case 132: return Protocol::sctp;
-    default: return std::nullopt;
-  }
-}
-}  // namespace
-
-std::optional<Front> front_of_services_key(Family family, const nft::Value& key) {
-  auto b = key.bytes();
-  std::size_t n = address_size(family);
-  if (b.size() != n + 8) return std::nullopt;
-  auto protocol = protocol_in(b[n]);
-  auto ip = Ip::from_bytes(b.first(n));
-  if (!protocol || !ip) return std::nullopt;
-  Front f;
-  f.kind = Front::Kind::cluster, f.family = family, f.protocol = *protocol, f.port = be16(b.subspan(n + 4)), f.ip = *ip;
-  return f;
-}
-std::optional<Front> front_of_nodeports_key(Family family, const nft::Value& key) {
-  auto b = key.bytes();
-  if (b.size() != 8) return std::nullopt;
-  auto protocol = protocol_in(b[0]);
-  if (!protocol) return std::nullopt;
-  Front f;
-  f.kind = Front::Kind::node, f.family = family, f.protocol = *protocol, f.port = be16(b.subspan(4));
-  return f;
-}
-std::optional<std::uint32_t> mark_in(const nft::Value& data) {
-  if (data.size() != 4) return std::nullopt;
-  return host32(data.bytes());
-}
-std::optional<SlotSeen> slot_in(Family family, const nft::Element& element) {
-  std::size_t n = address_size(family);
-  if (element.key.size() != 8 || element.data.size() != n + 4) return std::nullopt;
-  SlotSeen s;
-  s.id = id_of(host32(element.key.bytes()));
-  s.slot = host32(element.key.bytes().subspan(4));
-  auto ip = Ip::from_bytes(element.data.bytes().first(n));
-  if (!ip) return std::nullopt;
-  s.ip = *ip;
-  s.port = be16(element.data.bytes().subspan(n));
-  return s;
 }
 
 }  // namespace trama::servicelb

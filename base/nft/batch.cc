@@ -235,6 +235,12 @@ Batch& Batch::put_set(const Table& t, const Set& s) {
   }
   unnest(desc);
   put_attr(NFTA_SET_USERDATA, bytes_of(s.userdata()));
+  if (s.counts) {
+    auto expression = nest(NFTA_SET_EXPR);
+    put_text(NFTA_EXPR_NAME, "counter");
+    unnest(nest(NFTA_EXPR_DATA));
+    unnest(expression);
+  }
   end(at);
   std::string text = s.to_string();  // "set name {…}" or "map name {…}"
   messages_.back().text = fmt::format("add {} {} {}", text.substr(0, 3), t.to_string(), text.substr(4));

@@ -121,6 +121,7 @@ Result<SetSeen> decode_set(Bytes payload) {
   s.size = u32(a.nested(NFTA_SET_DESC), NFTA_SET_DESC_SIZE);
   constexpr std::uint16_t kSetCount = 20;  // NFTA_SET_COUNT
   if (a.has(kSetCount)) s.count = u32(a, kSetCount);
+  s.counts = a.nested(NFTA_SET_EXPR).text(NFTA_EXPR_NAME) == "counter";
   auto data = a.bytes(NFTA_SET_USERDATA);
   s.userdata.assign(reinterpret_cast<const char*>(data.data()), data.size());
   return s;
@@ -129,7 +130,7 @@ Result<SetSeen> decode_set(Bytes payload) {
 bool SetSeen::matches(const Set& set) const {
   return name == set.name && flags == set.flags() && key_type == set.key_type() && key_length == set.key_length() &&
          data_type == set.data_type() && (set.is_verdict_map() || data_length == set.data_length()) &&
-         timeout_ms == static_cast<std::uint64_t>(set.timeout.count()) && (set.size == 0 || size == set.size) &&
+         timeout_ms == static_cast<std::uint64_t>(set.timeout.count()) && (set.size == 0 || size == set.size) && counts == set.counts &&
          userdata == set.userdata();
 }
 
@@ -163,6 +164,9 @@ Result<> decode_elements(Bytes payload, std::vector<ElementSeen>& out) {
           else
             take(NFTA_SET_ELEM_DATA, seen.element.data);
         }
+        auto expression = a->nested(NFTA_SET_ELEM_EXPR);
+        if (expression.text(NFTA_EXPR_NAME) == "counter")
+          seen.element.packets = u64(expression.nested(NFTA_EXPR_DATA), NFTA_COUNTER_PACKETS);
         seen.element.comment = comment_in(a->bytes(NFTA_SET_ELEM_USERDATA));
         seen.element.timeout = std::chrono::milliseconds(u64(*a, NFTA_SET_ELEM_TIMEOUT));
         seen.interval_end = (u32(*a, NFTA_SET_ELEM_FLAGS) & NFT_SET_ELEM_INTERVAL_END) != 0;

@@ -31,6 +31,7 @@ struct SetSeen {
   std::uint32_t flags = 0, key_type = 0, key_length = 0, data_type = 0, data_length = 0;
   std::uint64_t timeout_ms = 0;
   std::uint32_t size = 0;
+  bool counts = false;                 // elements have packet counters
   std::optional<std::uint32_t> count;  // elements now inside; kernels before 6.15 do not say
   std::string userdata;
   bool anonymous() const { return (flags & 1) != 0; }

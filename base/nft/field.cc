@@ -9,7 +9,7 @@ namespace trama::nft {
 namespace {
 
 // Data type numbers of the nft tool (datatype.h); the kernel stores and never reads them.
-constexpr std::uint32_t kInteger = 4, kIpv4 = 7, kIpv6 = 8, kEther = 9, kProto = 12, kService = 13, kMark = 19,
+constexpr std::uint32_t kInteger = 4, kIpv4 = 7, kIpv6 = 8, kEther = 9, kProto = 12, kService = 13, kMark = 19, kClassId = 23,
                         kIfname = 41, kVerdict = 0xffffff00;
 // Expression kinds of the nft tool (expression.h).
 constexpr std::uint32_t kVerdictExpr = 1, kPayload = 7, kMeta = 9, kCt = 12, kNumgen = 23;
@@ -72,6 +72,7 @@ std::string Field::print(Bytes b) const {
         default: return std::to_string(number(*this, b));
       }
     case kService: return std::to_string(number(*this, b));
+    case kClassId: return fmt::format("{:x}:{:x}", number(*this, b) >> 16, number(*this, b) & 0xffff);
     case kMark: return fmt::format("0x{:08x}", number(*this, b));
     case kIfname: {
       auto* p = reinterpret_cast<const char*>(b.data());
@@ -98,6 +99,7 @@ Field th_dport() { return payload("th dport", kService, 2, kTh, 2); }
 Field l4proto() { return meta("meta l4proto", kProto, 1, 16); }
 Field iifname() { return meta("iifname", kIfname, 16, 6); }
 Field oifname() { return meta("oifname", kIfname, 16, 7); }
+Field meta_priority() { return meta("meta priority", kClassId, 4, 2); }
 Field meta_mark() { return meta("meta mark", kMark, 4, 3); }
 Field ct_mark() {
   Field f = meta("ct mark", kMark, 4, 3);

@@ -39,6 +39,7 @@ Field th_dport();
 Field iifname();
 Field oifname();
 Field meta_mark();
+Field meta_priority();
 Field ct_mark();
 Field verdict();        // data of verdict maps
 Field numgen_random();  // a number below 65536

@@ -42,6 +42,17 @@ Expr nat(std::uint32_t type, Family family, Reg address, const Reg* port) {
   e.attributes.emplace_back(NFTNL_EXPR_NAT_FLAGS, flags);
   return e;
 }
+Expr numgen(std::uint32_t type, std::uint32_t modulus, Reg to) {
+  return make("numgen", {{NFTNL_EXPR_NG_DREG, to.wire()},
+                         {NFTNL_EXPR_NG_MODULUS, modulus},
+                         {NFTNL_EXPR_NG_TYPE, type},
+                         {NFTNL_EXPR_NG_OFFSET, u(0)}});
+}
+Expr fib_type(std::uint32_t of, Reg to) {
+  return make("fib", {{NFTNL_EXPR_FIB_DREG, to.wire()},
+                      {NFTNL_EXPR_FIB_RESULT, u(NFT_FIB_RESULT_ADDRTYPE)},
+                      {NFTNL_EXPR_FIB_FLAGS, of}});
+}
 std::uint8_t nfproto(Family f) { return static_cast<std::uint8_t>(f); }
 Exprs match_ifname(Meta key, const std::string& name, bool invert) {
   Value v;
@@ -86,17 +97,19 @@ Expr bitwise(Reg to, Reg from, Value mask, Value flip) {
                           {NFTNL_EXPR_BITWISE_MASK, mask},
                           {NFTNL_EXPR_BITWISE_XOR, flip}});
 }
-Expr numgen_random(std::uint32_t modulus, Reg to) {
-  return make("numgen", {{NFTNL_EXPR_NG_DREG, to.wire()},
-                         {NFTNL_EXPR_NG_MODULUS, modulus},
-                         {NFTNL_EXPR_NG_TYPE, u(NFT_NG_RANDOM)},
-                         {NFTNL_EXPR_NG_OFFSET, u(0)}});
+Expr numgen_random(std::uint32_t modulus, Reg to) { return numgen(NFT_NG_RANDOM, modulus, to); }
+Expr numgen_inc(std::uint32_t modulus, Reg to) { return numgen(NFT_NG_INCREMENTAL, modulus, to); }
+Expr jhash(Reg from, std::uint32_t bytes, std::uint32_t modulus, std::uint32_t seed, Reg to) {
+  return make("hash", {{NFTNL_EXPR_HASH_SREG, from.wire()},
+                       {NFTNL_EXPR_HASH_DREG, to.wire()},
+                       {NFTNL_EXPR_HASH_LEN, bytes},
+                       {NFTNL_EXPR_HASH_MODULUS, modulus},
+                       {NFTNL_EXPR_HASH_SEED, seed},
+                       {NFTNL_EXPR_HASH_OFFSET, u(0)},
+                       {NFTNL_EXPR_HASH_TYPE, u(NFT_HASH_JENKINS)}});
 }
-Expr fib_daddr_type(Reg to) {
-  return make("fib", {{NFTNL_EXPR_FIB_DREG, to.wire()},
-                      {NFTNL_EXPR_FIB_RESULT, u(NFT_FIB_RESULT_ADDRTYPE)},
-                      {NFTNL_EXPR_FIB_FLAGS, u(NFTA_FIB_F_DADDR)}});
-}
+Expr fib_daddr_type(Reg to) { return fib_type(NFTA_FIB_F_DADDR, to); }
+Expr fib_saddr_type(Reg to) { return fib_type(NFTA_FIB_F_SADDR, to); }
 
 Expr compare(Reg from, Cmp op, Value value) {
   return make("cmp", {{NFTNL_EXPR_CMP_SREG, from.wire()}, {NFTNL_EXPR_CMP_OP, u(op)}, {NFTNL_EXPR_CMP_DATA, value}});

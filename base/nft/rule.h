@@ -39,6 +39,7 @@ struct Expr {
 
 enum class Cmp : std::uint32_t { eq = 0, ne = 1, lt = 2, le = 3, gt = 4, ge = 5 };
 enum class Meta : std::uint32_t {
+  priority = 2,
   mark = 3,
   iif = 4,
   oif = 5,
@@ -63,7 +64,11 @@ Expr set_ct(Ct key, Reg from);
 Expr load(Value value, Reg to);                          // a constant
 Expr bitwise(Reg to, Reg from, Value mask, Value flip);  // to = (from & mask) ^ flip
 Expr numgen_random(std::uint32_t modulus, Reg to);
+Expr numgen_inc(std::uint32_t modulus, Reg to);  // counts: every packet gets the next number
+// Jenkins' hash of `bytes` bytes from register `from` on, modulo.
+Expr jhash(Reg from, std::uint32_t bytes, std::uint32_t modulus, std::uint32_t seed, Reg to);
 Expr fib_daddr_type(Reg to);  // RTN_*, e.g. kRtnLocal, in host byte order
+Expr fib_saddr_type(Reg to);
 constexpr std::uint32_t kRtnUnicast = 1, kRtnLocal = 2, kRtnBroadcast = 3, kRtnMulticast = 5;
 
 // ---- matching

@@ -99,6 +99,7 @@ std::string Set::to_string() const {
   flag(has_timeout || timeout.count() > 0, "timeout");
   if (!flag_names.empty()) out += fmt::format(" flags {};", flag_names);
   if (timeout.count() > 0) out += fmt::format(" timeout {}ms;", timeout.count());
+  if (counts) out += " counter;";
   return out + " }";
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct Set {
   bool has_timeout = false;
   std::chrono::milliseconds timeout{0};  // default timeout of elements; 0 = none
   std::uint32_t size = 0;                // maximum number of elements; 0 = unlimited
+  bool counts = false;                   // each element counts the packets that find it
   std::string comment;
 
   bool is_map() const { return !data.empty(); }
@@ -41,7 +43,11 @@ struct Element {
   std::string chain;    // verdict maps: `goto chain`
   std::string comment;  // at most kMaxComment bytes survive
   std::chrono::milliseconds timeout{0};
-  friend bool operator==(const Element&, const Element&) = default;
+  std::optional<std::uint64_t> packets;  // of sets that count, as read; no part of what an element is
+  friend bool operator==(const Element& a, const Element& b) {
+    return a.key == b.key && a.key_end == b.key_end && a.data == b.data && a.chain == b.chain &&
+           a.comment == b.comment && a.timeout == b.timeout;
+  }
 
   static Element of(const Cidr& range, std::string comment = {});
 };
