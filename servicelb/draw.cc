@@ -49,12 +49,12 @@ Index index_of_draw(Family f, Draw::How how, std::uint32_t slots) {
       break;
     case Draw::How::source_hash:
       i.text = fmt::format("jhash {} saddr mod {} seed 0x{:x}", a.name, slots, kSeed);
-      i.code = {load_saddr(a, r(4)), jhash(r(4), a.size, slots, kSeed, r(1))};
+      i.code = {load_saddr(a, r(6)), jhash(r(6), a.size, slots, kSeed, r(1))};
       break;
     case Draw::How::maglev:
       i.text = fmt::format("jhash {} saddr . th sport mod {} seed 0x{:x}", a.name, slots, kSeed);
-      i.code = {load_saddr(a, r(4)), load_payload(Base::transport, 0, 2, r(4 + a.size / 4)),
-                jhash(r(4), a.size + 4, slots, kSeed, r(1))};
+      i.code = {load_saddr(a, r(6)), load_payload(Base::transport, 0, 2, r(6 + a.size / 4)),
+                jhash(r(6), a.size + 4, slots, kSeed, r(1))};
       break;
     case Draw::How::random:
     case Draw::How::affinity:
@@ -77,8 +77,9 @@ Rule plain(Family f, const Draw& d, Draw::How how, std::uint32_t slots) {
       .add(dnat(a.nft, r(0), r(a.size / 4)));
 }
 
-// ---- affinity: meta priority carries the endpoint's number from one lookup to the next. Of all marks a packet has it is
-// the one nobody misses: forwarding sets it anew (IPv4), queueing is all it is for, and only first packets come here.
+// ---- affinity: meta priority carries the endpoint's number from one lookup to the next. Of all marks a packet has it
+// is the one nobody misses: forwarding sets it anew (IPv4), queueing is all it is for, and only first packets come
+// here.
 Exprs recall(const AddressLayout& a) {
   Exprs e = load_id();
   e.push_back(load_saddr(a, r(1)));
@@ -96,10 +97,12 @@ Exprs pick(std::uint32_t slots) {
   return e;
 }
 Exprs remember(const AddressLayout& a, std::chrono::seconds timeout) {
+  // The registers nft takes; for IPv6 it takes one that holds the end of the address already (1.0.6), so not there.
+  Reg data = a.size == 4 ? r(4) : r(8);
   Exprs e = load_id();
   e.push_back(load_saddr(a, r(1)));
-  e.push_back(load_meta(Meta::priority, r(8)));
-  e.push_back(dynset_map(Dyn::update, "affinity", r(0), r(8), timeout));
+  e.push_back(load_meta(Meta::priority, data));
+  e.push_back(dynset_map(Dyn::update, "affinity", r(0), data, timeout));
   return e;
 }
 Exprs to_number(const AddressLayout& a) {
@@ -122,7 +125,9 @@ std::vector<Rule> sticky_rules(Family f, const Draw& d) {
                                  a.name, duration(d.timeout));
   std::string send = fmt::format(
       "{} dnat {} to ct mark & 0xfffff000 . meta l4proto . th dport . meta priority map @sticky", kTransports, a.name);
-  auto join = [](auto... parts) { return fmt::format("{}", fmt::join(std::initializer_list<std::string>{parts...}, " ")); };
+  auto join = [](auto... parts) {
+    return fmt::format("{}", fmt::join(std::initializer_list<std::string>{parts...}, " "));
+  };
   std::vector<Rule> rules;
   rules.push_back(Rule(join(known, note, send))
                       .add(recall(a))
@@ -140,8 +145,7 @@ std::vector<Rule> sticky_rules(Family f, const Draw& d) {
                       .add(only_transports())
                       .add(to_number(a))
                       .comment("no room to remember more clients"));
-  if (d.slots > 1)
-    rules.push_back(Rule(join(picked(1), send)).add(pick(1)).add(only_transports()).add(to_number(a)));
+  if (d.slots > 1) rules.push_back(Rule(join(picked(1), send)).add(pick(1)).add(only_transports()).add(to_number(a)));
   return rules;
 }
 

@@ -44,8 +44,7 @@ Element element(Value key, Value data, std::string comment) {
 std::string Front::to_string() const {
   switch (kind) {
     case Kind::vip: return ip.to_string();
-    case Kind::address:
-      return fmt::format("{}/{}", base::IpPort{ip, port}.to_string(), servicelb::to_string(protocol));
+    case Kind::address: return fmt::format("{}/{}", base::IpPort{ip, port}.to_string(), servicelb::to_string(protocol));
     case Kind::node: return fmt::format("node port {}/{}", port, servicelb::to_string(protocol));
   }
   return "?";

@@ -20,8 +20,8 @@ struct FlowsOf {
   bool connections = false;  // TCP and SCTP, too: their next packet is answered with a reset
 };
 
-// UDP flows to an endpoint that is gone go at once: whoever still talks to it must be asked to choose again, and nothing
-// else would tell. With a drain bound, all flows may go on that long.
+// UDP flows to an endpoint that is gone go at once: whoever still talks to it must be asked to choose again, and
+// nothing else would tell. With a drain bound, all flows may go on that long.
 class Flows {
  public:
   // After a change of a service from one placement to another.
@@ -39,9 +39,9 @@ class Flows {
  private:
   using Key = std::pair<Family, std::uint32_t>;
   struct Entry {
-    std::vector<base::IpPort> endpoints;                   // now, sorted
-    std::map<base::IpPort, Clock::time_point> leaving;     // gone; when their flows go
-    std::optional<Clock::time_point> sweep;                // when flows to unknown endpoints go
+    std::vector<base::IpPort> endpoints;                // now, sorted
+    std::map<base::IpPort, Clock::time_point> leaving;  // gone; when their flows go
+    std::optional<Clock::time_point> sweep;             // when flows to unknown endpoints go
     std::vector<Front> untranslated;
     bool connections = false;
     Clock::time_point next() const;

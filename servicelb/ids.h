@@ -17,7 +17,7 @@ namespace trama::servicelb {
 struct PortKey {
   ServiceKey service;
   Protocol protocol = Protocol::tcp;
-  std::string port;         // its name; with affinity one id serves all ports
+  std::string port;          // its name; with affinity one id serves all ports
   std::uint8_t variant = 0;  // several ids of one port: what its slots mean, and for whom they are (placement.h)
   friend auto operator<=>(const PortKey&, const PortKey&) = default;
 };

@@ -32,6 +32,15 @@ bool can_be_front(const Ip& ip) {
   return !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_link_local());
 }
 
+std::vector<Member> members_of(const std::vector<Backend>& backends) {
+  std::vector<Member> out;
+  for (const auto& b : backends) {
+    bool again = !out.empty() && out.back().first == b.ip;
+    out.emplace_back(b.ip, again ? static_cast<std::uint16_t>(out.back().second + 1) : std::uint16_t{0});
+  }
+  return out;
+}
+
 std::string label_of(const ServiceKey& key, const std::string& port) {
   return port.empty() ? key.to_string() : fmt::format("{}:{}", key.to_string(), port);
 }
@@ -67,13 +76,16 @@ void render(const ServiceKey& key, const Placement& p, Family family, const std:
       }
       continue;
     }
+    auto members = members_of(side.backends);
     for (const auto& way : ways_into(p, n, family)) {
-      for (const auto& b : side.backends)
+      for (std::size_t b = 0; b < members.size(); ++b) {
+        const Backend& to = side.backends[b];
         fn({Home::sticky,
-            sticky_element(pool.id, way, p.numbers[i].at(b.ip), b.ip, b.port, slot_comment(label, b))});
+            sticky_element(pool.id, way, p.numbers[i].at(members[b]), to.ip, to.port, slot_comment(label, to))});
+      }
       for (std::size_t s = 0; s < side.slots.size(); ++s)
-        fn({Home::picks, pick_element(pool.id, way, static_cast<std::uint32_t>(s),
-                                      p.numbers[i].at(side.backends[side.slots[s]].ip))});
+        fn({Home::picks,
+            pick_element(pool.id, way, static_cast<std::uint32_t>(s), p.numbers[i].at(members[side.slots[s]]))});
     }
   }
   for (const auto& d : p.doors) {
@@ -135,7 +147,8 @@ PortKey pool_key(const Service& service, std::size_t port, Scope scope) {
 std::vector<Door> doors_of(const Service& s, bool masquerade_all, const std::function<void(std::string)>& complain) {
   std::vector<Door> out;
   std::array<bool, 2> families{};
-  for (const auto& ip : s.cluster_ips) families[index_of(ip.family())] = families[index_of(ip.family())] || can_be_front(ip);
+  for (const auto& ip : s.cluster_ips)
+    families[index_of(ip.family())] = families[index_of(ip.family())] || can_be_front(ip);
   auto add = [&](Home home, const Front& front, std::size_t port, Scope scope, std::uint32_t fixed, bool masquerade) {
     Door d;
     d.home = home, d.front = front, d.port = port, d.scope = scope, d.fixed = fixed, d.masquerade = masquerade;
@@ -159,7 +172,8 @@ std::vector<Door> doors_of(const Service& s, bool masquerade_all, const std::fun
     for (const auto& e : s.external_ips) {
       std::size_t i = index_of(e.ip.family());
       if (!families[i] || !can_be_front(e.ip)) {
-        if (n == 0) complain(fmt::format("{}: {} cannot be an external address of it", s.key.to_string(), e.ip.to_string()));
+        if (n == 0)
+          complain(fmt::format("{}: {} cannot be an external address of it", s.key.to_string(), e.ip.to_string()));
         continue;
       }
       f.family = e.ip.family(), f.ip = e.ip;

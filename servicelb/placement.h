@@ -28,6 +28,12 @@ struct Backend {
   }
 };
 
+// What a client is remembered by: the same on every port of a service. An address, and which one of several endpoints
+// of one port that share it (pods in the host's network), counted from 0 in the order of their ports.
+using Member = std::pair<Ip, std::uint16_t>;
+// Of backends in their order.
+std::vector<Member> members_of(const std::vector<Backend>& backends);
+
 // The endpoints of one port as one kind of client sees them. One service id, or with affinity one for all ports of the
 // service, because clients are remembered by it.
 struct Pool {
@@ -39,7 +45,7 @@ struct Pool {
   Draw::How how = Draw::How::random;
   bool counted = false;
   std::chrono::seconds timeout{0};  // of affinity
-  struct Side {  // by family
+  struct Side {                     // by family
     std::vector<Backend> backends;
     std::vector<std::uint16_t> slots;  // index of a backend each
     std::uint32_t cls = 0;             // 0 = the family has no front end
@@ -53,7 +59,7 @@ struct Pool {
 struct Door {
   Home home = Home::services;
   Front front;
-  std::size_t port = 0;     // index: of Service::ports; in a placement of Placement::pools
+  std::size_t port = 0;  // index: of Service::ports; in a placement of Placement::pools
   Scope scope = Scope::cluster;
   std::uint32_t fixed = 0;  // a class of fixed_classes(): the mark leads on to another home
   bool masquerade = false;
@@ -63,14 +69,14 @@ struct Door {
 };
 
 struct Placement {
-  std::vector<Ip> vips;                         // sorted
-  std::vector<std::pair<Ip, Ip>> pings;         // ClusterIP, who answers
+  std::vector<Ip> vips;                  // sorted
+  std::vector<std::pair<Ip, Ip>> pings;  // ClusterIP, who answers
   std::vector<Pool> pools;
   std::vector<Door> doors;
-  std::vector<std::pair<Front, Cidr>> allowed;  // who may use a guarded front end
-  std::array<std::map<Ip, std::uint32_t>, 2> numbers;  // affinity: of endpoints, by address
-  std::array<std::uint32_t, 2> last_number{};          // given out
-  std::optional<std::chrono::seconds> drain;           // how long flows to endpoints that go may go on
+  std::vector<std::pair<Front, Cidr>> allowed;             // who may use a guarded front end
+  std::array<std::map<Member, std::uint32_t>, 2> numbers;  // affinity: of endpoints
+  std::array<std::uint32_t, 2> last_number{};              // given out
+  std::optional<std::chrono::seconds> drain;               // how long flows to endpoints that go may go on
   bool empty() const { return pools.empty() && vips.empty(); }
 };
 

@@ -266,12 +266,12 @@ bool Planner::fill_pool(Pool& pool, const Service& service, std::size_t port, co
     }
     if (pool.how != Draw::How::affinity) continue;
     if (auto it = adopted_.numbers[i].find(pool.id); it != adopted_.numbers[i].end())
-      for (const auto& [ip, number] : it->second) {
-        out.numbers[i].emplace(ip, number);
+      for (const auto& [member, number] : it->second) {
+        out.numbers[i].emplace(member, number);
         out.last_number[i] = std::max(out.last_number[i], number);
       }
-    for (const auto& b : side.backends)
-      if (!out.numbers[i].contains(b.ip)) out.numbers[i][b.ip] = ++out.last_number[i];
+    for (const auto& member : members_of(side.backends))
+      if (!out.numbers[i].contains(member)) out.numbers[i][member] = ++out.last_number[i];
   }
   return true;
 }
@@ -337,8 +337,8 @@ Placement Planner::target(const ServiceKey& key, const Record& record, Clock::ti
     }
     for (const auto& e : port.endpoints)
       if (auto problem = endpoint_problem(e); !problem.empty())
-        complaints.push_back(fmt::format("{}: endpoint {} is left out: {}", label,
-                                         base::IpPort{e.ip, e.port}.to_string(), problem));
+        complaints.push_back(
+            fmt::format("{}: endpoint {} is left out: {}", label, base::IpPort{e.ip, e.port}.to_string(), problem));
     for (Scope scope : {Scope::cluster, Scope::local}) {
       Pool pool;
       pool.name = port.name, pool.protocol = port.protocol, pool.scope = scope, pool.key = pool_key(service, n, scope);
@@ -368,20 +368,20 @@ Placement Planner::target(const ServiceKey& key, const Record& record, Clock::ti
       }
   for (const auto& ip : out.vips) {
     std::size_t i = index_of(ip.family());
-    bool served = std::any_of(out.pools.begin(), out.pools.end(),
-                              [&](const Pool& p) { return !p.sides[i].slots.empty(); });
+    bool served =
+        std::any_of(out.pools.begin(), out.pools.end(), [&](const Pool& p) { return !p.sides[i].slots.empty(); });
     auto node = std::find_if(facts_.addresses.begin(), facts_.addresses.end(),
                              [&](const Ip& a) { return a.family() == ip.family(); });
     if (served && node != facts_.addresses.end()) out.pings.emplace_back(ip, *node);
   }
   // Numbers of endpoints that are gone: nobody gets them again.
-  for (Family f : kFamilies)
-    std::erase_if(out.numbers[index_of(f)], [&](const auto& n) {
-      return std::none_of(out.pools.begin(), out.pools.end(), [&](const Pool& p) {
-        const auto& b = p.sides[index_of(f)].backends;
-        return std::any_of(b.begin(), b.end(), [&](const Backend& x) { return x.ip == n.first; });
-      });
-    });
+  for (std::size_t i = 0; i < 2; ++i) {
+    std::set<Member> there;
+    for (const auto& p : out.pools)
+      if (p.how == Draw::How::affinity)
+        for (const auto& member : members_of(p.sides[i].backends)) there.insert(member);
+    std::erase_if(out.numbers[i], [&](const auto& n) { return !there.contains(n.first); });
+  }
   return out;
 }
 

@@ -110,7 +110,7 @@ class Planner {
   struct Adopted {
     std::map<std::pair<Home, Front>, std::uint32_t> ids;
     std::array<std::map<SlotsOf, std::vector<base::IpPort>>, 2> slots;
-    std::array<std::map<std::uint32_t, std::map<Ip, std::uint32_t>>, 2> numbers;  // by id
+    std::array<std::map<std::uint32_t, std::map<Member, std::uint32_t>>, 2> numbers;  // by id
   };
   // Every element, grouped by home, so that many share a message.
   void put_all(Family family, const std::function<void(Home, const nft::Element&)>& put) const;
@@ -138,8 +138,8 @@ class Planner {
   NodeFacts facts_, facts_placed_;
   bool facts_dirty_ = false;
   std::array<bool, 2> enabled_{true, true};
-  std::array<Classes, 2> classes_;                          // chains in the kernel
-  std::array<std::map<Draw, std::uint32_t>, 2> allotted_;   // classes that are not the number of slots
+  std::array<Classes, 2> classes_;                         // chains in the kernel
+  std::array<std::map<Draw, std::uint32_t>, 2> allotted_;  // classes that are not the number of slots
   std::array<std::map<std::uint32_t, Use>, 2> uses_;
   std::array<std::size_t, 2> element_count_{};
   std::map<ServiceKey, std::vector<std::string>> failures_;

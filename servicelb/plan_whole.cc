@@ -20,7 +20,7 @@ void Planner::adopt(Family family, const FamilyContents& seen, Clock::time_point
     if (!cls || !draw) continue;
     bool plain = draw->how == Draw::How::random && !draw->counted;
     bool direct = plain && draw->slots <= kDirectClasses;
-    bool right = direct ? *cls == draw->slots
+    bool right = direct  ? *cls == draw->slots
                  : plain ? *cls > kDirectClasses && *cls <= kLastLargeClass
                          : *cls >= kFirstOtherClass && *cls <= kLastOtherClass;
     if (!right) continue;
@@ -51,9 +51,17 @@ void Planner::adopt_affinity(Family family, const FamilyContents& seen) {
   std::map<std::pair<SlotsOf, std::uint32_t>, base::IpPort> endpoints;  // by number
   for (const auto& [key, element] : seen[static_cast<std::size_t>(Home::sticky)])
     if (auto s = sticky_in(family, element)) {
-      adopted_.numbers[i][s->id][s->ip] = s->number;
       endpoints[{SlotsOf{s->id, s->protocol, s->front_port}, s->number}] = {s->ip, s->port};
     }
+  std::map<SlotsOf, std::map<base::IpPort, std::uint32_t>> ways;
+  for (const auto& [where, endpoint] : endpoints) ways[where.first][endpoint] = where.second;
+  for (const auto& [of, numbers] : ways) {
+    std::vector<Backend> backends;
+    for (const auto& [endpoint, number] : numbers) backends.push_back({endpoint.ip, endpoint.port, {}, {}});
+    auto members = members_of(backends);
+    auto number = numbers.begin();
+    for (const auto& member : members) adopted_.numbers[i][of.id][member] = (number++)->second;
+  }
   for (const auto& [key, element] : seen[static_cast<std::size_t>(Home::picks)]) {
     auto p = pick_in(element);
     if (!p || p->number > 0xffff) continue;

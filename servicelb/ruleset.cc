@@ -90,6 +90,21 @@ Exprs code_by_mark(Exprs key, const char* set, bool masquerade) {
   return e;
 }
 
+// "ct mark set KEY map @MAP goto by-class": for marks that may lead on to another map.
+Rule lead_on(const std::string& key, Exprs load, const char* set) {
+  return Rule(fmt::format("ct mark set {} map @{} goto by-class", key, set))
+      .add(std::move(load))
+      .add(map(set, r(0), r(0)))
+      .add(set_ct(Ct::mark, r(0)))
+      .add(goto_("by-class"));
+}
+Rule if_class(std::uint32_t cls, const char* chain) {
+  return Rule(fmt::format("ct mark & 0x000007ff == 0x{:08x} goto {}", cls, chain))
+      .add(mark_and(kClassMask))
+      .add(compare(r(0), Cmp::eq, Value().mark(cls)))
+      .add(goto_(chain));
+}
+
 Exprs from_set(const AddressLayout& a, const char* set, bool invert) {
   return {load_payload(Base::network, a.saddr, a.size, r(0)), lookup(set, r(0), invert)};
 }
@@ -114,14 +129,29 @@ Blueprint::ChainRules refuse(const AddressLayout& a) {
   return chain("refuse", "no endpoints, or no such port", std::move(rules));
 }
 
+// A verdict map must not lead back to a rule that uses it: the kernel takes that for a loop. So what leads on is no
+// class.
+Blueprint::ChainRules by_class() {
+  std::vector<Rule> rules;
+  rules.push_back(Rule("ct mark & 0x000007ff vmap @class").add(mark_and(kClassMask)).add(vmap("class", r(0))));
+  rules.push_back(if_class(kGuardedClass, "guarded"));
+  rules.push_back(if_class(kLocalAddressClass, "local-address"));
+  rules.push_back(if_class(kLocalPortClass, "local-port"));
+  rules.push_back(Rule("drop").add(drop()));
+  return chain("by-class", "front ends beside ClusterIPs", std::move(rules));
+}
+
 Blueprint::ChainRules guarded(const AddressLayout& a) {
   std::vector<Rule> rules;
-  Exprs key = load_address_key(a);
-  key.push_back(load_payload(Base::network, a.saddr, a.size, r(a.size / 4 + 2)));
+  unsigned next = a.size / 4;
+  Exprs key = {load_payload(Base::network, a.daddr, a.size, r(0)), load_meta(Meta::l4proto, r(next)),
+               to_network_order(r(next), 1), load_payload(Base::transport, 2, 2, r(next + 1)),
+               load_payload(Base::network, a.saddr, a.size, r(next + 2))};
   key.push_back(lookup("allowed", r(0), true));
   rules.push_back(Rule(fmt::format("{} . {} saddr != @allowed drop", address_key(a), a.name)).add(key).add(drop()));
   rules.push_back(
       Rule(by_mark(address_key(a), "guarded", false)).add(code_by_mark(load_address_key(a), "guarded", false)));
+  rules.push_back(if_class(kLocalAddressClass, "local-address"));
   rules.push_back(Rule("drop").add(drop()));
   return chain("guarded", "load balancer addresses with source ranges", std::move(rules));
 }
@@ -152,14 +182,13 @@ Blueprint::ChainRules clusterip(const AddressLayout& a) {
                       .comment("from outside the cluster: answers must come back here"));
   rules.push_back(Rule(by_mark(key, "services", false)).add(code_by_mark(load_address_key(a), "services", false)));
   bool v4 = a.size == 4;
-  rules.push_back(
-      Rule(fmt::format("{} type echo-request dnat {} to {} daddr map @ping", v4 ? "icmp" : "icmpv6", a.name, a.name))
-          .add(match_l4proto(v4 ? 1 : 58))
-          .add(load_payload(Base::transport, 0, 1, r(0)))
-          .add(compare(r(0), Cmp::eq, Value().proto(v4 ? 8 : 128)))
-          .add(load_payload(Base::network, a.daddr, a.size, r(0)))
-          .add(map("ping", r(0), r(0)))
-          .add(dnat(a.nft, r(0))));
+  rules.push_back(Rule(fmt::format("{} type echo-request dnat to {} daddr map @ping", v4 ? "icmp" : "icmpv6", a.name))
+                      .add(match_l4proto(v4 ? 1 : 58))
+                      .add(load_payload(Base::transport, 0, 1, r(0)))
+                      .add(compare(r(0), Cmp::eq, Value().proto(v4 ? 8 : 128)))
+                      .add(load_payload(Base::network, a.daddr, a.size, r(0)))
+                      .add(map("ping", r(0), r(0)))
+                      .add(dnat(a.nft, r(0))));
   rules.push_back(Rule("goto refuse").add(goto_("refuse")));
   return chain("clusterip", "a ClusterIP: known port, or refused", std::move(rules));
 }
@@ -173,9 +202,8 @@ Blueprint::ChainRules services(const AddressLayout& a, bool restrict_node_ports)
                       .add(match_addr_set(a.nft, false, "service-cidrs"))
                       .add(drop())
                       .comment("nobody's ClusterIP"));
-  rules.push_back(Rule(by_mark(address_key(a), "services", false))
-                      .add(code_by_mark(load_address_key(a), "services", false))
-                      .comment("external and load balancer addresses"));
+  rules.push_back(
+      lead_on(address_key(a), load_address_key(a), "services").comment("external and load balancer addresses"));
   std::string where;
   Exprs matches;
   if (restrict_node_ports) {
@@ -187,11 +215,12 @@ Blueprint::ChainRules services(const AddressLayout& a, bool restrict_node_ports)
     where = fmt::format("{} daddr != {}", a.name, v4 ? "127.0.0.0/8" : "::1");
     matches = match_addr(false, v4 ? Cidr::of(Ip::v4(127, 0, 0, 0), 8) : Cidr::host(*Ip::parse("::1")), true);
   }
-  rules.push_back(Rule(fmt::format("{} fib daddr type local {}", where, by_mark(kPortKey, "nodeports", false)))
+  Rule to_port = lead_on(kPortKey, load_port_key(), "nodeports");
+  rules.push_back(Rule(fmt::format("{} fib daddr type local {}", where, to_port.text()))
                       .add(std::move(matches))
                       .add(fib_daddr_type(r(0)))
                       .add(compare(r(0), Cmp::eq, Value().host32(kRtnLocal)))
-                      .add(code_by_mark(load_port_key(), "nodeports", false)));
+                      .add(to_port.expressions()));
   return chain("services", "new connections only: nat chains never see the others", std::move(rules));
 }
 
@@ -202,14 +231,13 @@ Blueprint::ChainRules postrouting(const AddressLayout& a) {
                       .add(mark_and(kMasquerade))
                       .add(compare(r(0), Cmp::ne, Value().mark(0)))
                       .add(masquerade()));
-  rules.push_back(
-      Rule(fmt::format("ct status dnat {0} saddr . {0} daddr @hairpin masquerade fully-random", a.name))
-          .add(match_ct_status(kCtStatusDnat))
-          .add(load_payload(Base::network, a.saddr, a.size, r(0)))
-          .add(load_payload(Base::network, a.daddr, a.size, r(a.size / 4)))
-          .add(lookup("hairpin", r(0)))
-          .add(masquerade())
-          .comment("a pod that drew itself"));
+  rules.push_back(Rule(fmt::format("ct status dnat {0} saddr . {0} daddr @hairpin masquerade fully-random", a.name))
+                      .add(match_ct_status(kCtStatusDnat))
+                      .add(load_payload(Base::network, a.saddr, a.size, r(0)))
+                      .add(load_payload(Base::network, a.daddr, a.size, r(a.size / 4)))
+                      .add(lookup("hairpin", r(0)))
+                      .add(masquerade())
+                      .comment("a pod that drew itself"));
   return hook("postrouting", Hook::postrouting, 100, "sources whose answers would miss this node", std::move(rules));
 }
 }  // namespace
@@ -228,10 +256,7 @@ const Set& set_of(Family family, Home home) {
 }
 
 const std::vector<std::pair<std::uint32_t, std::string>>& fixed_classes() {
-  static const std::vector<std::pair<std::uint32_t, std::string>> all = {{kGuardedClass, "guarded"},
-                                                                         {kLocalAddressClass, "local-address"},
-                                                                         {kLocalPortClass, "local-port"},
-                                                                         {kNoLocalClass, "no-local"},
+  static const std::vector<std::pair<std::uint32_t, std::string>> all = {{kNoLocalClass, "no-local"},
                                                                          {kRefuseClass, "refuse"}};
   return all;
 }
@@ -246,10 +271,10 @@ Blueprint blueprint(Family f, const Shape& shape) {
   dropped.push_back(Rule("drop").add(drop()));
   b.chains.push_back(chain("no-local", "policy Local, and no endpoint on this node", std::move(dropped)));
   for (const auto& [cls, draw] : shape.classes) b.chains.push_back(draw_chain(f, draw));
-  b.chains.push_back(
-      local_policy(a, "local-address", address_key(a), load_address_key(a), "inside", "outside"));
+  b.chains.push_back(local_policy(a, "local-address", address_key(a), load_address_key(a), "inside", "outside"));
   b.chains.push_back(local_policy(a, "local-port", kPortKey, load_port_key(), "inside-ports", "outside-ports"));
   b.chains.push_back(guarded(a));
+  b.chains.push_back(by_class());
   b.chains.push_back(clusterip(a));
   b.chains.push_back(services(a, shape.restrict_node_ports));
   std::vector<Rule> to_services;

@@ -7,11 +7,11 @@
 //              is (address, protocol, port) a front end? -> its mark: external and load balancer addresses
 //              is it an address of this node?            -> node-ports: the mark by (protocol, port)
 //   clusterip: services: (address, protocol, port) -> mark; an echo request is answered by the node; nothing -> refuse
-// A mark is a service id and a class. The class leads on:
+// A mark is a service id and a class. The class leads on (those of front ends beside ClusterIPs in the chain by-class):
 //   a number of slots (draw.h)  -> a chain that draws one of them: slots: (service id, number) -> endpoint
 //   guarded                     -> only sources in `allowed`, then the mark in `guarded`
-//   local-address, local-port   -> policy Local: pods and the node itself take the mark in `inside`, others in `outside`
-//   no-local, refuse            -> drop, reject
+//   local-address, local-port   -> policy Local: pods and the node itself take the mark in `inside`, others in
+//   `outside` no-local, refuse            -> drop, reject
 // so that a change of Services changes elements of data maps and nothing else, which the kernel does in microseconds
 // whatever the size of the table.
 #pragma once

@@ -17,7 +17,7 @@ List those(const List& from, Keep keep) {
   return out;
 }
 // The ones whose hints name `here`; nothing when hints do not apply.
-List hinted(const List& ready, std::vector<std::string> Endpoint::* hints, const std::string& here) {
+List hinted(const List& ready, std::vector<std::string> Endpoint::*hints, const std::string& here) {
   if (here.empty()) return {};
   if (std::any_of(ready.begin(), ready.end(), [&](const Endpoint* e) { return (e->*hints).empty(); })) return {};
   return those(ready, [&](const Endpoint& e) { return has(e.*hints, here); });

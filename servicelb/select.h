@@ -15,8 +15,8 @@ struct Chosen {
 };
 
 // Endpoints of one family, in their order. Ready ones are used; where there are none, those that still serve while they
-// terminate are, for each of the two lists by itself (KEP-1669). Hints count only while every ready endpoint has one and
-// one of them is for here: nodes first, then zones (KEP-2433, KEP-3015). Weight 0 means never.
+// terminate are, for each of the two lists by itself (KEP-1669). Hints count only while every ready endpoint has one
+// and one of them is for here: nodes first, then zones (KEP-2433, KEP-3015). Weight 0 means never.
 Chosen select(const std::vector<const Endpoint*>& endpoints, const std::string& node, const std::string& zone);
 
 }  // namespace trama::servicelb

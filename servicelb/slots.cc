@@ -33,8 +33,8 @@ std::vector<std::uint32_t> slots_each(const std::vector<Share>& shares) {
   for (const auto& s : shares) {
     std::uint64_t n = std::max<std::uint32_t>(1, s.weight);
     if (growing)
-      n = std::max<std::uint64_t>(
-          1, static_cast<std::uint64_t>(std::llround(static_cast<double>(n * kGrowthSteps) * std::clamp(s.grown, 0., 1.))));
+      n = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::llround(static_cast<double>(n * kGrowthSteps) *
+                                                                             std::clamp(s.grown, 0., 1.))));
     want.push_back(n);
     total += n;
     common = std::gcd(common, n);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 trama_library(trama_service_lab SOURCES kernel/servicelb/lab.cc LINKS trama_test_support trama_servicelb_plan)
 trama_test(servicelb_traffic_test LABEL kernel SOURCES kernel/servicelb/traffic_test.cc LINKS trama_servicelb trama_service_lab)
-trama_library(trama_fake_nft SOURCES support/fake_nft.cc support/nft_machine.cc LINKS trama_servicelb_plan)
+trama_library(trama_fake_nft SOURCES support/fake_nft.cc support/nft_machine.cc support/service_reference.cc LINKS trama_servicelb_plan)
 trama_test(servicelb_plan_test LABEL unit SOURCES unit/servicelb/plan_test.cc LINKS trama_servicelb trama_fake_nft)
 trama_test(servicelb_property_test LABEL unit SOURCES unit/servicelb/property_test.cc LINKS trama_servicelb trama_fake_nft)
 trama_test(servicelb_heal_test LABEL kernel SOURCES kernel/servicelb/heal_test.cc LINKS trama_servicelb)

@@ -130,8 +130,8 @@ Result<SetSeen> decode_set(Bytes payload) {
 bool SetSeen::matches(const Set& set) const {
   return name == set.name && flags == set.flags() && key_type == set.key_type() && key_length == set.key_length() &&
          data_type == set.data_type() && (set.is_verdict_map() || data_length == set.data_length()) &&
-         timeout_ms == static_cast<std::uint64_t>(set.timeout.count()) && (set.size == 0 || size == set.size) && counts == set.counts &&
-         userdata == set.userdata();
+         timeout_ms == static_cast<std::uint64_t>(set.timeout.count()) && (set.size == 0 || size == set.size) &&
+         counts == set.counts && userdata == set.userdata();
 }
 
 Result<> decode_elements(Bytes payload, std::vector<ElementSeen>& out) {

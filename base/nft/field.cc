@@ -9,8 +9,8 @@ namespace trama::nft {
 namespace {
 
 // Data type numbers of the nft tool (datatype.h); the kernel stores and never reads them.
-constexpr std::uint32_t kInteger = 4, kIpv4 = 7, kIpv6 = 8, kEther = 9, kProto = 12, kService = 13, kMark = 19, kClassId = 23,
-                        kIfname = 41, kVerdict = 0xffffff00;
+constexpr std::uint32_t kInteger = 4, kIpv4 = 7, kIpv6 = 8, kEther = 9, kProto = 12, kService = 13, kMark = 19,
+                        kClassId = 23, kIfname = 41, kVerdict = 0xffffff00;
 // Expression kinds of the nft tool (expression.h).
 constexpr std::uint32_t kVerdictExpr = 1, kPayload = 7, kMeta = 9, kCt = 12, kNumgen = 23;
 // Protocol descriptions (proto.h).

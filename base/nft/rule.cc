@@ -97,6 +97,13 @@ Expr bitwise(Reg to, Reg from, Value mask, Value flip) {
                           {NFTNL_EXPR_BITWISE_MASK, mask},
                           {NFTNL_EXPR_BITWISE_XOR, flip}});
 }
+Expr to_network_order(Reg reg, std::uint32_t bytes) {
+  return make("byteorder", {{NFTNL_EXPR_BYTEORDER_SREG, reg.wire()},
+                            {NFTNL_EXPR_BYTEORDER_DREG, reg.wire()},
+                            {NFTNL_EXPR_BYTEORDER_OP, u(NFT_BYTEORDER_HTON)},
+                            {NFTNL_EXPR_BYTEORDER_LEN, bytes},
+                            {NFTNL_EXPR_BYTEORDER_SIZE, u(2)}});
+}
 Expr numgen_random(std::uint32_t modulus, Reg to) { return numgen(NFT_NG_RANDOM, modulus, to); }
 Expr numgen_inc(std::uint32_t modulus, Reg to) { return numgen(NFT_NG_INCREMENTAL, modulus, to); }
 Expr jhash(Reg from, std::uint32_t bytes, std::uint32_t modulus, std::uint32_t seed, Reg to) {

@@ -63,6 +63,8 @@ Expr load_ct(Ct key, Reg to);
 Expr set_ct(Ct key, Reg from);
 Expr load(Value value, Reg to);                          // a constant
 Expr bitwise(Reg to, Reg from, Value mask, Value flip);  // to = (from & mask) ^ flip
+// In place; what nft writes before a lookup of ranges.
+Expr to_network_order(Reg reg, std::uint32_t bytes);
 Expr numgen_random(std::uint32_t modulus, Reg to);
 Expr numgen_inc(std::uint32_t modulus, Reg to);  // counts: every packet gets the next number
 // Jenkins' hash of `bytes` bytes from register `from` on, modulo.

@@ -38,13 +38,25 @@ Value value(const Expr& e, std::uint16_t type) {
 }
 // Register number to byte offset in the register file.
 std::size_t at(std::uint32_t reg) { return reg >= NFT_REG32_00 ? (reg - NFT_REG32_00) * 4 : (reg - NFT_REG_1) * 16; }
+// Field by field, as the kernel compares ranges of concatenations.
+bool in_range(const nft::Set& set, const Value& key, const Value& low, const Value& high) {
+  std::size_t offset = 0;
+  for (const auto& field : set.key) {
+    auto part = [&](const Value& v) { return v.bytes().subspan(offset, field.length); };
+    auto k = part(key), l = part(low), h = part(high);
+    if (std::memcmp(k.data(), l.data(), k.size()) < 0 || std::memcmp(h.data(), k.data(), k.size()) < 0) return false;
+    offset += field.padded();
+  }
+  return true;
+}
 }  // namespace
 
 struct NftMachine::State {
   const Packet& packet;
   const std::function<std::uint32_t(std::uint32_t)>& random;
   base::Ip source, destination;
-  std::uint32_t mark = 0;
+  std::map<Value, Value>& remembered;
+  std::uint32_t mark = 0, priority = 0;
   bool dnat = false;
   Fate fate;
   std::array<std::byte, 64> registers{};
@@ -112,13 +124,23 @@ NftMachine::Verdict NftMachine::run_chain(const std::string& name, State& s) con
           std::copy(s.destination.bytes().begin(), s.destination.bytes().end(),
                     header.begin() + static_cast<std::ptrdiff_t>(destination));
         } else {
+          if (s.packet.echo) header[0] = family_ == base::Family::v4 ? std::byte{8} : std::byte{128};
           header[2] = std::byte(s.packet.port >> 8), header[3] = std::byte(s.packet.port & 0xff);
         }
         s.put(at(number(e, NFTNL_EXPR_PAYLOAD_DREG)), nft::Bytes(header).subspan(offset, n));
       } else if (e.kind == "meta") {
-        if (number(e, NFTNL_EXPR_META_KEY) != NFT_META_L4PROTO) throw std::logic_error("meta");
-        auto p = static_cast<std::byte>(s.packet.protocol);
-        s.put(at(number(e, NFTNL_EXPR_META_DREG)), nft::Bytes(&p, 1));
+        auto meta = number(e, NFTNL_EXPR_META_KEY);
+        if (meta == NFT_META_PRIORITY && has(e, NFTNL_EXPR_META_SREG)) {
+          s.priority = s.get32(at(number(e, NFTNL_EXPR_META_SREG)));
+        } else if (meta == NFT_META_PRIORITY) {
+          s.put32(at(number(e, NFTNL_EXPR_META_DREG)), s.priority);
+        } else if (meta == NFT_META_L4PROTO) {
+          auto p = static_cast<std::byte>(s.packet.protocol);
+          if (s.packet.echo) p = family_ == base::Family::v4 ? std::byte{1} : std::byte{58};
+          s.put(at(number(e, NFTNL_EXPR_META_DREG)), nft::Bytes(&p, 1));
+        } else {
+          throw std::logic_error("meta");
+        }
       } else if (e.kind == "ct") {
         auto key = number(e, NFTNL_EXPR_CT_KEY);
         if (has(e, NFTNL_EXPR_CT_SREG))
@@ -137,7 +159,16 @@ NftMachine::Verdict NftMachine::run_chain(const std::string& name, State& s) con
         bool equal = std::equal(have.begin(), have.end(), want.tight().begin());
         next_rule = equal != (number(e, NFTNL_EXPR_CMP_OP) == NFT_CMP_EQ);
       } else if (e.kind == "fib") {
-        s.put32(at(number(e, NFTNL_EXPR_FIB_DREG)), s.packet.to_node ? nft::kRtnLocal : nft::kRtnUnicast);
+        bool local = (number(e, NFTNL_EXPR_FIB_FLAGS) & NFTA_FIB_F_SADDR) != 0 ? s.packet.from_node : s.packet.to_node;
+        s.put32(at(number(e, NFTNL_EXPR_FIB_DREG)), local ? nft::kRtnLocal : nft::kRtnUnicast);
+      } else if (e.kind == "byteorder") {
+        if (number(e, NFTNL_EXPR_BYTEORDER_LEN) != 1) throw std::logic_error("byteorder");  // one byte has none
+      } else if (e.kind == "hash") {
+        s.put32(at(number(e, NFTNL_EXPR_HASH_DREG)), s.random(number(e, NFTNL_EXPR_HASH_MODULUS)));
+      } else if (e.kind == "dynset") {
+        std::size_t n = family_ == base::Family::v4 ? 8 : 20;
+        auto key = Value::of(s.get(at(number(e, NFTNL_EXPR_DYNSET_SREG_KEY)), n));
+        s.remembered[key] = Value::of(s.get(at(number(e, NFTNL_EXPR_DYNSET_SREG_DATA)), 4));
       } else if (e.kind == "numgen") {
         s.put32(at(number(e, NFTNL_EXPR_NG_DREG)), s.random(number(e, NFTNL_EXPR_NG_MODULUS)));
       } else if (e.kind == "lookup") {
@@ -159,9 +190,18 @@ NftMachine::Verdict NftMachine::run_chain(const std::string& name, State& s) con
         if (!set) throw std::logic_error("no set " + name_of_set);
         auto key = Value::of(s.get(key_at, set->key_length()));
         const nft::Element* found = nullptr;
-        for (const auto& [k, element] : elements_[name_of_set]) {
-          bool in = element.key_end.empty() ? k == key : !(key < k) && !(element.key_end < key);
-          if (in) found = &element;
+        nft::Element from_memory;
+        if (set->dynamic) {
+          if (auto it = s.remembered.find(key); it != s.remembered.end()) {
+            from_memory.data = it->second;
+            found = &from_memory;
+          }
+        } else if (!set->interval) {
+          auto& all = elements_[name_of_set];
+          if (auto it = all.find(key); it != all.end()) found = &it->second;
+        } else {
+          for (const auto& [k, element] : elements_[name_of_set])
+            if (in_range(*set, key, k, element.key_end.empty() ? k : element.key_end)) found = &element;
         }
         if ((found != nullptr) == invert) {
           next_rule = true;
@@ -177,10 +217,13 @@ NftMachine::Verdict NftMachine::run_chain(const std::string& name, State& s) con
       } else if (e.kind == "nat") {
         std::size_t n = family_ == base::Family::v4 ? 4 : 16;
         auto ip = base::Ip::from_bytes(s.get(at(number(e, NFTNL_EXPR_NAT_REG_ADDR_MIN)), n));
-        auto port = s.get(at(number(e, NFTNL_EXPR_NAT_REG_PROTO_MIN)), 2);
         s.fate.kind = Fate::Kind::translated;
-        s.fate.to = {*ip,
-                     static_cast<std::uint16_t>(static_cast<unsigned>(port[0]) << 8 | static_cast<unsigned>(port[1]))};
+        s.fate.to = {*ip, 0};
+        if (has(e, NFTNL_EXPR_NAT_REG_PROTO_MIN)) {
+          auto port = s.get(at(number(e, NFTNL_EXPR_NAT_REG_PROTO_MIN)), 2);
+          s.fate.to.port =
+              static_cast<std::uint16_t>(static_cast<unsigned>(port[0]) << 8 | static_cast<unsigned>(port[1]));
+        }
         s.destination = *ip;
         s.dnat = true;
         return Verdict::accept;
@@ -199,7 +242,8 @@ NftMachine::Verdict NftMachine::run_chain(const std::string& name, State& s) con
 }
 
 Fate NftMachine::trace(const Packet& packet, const std::function<std::uint32_t(std::uint32_t)>& random) const {
-  State s{packet, random, packet.source, packet.destination, 0, false, {}, {}};
+  std::map<Value, Value> nothing;
+  State s{packet, random, packet.source, packet.destination, remembered ? *remembered : nothing, 0, 0, false, {}, {}};
   auto v = run_chain(packet.from_node ? "output" : "prerouting", s);
   if (v != Verdict::drop) (void)run_chain("postrouting", s);
   s.fate.mark = s.mark;

@@ -17,6 +17,7 @@ struct Packet {
   std::uint16_t port = 0;  // destination port
   bool from_node = false;  // sent by this node: output instead of prerouting
   bool to_node = false;    // the destination is an address of this node
+  bool echo = false;       // an ICMP echo request instead of `protocol`
 };
 
 // What becomes of it.
@@ -38,6 +39,8 @@ class NftMachine {
         family_(family) {}
   // random: a number below the modulus it is given.
   Fate trace(const Packet& packet, const std::function<std::uint32_t(std::uint32_t)>& random) const;
+  // What the rules remember of clients, from one trace to the next; without it every trace starts with nothing.
+  std::map<nft::Value, nft::Value>* remembered = nullptr;
   // Every fate there can be, with the number of draws that lead to it.
   std::map<Fate, int> all_fates(const Packet& packet) const;
 

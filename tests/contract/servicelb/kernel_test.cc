@@ -12,6 +12,12 @@ namespace trama::servicelb {
 namespace {
 using ::testing::IsEmpty;
 
+Shape draws(std::initializer_list<std::uint32_t> slots) {
+  Shape s;
+  for (auto n : slots) s.classes[n].slots = n;
+  return s;
+}
+
 struct Subject {
   virtual ~Subject() = default;
   virtual Kernel& kernel() = 0;
@@ -45,10 +51,10 @@ class KernelContract : public ::testing::TestWithParam<bool> {
     else
       subject = std::make_unique<FakeSubject>();
     nft::Batch b;
-    auto whole = blueprint(Family::v4, {{1, 1}, {2, 2}});
+    auto whole = blueprint(Family::v4, draws({1, 2}));
     nft::put_frame(b, whole);
-    b.put_element(table, sets.classes, class_element(1, "n1"));
-    b.put_element(table, sets.slots, slot(0, 1));
+    b.put_element(table, classes, class_element(1, "n1"));
+    b.put_element(table, slots_set, slot(0, 1));
     nft::put_rules(b, whole);
     auto ok = kernel().commit(b);
     EXPECT_TRUE(ok) << ok.error().to_string();
@@ -63,65 +69,67 @@ class KernelContract : public ::testing::TestWithParam<bool> {
   }
   std::vector<std::string> slots() {
     std::vector<std::string> out;
-    auto seen = kernel().elements(table, sets.slots);
+    auto seen = kernel().elements(table, slots_set);
     EXPECT_TRUE(seen);
-    for (const auto& e : *seen) out.push_back(nft::to_text(sets.slots, e));
+    for (const auto& e : *seen) out.push_back(nft::to_text(slots_set, e));
     std::sort(out.begin(), out.end());
     return out;
   }
   const nft::Table& table = table_of(Family::v4);
-  const Sets& sets = sets_of(Family::v4);
+  const nft::Set& slots_set = set_of(Family::v4, Home::slots);
+  const nft::Set& classes = set_of(Family::v4, Home::classes);
+  const nft::Set& pods = set_of(Family::v4, Home::pods);
   std::unique_ptr<Subject> subject;
 };
 
 TEST_P(KernelContract, WhatIsPutIsSeen) {
   EXPECT_THAT(slots(), ::testing::ElementsAre("0x00007000 . 0 comment \"c\" : 10.244.0.1 . 80"));
   std::map<std::string, std::size_t> counts;
-  auto why = kernel().damage(blueprint(Family::v4, {{1, 1}, {2, 2}}), counts);
+  auto why = kernel().damage(blueprint(Family::v4, draws({1, 2})), counts);
   ASSERT_TRUE(why);
   EXPECT_EQ(*why, "");
   if (!counts.empty()) {
     EXPECT_EQ(counts["slots"], 1u);
   }
-  EXPECT_NE(*kernel().damage(blueprint(Family::v4, {{1, 1}}), counts), "");
-  EXPECT_NE(*kernel().damage(blueprint(Family::v6, {{1, 1}}), counts), "");
-  EXPECT_THAT(*kernel().elements(table_of(Family::v6), sets_of(Family::v6).slots), IsEmpty())
+  EXPECT_NE(*kernel().damage(blueprint(Family::v4, draws({1})), counts), "");
+  EXPECT_NE(*kernel().damage(blueprint(Family::v6, draws({1})), counts), "");
+  EXPECT_THAT(*kernel().elements(table_of(Family::v6), set_of(Family::v6, Home::slots)), IsEmpty())
       << "no table, no elements";
 }
 
 TEST_P(KernelContract, AllOrNothing) {
   nft::Batch b;
-  b.put_element(table, sets.slots, slot(1, 2));
-  b.delete_element(table, sets.slots, slot(9, 9));
-  b.put_element(table, sets.slots, slot(2, 3));
+  b.put_element(table, slots_set, slot(1, 2));
+  b.delete_element(table, slots_set, slot(9, 9));
+  b.put_element(table, slots_set, slot(2, 3));
   EXPECT_EQ(code(b), ENOENT);
   EXPECT_EQ(slots().size(), 1u);
 }
 
 TEST_P(KernelContract, EqualElementsMayBePutAgainOthersMustBeDeletedFirst) {
   nft::Batch same;
-  same.put_element(table, sets.slots, slot(0, 1));
+  same.put_element(table, slots_set, slot(0, 1));
   EXPECT_EQ(code(same), 0);
   nft::Batch other;
-  other.put_element(table, sets.slots, slot(0, 2));
+  other.put_element(table, slots_set, slot(0, 2));
   EXPECT_EQ(code(other), EEXIST);
   nft::Batch replace;
-  replace.delete_element(table, sets.slots, slot(0, 1));
-  replace.put_element(table, sets.slots, slot(0, 2));
+  replace.delete_element(table, slots_set, slot(0, 1));
+  replace.put_element(table, slots_set, slot(0, 2));
   EXPECT_EQ(code(replace), 0);
   EXPECT_THAT(slots(), ::testing::ElementsAre("0x00007000 . 0 comment \"c\" : 10.244.0.2 . 80"));
 }
 
 TEST_P(KernelContract, ChainsAreMadeBeforeAndRemovedAfterWhatPointsAtThem) {
   nft::Batch early;
-  early.put_element(table, sets.classes, class_element(3, "n3"));
+  early.put_element(table, classes, class_element(3, "n3"));
   EXPECT_EQ(code(early), ENOENT);
   nft::Batch used;
   used.flush_chain(table, "n1");
   used.delete_chain(table, "n1");
   EXPECT_EQ(code(used), EBUSY);
   nft::Batch right;
-  right.delete_element(table, sets.classes, class_element(1, "n1"));
+  right.delete_element(table, classes, class_element(1, "n1"));
   right.flush_chain(table, "n1");
   right.delete_chain(table, "n1");
   EXPECT_EQ(code(right), 0);
@@ -133,8 +141,8 @@ TEST_P(KernelContract, ChainsAreMadeBeforeAndRemovedAfterWhatPointsAtThem) {
 TEST_P(KernelContract, ReplacingATableThatIsNotThereOrIs) {
   for (int i = 0; i < 2; ++i) {
     nft::Batch b;
-    nft::replace_frame(b, blueprint(Family::v6, {}));
-    nft::put_rules(b, blueprint(Family::v6, {}));
+    nft::replace_frame(b, blueprint(Family::v6, draws({})));
+    nft::put_rules(b, blueprint(Family::v6, draws({})));
     EXPECT_EQ(code(b), 0);
   }
   nft::Batch absent;
@@ -146,14 +154,14 @@ TEST_P(KernelContract, ReplacingATableThatIsNotThereOrIs) {
 TEST_P(KernelContract, AdjacentRangesInOneSet) {
   nft::Batch b;
   for (const char* r : {"10.0.0.0/24", "10.0.1.0/24", "10.0.3.0/24", "255.255.255.0/24"})
-    b.put_element(table, sets.pods, nft::Element::of(*Cidr::parse(r)));
+    b.put_element(table, pods, nft::Element::of(*Cidr::parse(r)));
   EXPECT_EQ(code(b), 0);
   nft::Batch gone;
-  gone.delete_element(table, sets.pods, nft::Element::of(*Cidr::parse("10.0.1.0/24")));
+  gone.delete_element(table, pods, nft::Element::of(*Cidr::parse("10.0.1.0/24")));
   EXPECT_EQ(code(gone), 0);
   std::vector<std::string> text;
-  auto seen = kernel().elements(table, sets.pods);
-  for (const auto& e : *seen) text.push_back(nft::to_text(sets.pods, e));
+  auto seen = kernel().elements(table, pods);
+  for (const auto& e : *seen) text.push_back(nft::to_text(pods, e));
   EXPECT_THAT(text, ::testing::UnorderedElementsAre("10.0.0.0-10.0.0.255", "10.0.3.0-10.0.3.255",
                                                     "255.255.255.0-255.255.255.255"));
 }
@@ -171,6 +179,7 @@ TEST_P(KernelContract, AnEnginesLifeLeavesTheSameTable) {
       f.pod_cidrs = {*Cidr::parse("10.244.0.0/16"), *Cidr::parse("10.245.0.0/16")};
       f.service_cidrs = {*Cidr::parse("10.96.0.0/12"), *Cidr::parse("fd00:96::/112")};
       f.local_pods = {Ip::v4(10, 244, 1, 2)};
+      f.name = "n1", f.addresses = {Ip::v4(192, 168, 0, 1), *Ip::parse("fd00::1")};
       in.node = f;
       auto out = e->pass(std::move(in), now);
       EXPECT_TRUE(out.committed) << ::testing::PrintToString(out.failures);
@@ -186,9 +195,17 @@ TEST_P(KernelContract, AnEnginesLifeLeavesTheSameTable) {
     for (int n = 1; n <= endpoints; ++n) {
       Endpoint e;
       e.ip = Ip::v4(10, 244, static_cast<std::uint8_t>(i), static_cast<std::uint8_t>(n)), e.port = 8080;
+      e.node = n % 2 ? "n1" : "n2";
       p.endpoints.push_back(e);
     }
     s.ports = {p};
+    // Each service is of another kind, so that every set has elements.
+    s.affinity = std::chrono::seconds(i == 2 ? 60 : 0);
+    s.algorithm = static_cast<Algorithm>(i % 4);
+    s.counters = i % 3 == 0;
+    s.external_ips = {{Ip::v4(203, 0, 113, static_cast<std::uint8_t>(i)), true}};
+    s.external = i % 2 ? Policy::local : Policy::cluster;
+    if (i > 4) s.source_ranges = {*Cidr::parse("192.0.2.0/24"), *Cidr::parse("198.51.100.7/32")};
     return s;
   };
   std::uint32_t random = 1;
@@ -203,12 +220,13 @@ TEST_P(KernelContract, AnEnginesLifeLeavesTheSameTable) {
     tell(changes);
   }
   for (Family f : kFamilies)
-    for (const auto* set : sets_of(f).all()) {
+    for (std::size_t h = 0; h < kHomes; ++h) {
+      const auto& set = set_of(f, static_cast<Home>(h));
       std::vector<std::string> a, b;
-      auto here = kernel().elements(table_of(f), *set), there = beside.elements(table_of(f), *set);
-      for (const auto& e : *here) a.push_back(nft::to_text(*set, e));
-      for (const auto& e : *there) b.push_back(nft::to_text(*set, e));
-      EXPECT_THAT(a, ::testing::UnorderedElementsAreArray(b)) << table_of(f).to_string() << " " << set->name;
+      auto here = kernel().elements(table_of(f), set), there = beside.elements(table_of(f), set);
+      for (const auto& e : *here) a.push_back(nft::to_text(set, e));
+      for (const auto& e : *there) b.push_back(nft::to_text(set, e));
+      EXPECT_THAT(a, ::testing::UnorderedElementsAreArray(b)) << table_of(f).to_string() << " " << set.name;
     }
 }
 

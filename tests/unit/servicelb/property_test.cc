@@ -9,6 +9,7 @@
 #include "servicelb/engine.h"
 #include "tests/support/fake_nft.h"
 #include "tests/support/nft_machine.h"
+#include "tests/support/service_reference.h"
 
 namespace trama::servicelb {
 namespace {
@@ -17,44 +18,21 @@ using test::Fate;
 using test::NftMachine;
 using test::Packet;
 
-// What the engine was told, and an answer of its own to where a packet may go.
-struct World {
-  std::map<ServiceKey, Service> services;
-  NodeFacts node;
+using test::ServiceWorld;
 
-  static Ip pod(int i, bool v6) {
-    return *Ip::parse(v6 ? "fd00:244::" + std::to_string(i) : "10.244.0." + std::to_string(i));
-  }
-  static Ip vip(int i, bool v6) {
-    return *Ip::parse(v6 ? "fd00:96::" + std::to_string(i) : "10.96.0." + std::to_string(i));
-  }
-
-  // The endpoints that a connection may be given; nothing = nobody has this front end.
-  std::optional<std::set<base::IpPort>> expected(const Packet& p) const {
-    bool v4 = p.destination.is_v4();
-    for (const auto& [key, s] : services) {  // smallest key first: it wins
-      bool family =
-          std::any_of(s.cluster_ips.begin(), s.cluster_ips.end(), [&](const Ip& ip) { return ip.is_v4() == v4; });
-      for (const auto& port : s.ports) {
-        bool front = p.to_node ? family && port.node_port == p.port && p.port != 0
-                               : port.port == p.port &&
-                                     std::count(s.cluster_ips.begin(), s.cluster_ips.end(), p.destination) > 0;
-        if (!front || port.protocol != p.protocol) continue;
-        std::set<base::IpPort> out;
-        for (const auto& e : port.endpoints)
-          if (e.ip.is_v4() == v4) out.insert({e.ip, e.port});
-        return out;
-      }
-    }
-    return std::nullopt;
-  }
-};
+Ip pod(int i, bool v6) { return *Ip::parse(v6 ? "fd00:244::" + std::to_string(i) : "10.244.0." + std::to_string(i)); }
+Ip vip(int i, bool v6) { return *Ip::parse(v6 ? "fd00:96::" + std::to_string(i) : "10.96.0." + std::to_string(i)); }
+Ip outer(int i, bool v6) {
+  return *Ip::parse(v6 ? "2001:db8:1::" + std::to_string(i) : "203.0.113." + std::to_string(i));
+}
 
 class Life {
  public:
   explicit Life(unsigned seed) : random_(seed), engine_(std::make_unique<Engine>(kernel_)) {
     world_.node.service_cidrs = {*Cidr::parse("10.96.0.0/16"), *Cidr::parse("fd00:96::/112")};
     world_.node.pod_cidrs = {*Cidr::parse("10.244.0.0/16"), *Cidr::parse("fd00:244::/64")};
+    world_.node.name = "here", world_.node.zone = "z1";
+    world_.node.addresses = {*Ip::parse("192.0.2.1"), *Ip::parse("2001:db8::1")};
     told_node_ = world_.node;
     kernel_.counts_known = seed % 3 != 0;
   }
@@ -68,8 +46,8 @@ class Life {
       int i = roll(5) + 1;
       for (bool v6 : {false, true}) {
         auto& pods = world_.node.local_pods;
-        auto it = std::find(pods.begin(), pods.end(), World::pod(i, v6));
-        it == pods.end() ? (void)pods.push_back(World::pod(i, v6)) : (void)pods.erase(it);
+        auto it = std::find(pods.begin(), pods.end(), pod(i, v6));
+        it == pods.end() ? (void)pods.push_back(pod(i, v6)) : (void)pods.erase(it);
       }
       node = world_.node;
     }
@@ -110,46 +88,62 @@ class Life {
       engine_->pass(std::move(again), now_);
     }
     // 3. Packets go where an independent reading of the services sends them.
-    for (int i = 0; i < 6; ++i) {
-      Packet p;
-      bool v6 = roll(2) == 0;
-      p.protocol = protocol();
-      p.source = World::pod(200, v6);
-      p.to_node = roll(3) == 0;
-      p.destination = p.to_node ? *Ip::parse(v6 ? "2001:db8::1" : "192.0.2.1") : World::vip(roll(6) + 1, v6);
-      p.port = static_cast<std::uint16_t>(p.to_node ? 30000 + roll(4) : 80 + roll(2));
-      Family f = p.destination.family();
-      auto b = blueprint(f, engine_->planner().classes(f));
-      auto fates = NftMachine(b, kernel_, f).all_fates(p);
-      auto want = world_.expected(p);
-      std::string what = p.destination.to_string() + " " + std::to_string(p.port) + "/" + to_string(p.protocol);
-      if (!want) {
-        ASSERT_EQ(fates.size(), 1u) << what;
-        auto kind = fates.begin()->first.kind;
-        if (p.to_node)
-          ASSERT_EQ(kind, Fate::Kind::untouched) << what;
-        else
-          ASSERT_TRUE(kind == Fate::Kind::refused || kind == Fate::Kind::dropped) << what;
-      } else if (want->empty()) {
-        ASSERT_EQ(fates.size(), 1u) << what;
-        ASSERT_EQ(fates.begin()->first.kind, Fate::Kind::refused) << what;
-      } else {
-        std::set<base::IpPort> got;
-        for (const auto& [fate, draws] : fates) {
-          ASSERT_EQ(fate.kind, Fate::Kind::translated) << what << " " << fate.to_string();
-          ASSERT_EQ(draws, 1) << what << ": no endpoint has two slots";
-          ASSERT_EQ(fate.masqueraded, p.to_node) << what;
-          got.insert(fate.to);
-        }
-        ASSERT_EQ(got, *want) << what;
-      }
+    for (int i = 0; i < 8; ++i) {
+      ask(packet());
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+  Packet packet() {
+    Packet p;
+    bool v6 = roll(2) == 0;
+    p.protocol = protocol();
+    const Ip node = *Ip::parse(v6 ? "2001:db8::1" : "192.0.2.1");
+    switch (roll(4)) {
+      case 0: p.source = node, p.from_node = true; break;
+      case 1: p.source = *Ip::parse(v6 ? "2001:db8:7::7" : "198.51.100.7"); break;
+      case 2: p.source = *Ip::parse(v6 ? "2001:db8:8::8" : "198.51.100.99"); break;
+      default: p.source = pod(200, v6);
+    }
+    int to = roll(3);
+    p.to_node = to == 0;
+    p.destination = to == 0 ? node : to == 1 ? outer(roll(4) + 1, v6) : vip(roll(6) + 1, v6);
+    p.port = static_cast<std::uint16_t>(p.to_node ? 30000 + roll(4) : 80 + roll(2));
+    return p;
+  }
+  void ask(const Packet& p) {
+    Family f = p.destination.family();
+    auto b = blueprint(f, engine_->planner().shape(f));
+    auto fates = NftMachine(b, kernel_, f).all_fates(p);
+    auto want = world_.ask(p);
+    std::string what = p.source.to_string() + " to " + p.destination.to_string() + " " + std::to_string(p.port) + "/" +
+                       to_string(p.protocol) + (p.from_node ? " from this node" : "");
+    if (want.kind != Fate::Kind::translated) {
+      ASSERT_EQ(fates.size(), 1u) << what;
+      ASSERT_EQ(fates.begin()->first.kind, want.kind) << what << ": " << fates.begin()->first.to_string();
+      return;
+    }
+    std::map<base::IpPort, std::uint32_t> got;
+    std::uint64_t draws = 0, weights = 0;
+    for (const auto& [fate, n] : fates) {
+      ASSERT_EQ(fate.kind, Fate::Kind::translated) << what << " " << fate.to_string();
+      ASSERT_EQ(fate.masqueraded, want.masqueraded) << what;
+      got[fate.to] += static_cast<std::uint32_t>(n), draws += static_cast<std::uint64_t>(n);
+    }
+    for (const auto& [to, weight] : want.shares) weights += weight;
+    for (const auto& [to, n] : got) ASSERT_TRUE(want.shares.contains(to)) << what << " " << to.to_string();
+    for (const auto& [to, weight] : want.shares) {
+      ASSERT_TRUE(got.contains(to)) << what << " never " << to.to_string();
+      double share = static_cast<double>(got[to]) / static_cast<double>(draws);
+      double fair = static_cast<double>(weight) / static_cast<double>(weights);
+      ASSERT_NEAR(share, fair, want.exact ? 1e-9 : 0.03) << what << " " << to.to_string();
     }
   }
   FakeNft& kernel() { return kernel_; }
   std::string difference(FakeNft& want) {
     std::string out;
     for (Family f : kFamilies)
-      for (const auto* set : sets_of(f).all()) {
+      for (std::size_t h = 0; h < kHomes; ++h) {
+        const auto* set = &set_of(f, static_cast<Home>(h));
         auto &a = want.elements_of(f, set->name), &b = kernel_.elements_of(f, set->name);
         for (const auto& [key, e] : a)
           if (auto it = b.find(key); it == b.end() || !(it->second == e))
@@ -179,8 +173,8 @@ class Life {
       s.key = key;
       s.cluster_ips.clear();
       int families = roll(3);
-      if (families != 1) s.cluster_ips.push_back(World::vip(roll(6) + 1, false));
-      if (families != 0) s.cluster_ips.push_back(World::vip(roll(6) + 1, true));
+      if (families != 1) s.cluster_ips.push_back(vip(roll(6) + 1, false));
+      if (families != 0) s.cluster_ips.push_back(vip(roll(6) + 1, true));
     }
     if (s.ports.empty() || roll(4) == 0) {
       s.ports.clear();
@@ -193,19 +187,49 @@ class Life {
         s.ports.push_back(p);
       }
     }
+    if (roll(3) == 0) turn_a_knob(s);
     auto& port = s.ports[static_cast<std::size_t>(roll(static_cast<int>(s.ports.size())))];
     int changes = 1 + roll(3);
     for (int i = 0; i < changes; ++i) {
       Endpoint e;
       int n = roll(9) + 1;
-      e.ip = World::pod(n, roll(2) == 0), e.port = static_cast<std::uint16_t>(8080 + roll(2)),
+      e.ip = pod(n, roll(2) == 0), e.port = static_cast<std::uint16_t>(8080 + roll(2)),
       e.pod = "ns/pod-" + std::to_string(n);
-      auto at = std::find(port.endpoints.begin(), port.endpoints.end(), e);
-      at == port.endpoints.end() ? (void)port.endpoints.push_back(e) : (void)port.endpoints.erase(at);
+      e.node = n % 3 == 0 ? "here" : "there";
+      auto at = std::find_if(port.endpoints.begin(), port.endpoints.end(),
+                             [&](const Endpoint& o) { return o.ip == e.ip && o.port == e.port; });
+      bool had = at != port.endpoints.end();
+      if (had) port.endpoints.erase(at);
+      if (had && roll(2) == 0) continue;
+      if (roll(5) == 0) e.ready = false, e.terminating = roll(2) == 0, e.serving = e.terminating;
+      if (roll(3) == 0) e.weight = static_cast<std::uint32_t>(roll(4));
+      if (roll(2) == 0) e.zones = {roll(2) == 0 ? "z1" : "z2"};
+      if (roll(8) == 0) e.nodes = {roll(2) == 0 ? "here" : "there"};
+      port.endpoints.push_back(e);
     }
     if (roll(12) == 0) port.endpoints.clear();
     std::sort(port.endpoints.begin(), port.endpoints.end());
     return {key, s};
+  }
+
+  void turn_a_knob(Service& s) {
+    switch (roll(8)) {
+      case 0: s.internal = roll(2) == 0 ? Policy::local : Policy::cluster; break;
+      case 1: s.external = roll(2) == 0 ? Policy::local : Policy::cluster; break;
+      case 2: s.affinity = std::chrono::seconds(roll(3) * 60); break;
+      case 3: s.algorithm = static_cast<Algorithm>(roll(4)); break;
+      case 4: s.counters = roll(2) == 0; break;
+      case 5:
+        s.source_ranges.clear();
+        if (roll(2) == 0) s.source_ranges = {*Cidr::parse("198.51.100.0/28"), *Cidr::parse("10.244.0.0/16")};
+        if (roll(2) == 0) s.source_ranges.push_back(*Cidr::parse("2001:db8:7::/48"));
+        break;
+      case 6: s.drain = roll(2) == 0 ? std::optional(std::chrono::seconds(roll(100))) : std::nullopt; break;
+      default:
+        s.external_ips.clear();
+        for (bool v6 : {false, true})
+          if (roll(2) == 0) s.external_ips.push_back({outer(roll(4) + 1, v6), roll(2) == 0});
+    }
   }
 
   // Somebody else, or bad luck.
@@ -213,7 +237,8 @@ class Life {
     switch (roll(12)) {
       case 0: {  // an element vanishes, or is changed
         Family f = kFamilies[static_cast<std::size_t>(roll(2))];
-        for (const char* set : {"slots", "services", "nodeports", "class", "vips", "hairpin", "pods"}) {
+        for (const char* set : {"slots", "counted", "sticky", "picks", "inside", "outside-ports", "guarded", "allowed",
+                                "services", "nodeports", "class", "vips", "ping", "hairpin", "pods"}) {
           auto& elements = kernel_.elements_of(f, set);
           if (elements.empty() || roll(3) != 0) continue;
           auto it = std::next(elements.begin(), roll(static_cast<int>(elements.size())));
@@ -248,7 +273,7 @@ class Life {
   std::mt19937 random_;
   FakeNft kernel_;
   std::unique_ptr<Engine> engine_;
-  World world_;
+  ServiceWorld world_;
   std::optional<NodeFacts> told_node_;
   Clock::time_point now_{std::chrono::hours(1)};
 };
