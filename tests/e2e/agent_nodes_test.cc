@@ -132,7 +132,12 @@ TEST_F(TwoNodes, ProbesDecideAndRestart) {
                         "      readinessProbe: {tcpSocket: {port: 9090}, periodSeconds: 1}\n") +
                     pod("ill", "n1",
                         "      command: [sleep, infinity]\n"
-                        "      livenessProbe: {exec: {command: ['false']}, periodSeconds: 1, failureThreshold: 1}\n")));
+                        "      livenessProbe: {exec: {command: ['false']}, periodSeconds: 1, failureThreshold: 1}\n") +
+                    // More output than a pipe holds, and the last word only after somebody has read it.
+                    pod("wordy", "n1",
+                        "      command: [sleep, infinity]\n"
+                        "      readinessProbe: {exec: {command: [sh, -c, 'yes | head -c 300000 && echo done']}, "
+                        "periodSeconds: 1}\n")));
   auto status = [&](const std::string& name, const std::string& field) {
     auto object = cluster.get("pod " + name);
     if (!object.is_object()) return std::string();
@@ -142,6 +147,7 @@ TEST_F(TwoNodes, ProbesDecideAndRestart) {
   EXPECT_TRUE(eventually([&] { return status("late", "started") == "true"; }));
   EXPECT_EQ(status("late", "ready"), "false") << "it does not listen yet";
   EXPECT_TRUE(cluster.wait_pod_ready("late"));
+  EXPECT_TRUE(cluster.wait_pod_ready("wordy"));
   EXPECT_TRUE(
       eventually([&] { return status("ill", "restartCount") != "0" && status("ill", "restartCount") != ""; }, 15000))
       << status("ill", "state");
