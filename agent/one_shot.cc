@@ -3,6 +3,8 @@
 
 #include <cstdio>
 
+#include <unistd.h>
+
 #include "agent/identity.h"
 #include "agent/view_file.h"
 #include "base/file.h"
@@ -89,6 +91,7 @@ awaitable<base::Result<>> uninstall(Settings settings) {
                                std::errc::timed_out);
   }
   if (result) result = base::remove_tree(settings.options.data_dir + "/view");
+  ::rmdir(settings.options.etc_netns_dir.c_str());  // only when empty: what others put there stays
   co_return result;
 }
 

@@ -83,6 +83,35 @@ awaitable<base::Result<>> http_exchange(base::Ip ip, ProbeAction action) {
   co_return base::Result<>();
 }
 
+// Reads what a command writes, so that it never waits for a reader nor dies of having none; keeps the beginning.
+class Output : public std::enable_shared_from_this<Output> {
+ public:
+  Output(const asio::any_io_executor& ex, base::UniqueFd fd) : pipe_(ex, fd.release()) { pipe_.non_blocking(true); }
+  void start() {
+    auto next = [self = shared_from_this()](boost::system::error_code ec, std::size_t n) {
+      if (ec) return;
+      self->keep(n);
+      self->start();
+    };
+    pipe_.async_read_some(asio::buffer(chunk_), std::move(next));
+  }
+  // What is there now; nothing is read any more.
+  std::string finish() {
+    pipe_.cancel();
+    boost::system::error_code ec;
+    for (std::size_t n = 1; n > 0 && !ec;) keep(n = pipe_.read_some(asio::buffer(chunk_), ec));
+    pipe_.close(ec);
+    return std::move(kept_);
+  }
+
+ private:
+  static constexpr std::size_t kMost = 1024;
+  void keep(std::size_t n) { kept_.append(chunk_.data(), std::min(n, kMost - std::min(kMost, kept_.size()))); }
+  asio::posix::stream_descriptor pipe_;
+  std::array<char, 4096> chunk_{};
+  std::string kept_;
+};
+
 // The command of an exec probe: its exit code is the answer. Past the time limit it is killed.
 awaitable<base::Result<>> run_command(const netns::PodProcesses& pods, netns::ExecRequest request, milliseconds timeout,
                                       asio::any_io_executor files) {
@@ -92,9 +121,10 @@ awaitable<base::Result<>> run_command(const netns::PodProcesses& pods, netns::Ex
   auto ex = co_await asio::this_coro::executor;
   int copy = ::fcntl(process->pidfd.get(), F_DUPFD_CLOEXEC, 3);
   asio::posix::stream_descriptor pidfd(ex, copy);
-  // Nobody reads its output; a full pipe would stop it.
-  process->stdout_r.reset();
-  process->stderr_r.reset();
+  auto out = std::make_shared<Output>(ex, std::move(process->stdout_r));
+  auto err = std::make_shared<Output>(ex, std::move(process->stderr_r));
+  out->start();
+  err->start();
   asio::steady_timer timer(ex, timeout);
   bool late = false;
   timer.async_wait([&](boost::system::error_code ec) {
@@ -105,11 +135,15 @@ awaitable<base::Result<>> run_command(const netns::PodProcesses& pods, netns::Ex
   auto [ec] = co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, kTuple);
   timer.cancel();
   if (ec) (void)process->kill();
+  std::string said = out->finish() + err->finish();
+  while (!said.empty() && (said.back() == '\n' || said.back() == ' ')) said.pop_back();
   auto wait = [&] { return process->wait(); };
   auto code = co_await async::run_on(files, wait);
   if (late) co_return base::Error::text(fmt::format("command timed out after {} ms", timeout.count()));
   if (!code) co_return code.error();
-  if (*code != 0) co_return base::Error::text(fmt::format("command exited with {}", *code));
+  if (*code != 0)
+    co_return base::Error::text(
+        fmt::format("command exited with {}{}{}", *code, said.empty() ? "" : ": ", said));
   co_return base::Result<>();
 }
 

@@ -266,8 +266,18 @@ Result<> CgroupRoot::remove_root() const {
   for (const std::string& tree : trees()) {
     for (std::string path = root_; !path.empty();
          path = path.substr(0, std::max<std::size_t>(path.rfind('/') + 1, 1) - 1)) {
-      if (::rmdir((tree + "/" + path).c_str()) == 0 || errno == ENOENT) continue;
-      if (errno != EBUSY && errno != ENOTEMPTY && out) out = Error::from_errno(errno, "remove " + tree + "/" + path);
+      std::string directory = tree + "/" + path;
+      // A group whose last child has just gone stays busy until the kernel has put that child off line.
+      int err = 0;
+      bool settled = wait_until(
+          [&] {
+            err = ::rmdir(directory.c_str()) == 0 || errno == ENOENT ? 0 : errno;
+            return err != EBUSY || !subdirectories(directory).empty() || !pids_below(directory).empty();
+          },
+          milliseconds(2000));
+      if (err == 0) continue;
+      if (((err != EBUSY && err != ENOTEMPTY) || !settled) && out)
+        out = Error::from_errno(err, "remove " + directory);
       break;
     }
   }

@@ -98,7 +98,8 @@ Result<> cover(const Scratch& scratch) {
       }
     }
   if (auto r = mount_new("tmpfs", scratch.path, MS_NOSUID | MS_NODEV, scratch.options); !r) return r;
-  (void)::chown(scratch.path, s.st_uid, s.st_gid);
+  if (::chown(scratch.path, s.st_uid, s.st_gid) < 0)
+    return Error::from_errno(errno, fmt::format("owner of {}", scratch.path));
   for (const Child& c : children) {
     std::string path = fmt::format("{}/{}", scratch.path, c.name);
     if (::mkdir(path.c_str(), 0700) < 0 || ::chown(path.c_str(), c.s.st_uid, c.s.st_gid) < 0 ||

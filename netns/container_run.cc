@@ -160,8 +160,9 @@ void ContainerRun::run_child(int setup, int out, int err) {
     (void)base::write_knob("/proc/self/oom_score_adj", fmt::format("{}", spec_.oom_score_adj));
     UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     // So that programs that open /dev/stdout by name may do so as another user.
-    (void)::fchown(out, identity->uid, identity->gid);
-    (void)::fchown(err, identity->uid, identity->gid);
+    for (int fd : {out, err}) {
+      [[maybe_unused]] int owned = ::fchown(fd, identity->uid, identity->gid);
+    }
     if (::dup2(null.get(), 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(err, 2) < 0) return Error::from_errno(errno, "dup2");
     const std::string& directory = spec_.working_dir.empty() ? "/" : spec_.working_dir;
     if (::chdir(directory.c_str()) < 0) return Error::from_errno(errno, "chdir " + directory);

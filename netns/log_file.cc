@@ -121,7 +121,8 @@ Result<> LogWriter::append(std::string_view records) {
     if (n < 0 && errno == EINTR) continue;
     if (n != static_cast<ssize_t>(fits)) {
       int err = n < 0 ? errno : ENOSPC;
-      (void)::ftruncate(fd_.get(), static_cast<off_t>(size_));  // readers see whole records only
+      // Readers see whole records only. When even this fails, they skip the torn one.
+      [[maybe_unused]] int cut = ::ftruncate(fd_.get(), static_cast<off_t>(size_));
       return Error::from_errno(err, "write log " + path_);
     }
     size_ += fits;

@@ -75,12 +75,14 @@ Error run_command(const ExecLaunch& launch, const std::vector<UniqueFd>& groups,
   auto env = launch.container.env;
   if (terminal >= 0) {
     env.try_emplace("TERM", "xterm");
-    (void)::fchown(terminal, identity->uid, 5);
+    [[maybe_unused]] int owned = ::fchown(terminal, identity->uid, 5);
     if (::ioctl(terminal, TIOCSCTTY, 0) < 0) return Error::from_errno(errno, "take the terminal");
     for (int fd : {0, 1, 2})
       if (::dup2(terminal, fd) < 0) return Error::from_errno(errno, "dup2");
   } else {
-    for (int fd : {0, 1, 2}) (void)::fchown(fd, identity->uid, identity->gid);
+    for (int fd : {0, 1, 2}) {
+      [[maybe_unused]] int owned = ::fchown(fd, identity->uid, identity->gid);
+    }
   }
   const std::string& directory = launch.container.working_dir.empty() ? "/" : launch.container.working_dir;
   if (::chdir(directory.c_str()) < 0) return Error::from_errno(errno, "chdir " + directory);

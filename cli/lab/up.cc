@@ -350,8 +350,7 @@ int finish(LabUp& up, const LabRegistry& registry, const LabUpOptions& options, 
              screen.seconds());
   auto other = LabRegistry().list().size() > 1 ? "--lab " + name + " " : "";
   fmt::print(stderr,
-             "  next: trama {0}get pods -o wide   ·   trama {0}exec client -- trama probe web --count 9   ·   trama "
-             "lab down {1}\n",
+             "  next: trama {0}get pods -o wide   ·   trama {0}get services   ·   ip netns   ·   trama lab down {1}\n",
              other, name);
   return code(Exit::ok);
 }

@@ -120,7 +120,7 @@ TEST_F(LabTest, VerbsChangeWhatIsThere) {
   auto wrong = in_lab(
       "apply -f - <<'E'\napiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec:\n  ports:\n    - port: 99999\nE");
   EXPECT_EQ(wrong.code, 2);
-  EXPECT_THAT(wrong.out, HasSubstr("standard input:7: spec.ports[0].port"));
+  EXPECT_THAT(wrong.out, HasSubstr("standard input:6: spec.ports[0].port"));
   EXPECT_THAT(in_lab("describe svc/web").out, HasSubstr("node port 30080"));
   EXPECT_EQ(in_lab("status").code, 0);
 }

@@ -282,7 +282,7 @@ TEST_F(Kubectl, ImpersonationAndStrangersAreRefused) {
   FILE* pipe = popen(anonymous.c_str(), "r");
   ASSERT_NE(pipe, nullptr);
   char text[4096] = {};
-  (void)fread(text, 1, sizeof text - 1, pipe);
+  EXPECT_GT(fread(text, 1, sizeof text - 1, pipe), 0u);
   EXPECT_NE(pclose(pipe), 0);
   EXPECT_THAT(std::string(text), HasSubstr("Unauthorized"));
 }

@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!again || !(*again == *line)) std::abort();
   }
   // However a stream is cut, the same records come out.
-  Timestamp t{};
+  trama::base::Timestamp t{};
   std::string whole, cut;
   LogSplitter a(LogStream::out), b(LogStream::out);
   a.feed(text, t, whole);

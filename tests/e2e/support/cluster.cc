@@ -58,6 +58,7 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
   }
   binary_ = binary;
   std::filesystem::create_directories(directory_);
+  made_netns_mount_ = shell("mountpoint -q /run/netns") != 0;
   ok_ =
       must("mkdir -p /run/netns", "netns directory") && must("ip netns add " + netns("hub"), "hub") &&
       must(fmt::format("ip -n {0} link set lo up && ip -n {0} link add br0 type bridge && ip -n {0} link set br0 up && "
@@ -89,6 +90,8 @@ Cluster::~Cluster() {
   }
   if (controller_ > 0) stop_controller();
   shell("ip netns del " + netns("hub"));
+  // `ip netns` makes this mount the first time it is needed.
+  if (made_netns_mount_) shell("[ -n \"$(ls /run/netns)\" ] || umount /run/netns");
   std::error_code ignored;
   std::filesystem::remove_all(directory_, ignored);
 }

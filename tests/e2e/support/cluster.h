@@ -82,6 +82,7 @@ class Cluster {
   std::string prefix_, directory_, binary_, join_, server_;
   std::map<std::string, Node> nodes_;
   pid_t controller_ = -1;
+  bool made_netns_mount_ = false;
   bool ok_ = true;
 };
 

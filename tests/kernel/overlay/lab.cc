@@ -56,7 +56,7 @@ Host::Host(const PrivateNetns& fabric, const std::string& port, const std::vecto
   checked(fabric, fmt::format("ip link add {0} type veth peer name eth0 netns {1}; ip link set {0} master sw up", port,
                               netns_.path()));
   std::string command =
-      "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0; "
+      "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0; "
       "ip link set eth0 up";
   for (const auto& a : addresses)
     command += "; ip addr add " + a + " dev eth0" + (a.find(':') != a.npos ? " nodad" : "");
