@@ -8,6 +8,8 @@ trama_library(trama_e2e_support SOURCES e2e/support/cluster.cc LINKS trama_test_
 if(TARGET trama_controller)
   trama_test(agent_e2e_test LABEL e2e SOURCES e2e/agent_test.cc LINKS trama_e2e_support)
   trama_test(agent_nodes_e2e_test LABEL e2e SOURCES e2e/agent_nodes_test.cc LINKS trama_e2e_support)
+  trama_test(agent_churn_e2e_test LABEL e2e TIMEOUT 900 SOURCES e2e/agent_churn_test.cc LINKS trama_e2e_support)
+  add_dependencies(agent_churn_e2e_test trama)
   add_dependencies(agent_e2e_test trama)
   add_dependencies(agent_nodes_e2e_test trama)
 endif()
