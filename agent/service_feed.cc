@@ -6,13 +6,6 @@
 #include "base/log.h"
 
 namespace trama::agent {
-namespace {
-
-bool same(const ServiceContext& a, const ServiceContext& b) {
-  return a.node_name == b.node_name && a.service_cidrs == b.service_cidrs && a.node_addresses == b.node_addresses;
-}
-
-}  // namespace
 
 void ServiceFeed::update(const ClusterView& view, const ClusterView::Dirty& dirty, const ServiceContext& context,
                          const servicelb::NodeFacts& facts) {
@@ -20,7 +13,7 @@ void ServiceFeed::update(const ClusterView& view, const ClusterView::Dirty& dirt
     facts_ = facts;
     generation_ = std::max(generation_, sink_.set_node(facts));
   }
-  if (!begun_ || !same(context_, context)) {
+  if (!begun_ || !(context_ == context)) {
     context_ = context;
     std::set<ServiceKey> all = programmed_keys_;
     for (const auto& [name, service] : view.services()) all.insert({service->key.ns, service->key.name});
