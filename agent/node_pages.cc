@@ -96,7 +96,7 @@ AgentFacts NodeAgent::facts() const {
   auto revisions = services_->revisions();
   out.service_revision = revisions.services;
   out.slice_revision = revisions.slices;
-  out.services_count = services_->services();
+  out.services_count = services_->totals().services;
   auto pods = pods_->summary();
   out.pods = pods.pods;
   out.pods_ready = pods.ready;
