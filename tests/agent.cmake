@@ -13,3 +13,5 @@ if(TARGET trama_controller)
 endif()
 trama_fuzz(agent_view_fuzz SOURCES fuzz/agent_view_fuzz.cc LINKS trama_agent_model CORPUS agent_view)
 trama_fuzz(agent_routes_fuzz SOURCES fuzz/agent_routes_fuzz.cc LINKS trama_agent_pages CORPUS agent_routes)
+trama_test(agent_ports_test LABEL kernel SOURCES kernel/agent/health_ports_test.cc kernel/agent/localhost_ports_test.cc
+  LINKS trama_agent_ports)
