@@ -2,7 +2,7 @@
 trama_test(agent_model_test LABEL unit
   SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/metrics_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
   LINKS trama_agent_model)
-trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc LINKS trama_agent)
+trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc unit/agent/settings_test.cc LINKS trama_agent)
 trama_test(agent_http_test LABEL unit SOURCES unit/agent/http_test.cc LINKS trama_agent_pages)
 trama_library(trama_e2e_support SOURCES e2e/support/cluster.cc LINKS trama_test_support trama_api Boost::json GTest::gtest)
 if(TARGET trama_controller)
@@ -14,4 +14,5 @@ endif()
 trama_fuzz(agent_view_fuzz SOURCES fuzz/agent_view_fuzz.cc LINKS trama_agent_model CORPUS agent_view)
 trama_fuzz(agent_routes_fuzz SOURCES fuzz/agent_routes_fuzz.cc LINKS trama_agent_pages CORPUS agent_routes)
 trama_test(agent_ports_test LABEL kernel SOURCES kernel/agent/health_ports_test.cc kernel/agent/localhost_ports_test.cc
+  kernel/agent/conntrack_sysctls_test.cc
   LINKS trama_agent_ports)

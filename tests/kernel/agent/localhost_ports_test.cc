@@ -180,7 +180,7 @@ TEST(LocalhostPorts, ConnectionsAreBoundedAndIdleOnesEnd) {
     auto server = listen_on(kIp4, 80);
     LocalhostPorts::Options options;
     options.connections = 1;
-    options.tcp_idle = std::chrono::milliseconds(400);
+    options.tcp_idle = std::chrono::milliseconds(1000);
     Rig rig(options);
     auto service = web();
     rig.set(&service);
@@ -190,7 +190,7 @@ TEST(LocalhostPorts, ConnectionsAreBoundedAndIdleOnesEnd) {
     auto second = connect_to("127.0.0.1", 30080);
     EXPECT_EQ(second ? hear(second.get()) : "reset", "reset");
     for (int i = 0; i < 4; ++i) {  // bytes in either direction keep it
-      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      std::this_thread::sleep_for(std::chrono::milliseconds(400));
       say(first.get(), "x");
     }
     EXPECT_EQ(rig.brain.on([&] { return rig.ports->connections(); }), 1u);
@@ -207,7 +207,7 @@ TEST(LocalhostPorts, APortThatIsTakenIsNamedAndRetried) {
     rig.set(&service);
     ASSERT_TRUE(rig.opens(1)) << "UDP is not hurt";
     std::string line =
-        "default/web: node port 30080/TCP on loopback: listen on 127.0.0.1:30080: Address already in use";
+        "default/web: node port 30080/tcp on loopback: listen on 127.0.0.1:30080: Address already in use";
     auto failures = rig.brain.on([&] { return rig.ports->failures(); });
     EXPECT_EQ(failures, (std::vector<std::string>{line}));
     taken.reset();

@@ -86,7 +86,8 @@ inline base::UniqueFd listen_on(const std::string& ip, std::uint16_t port, int t
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   SocketAddress where(ip, port);
   EXPECT_EQ(::bind(fd.get(), where.get(), where.size), 0) << std::strerror(errno);
-  if (type == SOCK_STREAM) EXPECT_EQ(::listen(fd.get(), 16), 0);
+  bool listening = type != SOCK_STREAM || ::listen(fd.get(), 16) == 0;
+  EXPECT_TRUE(listening);
   return fd;
 }
 
