@@ -45,6 +45,14 @@ struct AgentOptions {
   std::string cluster_domain = "cluster.local";
   bool masquerade = true;  // pods reach what lies beyond the cluster as their node
 
+  // Services, as kube-proxy has them.
+  bool allow_external_ips = false;  // honour spec.externalIPs: whoever writes Services takes any address
+  std::vector<std::string>
+      nodeport_addresses;            // "10.0.0.0/8" or "primary" (the --node-ip ones); none = all but loopback
+  bool masquerade_all = false;       // whoever uses a ClusterIP seems to be this node
+  bool localhost_nodeports = false;  // a proxy on 127.0.0.1 and ::1 for each node port, TCP and UDP
+  bool conntrack_sysctls = true;     // see conntrack_sysctls.h
+
   unsigned max_pods = 110;  // told as the node's capacity
   AgentPorts ports;
   milliseconds lease_period{10'000};  // the controller's node_grace must be at least three times that

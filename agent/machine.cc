@@ -4,8 +4,12 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <memory>
+#include <span>
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
@@ -110,6 +114,26 @@ std::vector<base::Ip> default_node_ips() {
   ::inet_pton(AF_INET6, "2001:db8::1", &v6.sin6_addr);
   auto ip = source_towards(reinterpret_cast<sockaddr*>(&v6), sizeof v6);
   if (ip && !ip->is_link_local()) out.push_back(*ip);
+  return out;
+}
+
+std::vector<base::Ip> local_addresses() {
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0) return {};
+  std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> all(first, &::freeifaddrs);
+  std::vector<base::Ip> out;
+  for (auto* at = first; at; at = at->ifa_next) {
+    if (!at->ifa_addr || !(at->ifa_flags & IFF_UP)) continue;
+    std::span<const std::byte> raw;
+    if (at->ifa_addr->sa_family == AF_INET)
+      raw = std::as_bytes(std::span(&reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr, 1));
+    else if (at->ifa_addr->sa_family == AF_INET6)
+      raw = std::as_bytes(std::span(&reinterpret_cast<const sockaddr_in6*>(at->ifa_addr)->sin6_addr, 1));
+    auto ip = base::Ip::from_bytes(raw);
+    if (ip && !ip->is_loopback() && !ip->is_link_local()) out.push_back(*ip);
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 

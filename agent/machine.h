@@ -16,6 +16,9 @@ MachineFacts read_machine();
 std::string default_node_name();
 // The source address that the default route would use; per family at most one. No packet is sent.
 std::vector<base::Ip> default_node_ips();
+// Every address of every interface of the calling thread's network namespace that is up; loopback and link-local ones
+// left out.
+std::vector<base::Ip> local_addresses();
 // PRETTY_NAME of an os-release text.
 std::string pretty_name(std::string_view os_release);
 // MemTotal of a /proc/meminfo text, in bytes.

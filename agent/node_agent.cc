@@ -48,6 +48,7 @@ NodeAgent::NodeAgent(asio::any_io_executor brain, Settings settings)
       started_at_(now_seconds()),
       files_("trama-files"),
       pod_files_("trama-pods"),
+      service_metrics_(service_clock()),
       changed_(brain),
       tasks_(brain) {
   sandbox_facts_.name = "sandboxes";
@@ -102,14 +103,7 @@ base::Result<> NodeAgent::open() {
   PodManagerParts parts{view_, *reporter_, *watch_, *prober_, rooms_->sandboxes()};
   pods_ = std::make_unique<PodManager>(brain_, std::move(managing), parts);
 
-  ServiceSink sink;
-  auto& balancer = rooms_->services();
-  sink.update = [&balancer](const ServiceKey& key, std::optional<servicelb::Service> service) {
-    return balancer.update(key, std::move(service));
-  };
-  sink.set_node = [&balancer](servicelb::NodeFacts facts) { return balancer.set_node(std::move(facts)); };
-  sink.synced = [&balancer] { balancer.synced(); };
-  services_ = std::make_unique<ServiceFeed>(std::move(sink));
+  open_services();
 
   ViewFeed::Options viewing;
   viewing.node_name = options.node_name;
@@ -154,12 +148,16 @@ void NodeAgent::start_parts() {
   tasks_.spawn("flow", flow());
   tasks_.spawn("tick", tick());
   tasks_.spawn("connect", connect());
+  tasks_.spawn("health check ports", health_ports_->run());
+  if (localhost_ports_) tasks_.spawn("localhost node ports", localhost_ports_->run());
 }
 
 awaitable<void> NodeAgent::end_parts() {
   for (auto* server : {&api_, &health_, &metrics_})
     if (*server) co_await (*server)->stop();
   co_await tasks_.stop();
+  if (health_ports_) co_await health_ports_->stop();
+  if (localhost_ports_) co_await localhost_ports_->stop();
   if (prober_) co_await prober_->stop();
   if (watch_) co_await watch_->stop();
   if (pods_) co_await pods_->stop();
@@ -249,14 +247,9 @@ void NodeAgent::process_changes() {
     pods_->update(first || dirty.service_names);
     sandbox_facts_.generation = rooms_->sandboxes().generation();
   }
-  ServiceContext context;
-  context.node_name = settings_.options.node_name;
-  context.service_cidrs = settings_.service_cidrs;
-  context.node_addresses = topology_.node_addresses;
-  servicelb::NodeFacts node;
-  node.service_cidrs = settings_.service_cidrs;
-  node.pod_cidrs = settings_.cluster_cidrs;
-  node.local_pods = pods_->local_pods();
+  auto own = view_.node(settings_.options.node_name);
+  auto context = settings_.services(topology_);
+  auto node = settings_.node_facts(own.get(), pods_->local_pods());
   auto before = rooms_->services().generation();
   services_->update(view_, dirty, context, node);
   service_facts_.generation = rooms_->services().generation();
@@ -288,21 +281,6 @@ void NodeAgent::sandbox_report(const async::PassReport& report) {
   sandboxes_passed_ = report.generation;  // one bad pod does not make the others wait
   count_pass(sandbox_facts_, report.generation, report.operations, report.failures, sandboxes_told_);
   pods_->on_report(report);
-  changed_.set();
-}
-
-void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
-  services_->programmed(report.generation);
-  ++service_facts_.passes;
-  service_facts_.operations += report.operations;
-  if (report.healed) ++service_facts_.heals;
-  if (report.operations > 0 && !report.healed) service_facts_.last_pass_ms = milliseconds_since(services_told_);
-  if (!report.failures.empty()) ++service_facts_.failed_passes;
-  if (report.failures != service_facts_.failures)
-    for (const auto& line : report.failures) log_->warn("services: {}", line);
-  service_facts_.failures = report.failures;
-  service_facts_.programmed = report.generation;
-  service_facts_.in_sync = report.failures.empty() && report.generation >= rooms_->services().generation();
   changed_.set();
 }
 

@@ -12,7 +12,9 @@
 #include "agent/api/http_server.h"
 #include "agent/api/routes.h"
 #include "agent/compute/topology.h"
+#include "agent/health_ports.h"
 #include "agent/identity.h"
+#include "agent/localhost_ports.h"
 #include "agent/pod_manager.h"
 #include "agent/rooms.h"
 #include "agent/service_feed.h"
@@ -26,9 +28,13 @@ namespace trama::agent {
 struct Settings {
   AgentOptions options;
   std::vector<base::Ip> node_ips;
-  std::vector<base::Cidr> cluster_cidrs, service_cidrs;
+  std::vector<base::Cidr> cluster_cidrs, service_cidrs, nodeport_cidrs;
   netns::Paths paths() const;
   TopologyContext topology() const;
+  // Needs what all Nodes say: their addresses.
+  ServiceContext services(const TopologyOutcome& topology) const;
+  // `own` is this node's object, null while nobody knows it.
+  servicelb::NodeFacts node_facts(const api::Object* own, std::vector<base::Ip> local_pods) const;
 };
 // Fills in the defaults that this machine decides. Errors name the option.
 base::Result<Settings> check_options(AgentOptions options);
@@ -56,7 +62,10 @@ class NodeAgent {
   void process_changes();
   void overlay_status(const overlay::Status& status);
   void sandbox_report(const async::PassReport& report);
+  void open_services();
   void service_report(const servicelb::Reconciler::Report& report);
+  bool services_stale() const;
+  ServiceMetrics::Now service_clock() const;
   void report_node();
   void say_ready();
   bool all_programmed() const;
@@ -87,12 +96,15 @@ class NodeAgent {
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Rooms> rooms_;
   std::unique_ptr<PodManager> pods_;
+  ServiceMetrics service_metrics_;
   std::unique_ptr<ServiceFeed> services_;
+  std::unique_ptr<HealthPorts> health_ports_;
+  std::unique_ptr<LocalhostPorts> localhost_ports_;
   std::unique_ptr<HttpServer> api_, health_, metrics_;
   async::Event changed_;
   async::TaskGroup tasks_;
 
-  bool begun_ = false, said_ready_ = false;
+  bool begun_ = false, said_ready_ = false, conntrack_set_ = false;
   TopologyOutcome topology_;
   std::shared_ptr<const overlay::Desired> overlay_wanted_;
   std::optional<overlay::Status> overlay_status_;

@@ -12,6 +12,8 @@ namespace trama::agent {
 
 namespace {
 
+constexpr const char* kAboutToGo = "ToBeDeletedByClusterAutoscaler";  // kube-proxy looks for the same taint
+
 HttpReply plain(int status, std::string text) {
   HttpReply out;
   out.status = status;
@@ -81,6 +83,8 @@ AgentFacts NodeAgent::facts() const {
   out.now = now_seconds();
   if (auto node = view_.node(out.node)) {
     out.node_deleting = is_being_deleted(*node);
+    for (const auto& taint : api::array_at(node->body, "spec.taints"))
+      if (taint.is_object() && api::text_at(taint.get_object(), "key") == kAboutToGo) out.node_excluded = true;
     for (const auto& value : api::array_at(node->body, "status.conditions")) {
       if (!value.is_object() || api::text_at(value.get_object(), "type") != "Ready") continue;
       out.ready = api::text_at(value.get_object(), "status") == "True";
@@ -96,7 +100,7 @@ AgentFacts NodeAgent::facts() const {
   auto revisions = services_->revisions();
   out.service_revision = revisions.services;
   out.slice_revision = revisions.slices;
-  out.services_count = services_->services();
+  out.services_count = services_->totals().services;
   auto pods = pods_->summary();
   out.pods = pods.pods;
   out.pods_ready = pods.ready;
@@ -104,7 +108,8 @@ AgentFacts NodeAgent::facts() const {
   out.addresses = pods.addresses;
   out.holding = pods.holding;
   out.troubles = pods.troubles;
-  for (const auto& lines : {services_->refusals(), topology_.refusals})
+  auto localhost = localhost_ports_ ? localhost_ports_->failures() : std::vector<std::string>();
+  for (const auto& lines : {services_->refusals(), health_ports_->failures(), localhost, topology_.refusals})
     out.troubles.insert(out.troubles.end(), lines.begin(), lines.end());
   if (overlay_status_) {
     out.peers = overlay_status_->peers;
@@ -116,8 +121,8 @@ AgentFacts NodeAgent::facts() const {
   for (const auto& cidr : topology_.pod_cidrs) out.pod_cidrs.push_back(cidr.to_string());
   out.api_requests = reporter_->requests();
   out.lease_renewals = reporter_->lease_renewals();
-  out.stale = service_facts_.passes > 0 && out.services.programmed < out.services.generation &&
-              Clock::now() - services_well_ > 2 * settings_.options.resync;
+  out.stale = services_stale();
+  out.services_updated_at = base::format_seconds(service_metrics_.updated());
   return out;
 }
 
@@ -179,10 +184,15 @@ awaitable<void> NodeAgent::serve_page(HttpRequest request, HttpExchange& exchang
 awaitable<void> NodeAgent::serve_plain(HttpRequest request, HttpExchange& exchange) {
   HttpReply answer;
   if (request.path == "/healthz" || request.path == "/livez") {
-    answer.body = health_page(facts(), request.path == "/healthz", answer.status);
+    bool livez = request.path == "/livez";
+    answer.body = health_page(facts(), !livez, answer.status);
+    answer.headers = {{"X-Content-Type-Options", "nosniff"}};
+    service_metrics_.answered(livez, answer.status);
   } else if (request.path == "/metrics") {
     answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    answer.body = metrics_page(facts());
+    answer.body = metrics_page(facts()) + service_metrics_.text(services_->totals());
+  } else if (request.path == "/proxyMode") {
+    answer = plain(200, "nftables");
   } else {
     answer = plain(404, "no such page\n");
   }

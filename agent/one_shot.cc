@@ -148,10 +148,7 @@ awaitable<base::Result<>> dry_run(Settings settings) {
   for (const auto& [uid, trouble] : boxes.troubles) fmt::print("sandboxes: pod {}: {}\n", uid, trouble.message);
   for (const auto& op : netns::plan(boxes.desired, *boxes_seen)) fmt::print("sandboxes: {}\n", to_text(op));
 
-  ServiceContext services;
-  services.node_name = options.node_name;
-  services.service_cidrs = settings.service_cidrs;
-  services.node_addresses = topology.node_addresses;
+  auto services = settings.services(topology);
   for (const auto& [name, object] : view.services()) {
     ServiceKey key{object->key.ns, object->key.name};
     auto out = compute_service(key, object.get(), view.slices_of(key), services);

@@ -12,6 +12,7 @@
 
 #include "agent/cluster_view.h"
 #include "agent/compute/services.h"
+#include "agent/service_metrics.h"
 #include "servicelb/model.h"
 
 namespace trama::agent {
@@ -21,6 +22,10 @@ struct ServiceSink {
   std::function<std::uint64_t(const ServiceKey&, std::optional<servicelb::Service>)> update;
   std::function<std::uint64_t(servicelb::NodeFacts)> set_node;
   std::function<void()> synced;
+  // May be empty. Just before update(), for whoever else serves this Service; the object is null when it is gone.
+  std::function<void(const ServiceKey&, const api::ObjectPtr&, const ServiceOutcome&)> heard;
+  // May be empty. After each update() and set_node().
+  std::function<void(const ToldChange&)> told;
 };
 
 // Revisions of the API up to which every Service and every EndpointSlice is in the kernel.
@@ -43,12 +48,20 @@ class ServiceFeed {
   void programmed(std::uint64_t generation);
 
   ProgrammedRevisions revisions() const { return revisions_; }
-  std::size_t services() const { return told_; }
+  const ServiceMetrics::Totals& totals() const { return totals_; }
   // One line per refused endpoint or address.
   std::vector<std::string> refusals() const;
 
  private:
+  // What servicelb was told of one Service.
+  struct Known {
+    std::uint64_t service_revision = 0, slices_revision = 0;
+    std::optional<base::Timestamp> triggered;
+    NoLocalEndpoints no_local;
+    std::size_t ports = 0, endpoints = 0;
+  };
   void tell(const ClusterView& view, const ServiceKey& key);
+  void count(const Known& known, bool more);
 
   ServiceSink sink_;
   ServiceContext context_;
@@ -63,8 +76,8 @@ class ServiceFeed {
   std::deque<Mark> marks_;
   ProgrammedRevisions revisions_;
   std::map<ServiceKey, std::vector<std::string>> refusals_;
-  std::set<ServiceKey> programmed_keys_;
-  std::size_t told_ = 0;
+  std::map<ServiceKey, Known> known_;
+  ServiceMetrics::Totals totals_;
 };
 
 }  // namespace trama::agent

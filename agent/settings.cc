@@ -72,6 +72,18 @@ base::Result<Settings> check_options(AgentOptions options) {
   if (!services) return services.error();
   out.cluster_cidrs = std::move(*cluster);
   out.service_cidrs = std::move(*services);
+  for (const auto& text : options.nodeport_addresses) {
+    if (text == "primary") {
+      for (const auto& ip : out.node_ips) out.nodeport_cidrs.push_back(base::Cidr::host(ip));
+      continue;
+    }
+    auto cidr = base::Cidr::parse(text);
+    if (!cidr) return base::Error(cidr.error()).in("--nodeport-addresses");
+    if (cidr->address().is_loopback())
+      return base::Error::text(fmt::format(
+          "--nodeport-addresses: {} is loopback; --localhost-nodeports serves node ports there", cidr->to_string()));
+    out.nodeport_cidrs.push_back(*cidr);
+  }
   for (const auto& a : out.cluster_cidrs) {
     for (const auto& b : out.service_cidrs)
       if (a.overlaps(b))

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "agent/metrics_text.h"
+
 namespace trama::agent {
 
 namespace json = boost::json;
@@ -28,33 +30,6 @@ json::object room(const RoomFacts& r) {
   out["failures"] = texts(r.failures);
   return out;
 }
-
-class Metrics {
- public:
-  void family(const char* name, const char* type, const char* help) {
-    text_ += fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
-    name_ = name;
-  }
-  template <class Number>
-  void value(Number number, const std::string& labels = "") {
-    text_ += fmt::format("{}{} {}\n", name_, labels.empty() ? "" : "{" + labels + "}", number);
-  }
-  template <class Number>
-  void gauge(const char* name, const char* help, Number number) {
-    family(name, "gauge", help);
-    value(number);
-  }
-  template <class Number>
-  void counter(const char* name, const char* help, Number number) {
-    family(name, "counter", help);
-    value(number);
-  }
-  std::string text() && { return std::move(text_); }
-
- private:
-  std::string text_;
-  const char* name_ = "";
-};
 
 }  // namespace
 
@@ -94,7 +69,7 @@ json::object status_page(const AgentFacts& f) {
 }
 
 std::string metrics_page(const AgentFacts& f) {
-  Metrics m;
+  MetricsText m;
   m.family("trama_build_info", "gauge", "Version of this agent.");
   m.value(1, fmt::format("version=\"{}\"", TRAMA_VERSION));
   m.gauge("trama_agent_connected", "1 while every watch of the API server works.", f.connected ? 1 : 0);
@@ -129,11 +104,11 @@ std::string metrics_page(const AgentFacts& f) {
 }
 
 std::string health_page(const AgentFacts& f, bool with_node, int& code) {
-  bool eligible = !f.node_deleting;
+  bool eligible = !f.node_deleting && !f.node_excluded;
   bool well = !f.stale && (!with_node || eligible);
   code = well ? 200 : 503;
   json::object out;
-  out["lastUpdated"] = f.stale ? f.started_at : f.now;
+  out["lastUpdated"] = f.stale ? f.services_updated_at : f.now;
   out["currentTime"] = f.now;
   if (with_node) out["nodeEligible"] = eligible;
   return json::serialize(out);

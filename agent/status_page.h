@@ -29,6 +29,7 @@ struct AgentFacts {
   bool ready = false;
   std::string reason, message;
   bool node_deleting = false;
+  bool node_excluded = false;  // the cluster autoscaler is about to remove it: no load balancer should send here
   RoomFacts sandboxes, overlay, services;
   std::uint64_t service_revision = 0, slice_revision = 0;  // in the kernel
   std::uint64_t services_count = 0;
@@ -40,14 +41,15 @@ struct AgentFacts {
   std::vector<std::string> troubles;  // pods that do not run, refused endpoints, refused peers
   bool holding = false;
   std::uint64_t api_requests = 0, lease_renewals = 0;
-  bool stale = false;  // something told long ago is still not in the kernel
+  bool stale = false;               // a change of a Service that was told long ago is still not in the kernel
+  std::string services_updated_at;  // when nothing was missing in the kernel for the last time
 };
 
 boost::json::object status_page(const AgentFacts& facts);
 // Prometheus text exposition format 0.0.4.
 std::string metrics_page(const AgentFacts& facts);
 // kube-proxy's /healthz: 200 while what was told gets programmed and the node is not about to go; /livez ignores the
-// node. `code` is the HTTP status.
+// node. "lastUpdated" is the present while all is well. `code` is the HTTP status.
 std::string health_page(const AgentFacts& facts, bool with_node, int& code);
 
 }  // namespace trama::agent

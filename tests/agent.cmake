@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 trama_test(agent_model_test LABEL unit
-  SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
+  SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/metrics_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
   LINKS trama_agent_model)
-trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc LINKS trama_agent)
+trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc unit/agent/settings_test.cc LINKS trama_agent)
 trama_test(agent_http_test LABEL unit SOURCES unit/agent/http_test.cc LINKS trama_agent_pages)
 trama_library(trama_e2e_support SOURCES e2e/support/cluster.cc LINKS trama_test_support trama_api Boost::json GTest::gtest)
 if(TARGET trama_controller)
   trama_test(agent_e2e_test LABEL e2e SOURCES e2e/agent_test.cc LINKS trama_e2e_support)
   trama_test(agent_nodes_e2e_test LABEL e2e SOURCES e2e/agent_nodes_test.cc LINKS trama_e2e_support)
-  trama_test(agent_churn_e2e_test LABEL e2e TIMEOUT 900 SOURCES e2e/agent_churn_test.cc LINKS trama_e2e_support)
-  add_dependencies(agent_churn_e2e_test trama)
+  foreach(what churn services)
+    trama_test(agent_${what}_e2e_test LABEL e2e TIMEOUT 900 SOURCES e2e/agent_${what}_test.cc LINKS trama_e2e_support)
+    add_dependencies(agent_${what}_e2e_test trama)
+  endforeach()
   add_dependencies(agent_e2e_test trama)
   add_dependencies(agent_nodes_e2e_test trama)
 endif()
 trama_fuzz(agent_view_fuzz SOURCES fuzz/agent_view_fuzz.cc LINKS trama_agent_model CORPUS agent_view)
 trama_fuzz(agent_routes_fuzz SOURCES fuzz/agent_routes_fuzz.cc LINKS trama_agent_pages CORPUS agent_routes)
+trama_test(agent_ports_test LABEL kernel SOURCES kernel/agent/health_ports_test.cc kernel/agent/localhost_ports_test.cc
+  kernel/agent/conntrack_sysctls_test.cc
+  LINKS trama_agent_ports)

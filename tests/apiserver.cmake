@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Tests of the API's objects, the store and the API server.
-set(api_tests patch schema selector quantity lifecycle validate table types)
+set(api_tests service_options patch schema selector quantity lifecycle validate table types)
 list(TRANSFORM api_tests PREPEND unit/control/api/ OUTPUT_VARIABLE api_sources)
 list(TRANSFORM api_sources APPEND _test.cc)
 trama_test(control_api_test LABEL unit SOURCES ${api_sources} LINKS trama_api)
@@ -8,6 +8,7 @@ trama_library(trama_store_rig SOURCES contract/store/store_rig.cc LINKS trama_st
 trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.cc contract/store/store_crash_test.cc
   LINKS trama_store_rig)
 trama_fuzz(api_selector_fuzz SOURCES fuzz/api_selector_fuzz.cc LINKS trama_api CORPUS api_selector)
+trama_fuzz(service_options_fuzz SOURCES fuzz/service_options_fuzz.cc LINKS trama_api CORPUS service_options)
 trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS api_patch)
 trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORPUS api_route)
 trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc

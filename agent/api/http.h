@@ -30,6 +30,7 @@ struct HttpReply {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
+  std::map<std::string, std::string> headers;  // besides the usual ones
 };
 
 // A WebSocket whose messages are binary. One reader and one writer at a time.

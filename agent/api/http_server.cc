@@ -108,6 +108,7 @@ class Session : public HttpExchange {
     http::response<http::string_body> answer(static_cast<http::status>(reply.status), request_.version());
     answer.set(http::field::server, "trama/" TRAMA_VERSION);
     answer.set(http::field::content_type, reply.content_type);
+    for (const auto& [name, value] : reply.headers) answer.set(name, value);
     answer.keep_alive(request_.keep_alive());
     answer.body() = request_.method() == http::verb::head ? std::string() : std::move(reply.body);
     answer.prepare_payload();

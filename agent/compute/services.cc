@@ -2,176 +2,256 @@
 #include "agent/compute/services.h"
 
 #include <algorithm>
-#include <map>
 
+#include "control/api/service_options.h"
 #include "overlay/model.h"
 
 namespace trama::agent {
 namespace {
 
+using api::text_at;
 using base::Ip;
-using servicelb::Endpoint;
-using servicelb::Protocol;
+using servicelb::Algorithm;
+using servicelb::Policy;
 
-std::optional<Protocol> protocol_of(const std::string& text) {
-  if (text.empty() || text == "TCP") return Protocol::tcp;
-  if (text == "UDP") return Protocol::udp;
-  if (text == "SCTP") return Protocol::sctp;
-  return std::nullopt;
-}
-
-// "" for a missing text or a null.
-std::string text_of(const json::object& o, std::string_view field) { return api::text_at(o, field); }
+constexpr std::chrono::seconds kUsualAffinity{10'800};
+constexpr std::int64_t kLongestAffinity = 86'400;
+constexpr const char* kTriggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 
 bool is_ours(const api::Object& service) {
   return !service.labels.contains("service.kubernetes.io/service-proxy-name") &&
-         text_of(service.body, "spec.type") != "ExternalName" && text_of(service.body, "spec.clusterIP") != "None" &&
-         !text_of(service.body, "spec.clusterIP").empty();
+         text_at(service.body, "spec.type") != "ExternalName" && text_at(service.body, "spec.clusterIP") != "None" &&
+         !text_at(service.body, "spec.clusterIP").empty();
 }
 
-// One usable endpoint of one named port, before it is decided whether terminating ones are needed.
-struct Candidate {
-  Endpoint endpoint;
-  bool ready = false;  // otherwise: serving while terminating
-};
-using PortName = std::pair<std::string, Protocol>;
-using Candidates = std::map<PortName, std::map<base::IpPort, Candidate>>;
-
-class Collector {
- public:
-  Collector(const ServiceKey& key, const ServiceContext& context, std::vector<std::string>& refusals)
-      : key_(key), context_(context), refusals_(refusals) {}
-
-  void add(const api::Object& slice) {
-    auto type = text_of(slice.body, "addressType");
-    if ((type != "IPv4" && type != "IPv6") || slice.labels.contains("service.kubernetes.io/headless")) return;
-    for (const auto& item : api::array_at(slice.body, "endpoints"))
-      if (item.is_object()) add(slice, item.get_object());
+Algorithm algorithm_of(api::Balancing wanted) {
+  switch (wanted) {
+    case api::Balancing::round_robin: return Algorithm::round_robin;
+    case api::Balancing::source_hash: return Algorithm::source_hash;
+    case api::Balancing::maglev: return Algorithm::maglev;
+    case api::Balancing::random: break;
   }
-  const Candidates& found() const { return found_; }
+  return Algorithm::random;
+}
 
- private:
-  void add(const api::Object& slice, const json::object& item) {
-    const auto& addresses = api::array_at(item, "addresses");
-    if (addresses.empty() || !addresses.front().is_string()) return;
-    bool terminating = api::bool_at(item, "conditions.terminating");
-    bool ready = api::bool_at(item, "conditions.ready", true);
-    bool serving = api::bool_at(item, "conditions.serving", ready);
-    if (!ready && !(serving && terminating)) return;
-    std::string text(addresses.front().get_string());
-    auto ip = Ip::parse(text);
-    if (!ip) return refuse(slice, text, "not an IP address");
-    auto why = unacceptable(*ip);
-    for (const auto& cidr : context_.service_cidrs)
-      if (why.empty() && cidr.contains(*ip)) why = "lies in the Service range " + cidr.to_string();
-    if (!why.empty()) return refuse(slice, text, why);
-    std::string pod;
-    if (text_of(item, "targetRef.kind") == "Pod")
-      pod = text_of(item, "targetRef.namespace") + "/" + text_of(item, "targetRef.name");
-    for (const auto& value : api::array_at(slice.body, "ports")) {
-      if (!value.is_object()) continue;
-      const auto& port = value.get_object();
-      auto number = api::int_at(port, "port");
-      auto protocol = protocol_of(text_of(port, "protocol"));
-      if (number < 1 || number > 65535 || !protocol) continue;
-      if ((number == overlay::kDataPort || number == overlay::kControlPort) && context_.node_addresses.contains(*ip)) {
-        refuse(slice, fmt::format("{}:{}", text, number), "port of the overlay on a node");
-        continue;
-      }
-      Endpoint endpoint{*ip, static_cast<std::uint16_t>(number), pod};
-      auto& slot = found_[{text_of(port, "name"), *protocol}][{*ip, endpoint.port}];
-      // The same endpoint may stand in two slices while it moves; the better one counts.
-      if (slot.endpoint.port != 0 && slot.ready) continue;
-      slot = Candidate{endpoint, ready};
-    }
-  }
-  void refuse(const api::Object& slice, const std::string& address, const std::string& why) {
-    refusals_.push_back(
-        fmt::format("{}: endpoint {} of {} refused: {}", key_.to_string(), address, slice.key.name, why));
-  }
+Policy policy_at(const json::object& body, std::string_view field) {
+  return text_at(body, field) == "Local" ? Policy::local : Policy::cluster;
+}
 
-  const ServiceKey& key_;
-  const ServiceContext& context_;
-  std::vector<std::string>& refusals_;
-  Candidates found_;
-};
-
-// Sorted by address and port because the map is.
-std::vector<Endpoint> choose(const std::map<base::IpPort, Candidate>& candidates) {
-  bool any_ready[2] = {false, false};
-  auto family = [](const Candidate& c) { return c.endpoint.ip.is_v4() ? 0 : 1; };
-  for (const auto& [where, c] : candidates) any_ready[family(c)] = any_ready[family(c)] || c.ready;
-  std::vector<Endpoint> out;
-  for (const auto& [where, c] : candidates)
-    if (c.ready || !any_ready[family(c)]) out.push_back(c.endpoint);
+std::vector<std::string> texts_at(const json::object& body, std::string_view field) {
+  std::vector<std::string> out;
+  for (const auto& value : api::array_at(body, field))
+    if (value.is_string()) out.emplace_back(value.get_string());
   return out;
 }
 
-}  // namespace
-
-std::string unacceptable(const Ip& ip) {
-  if (ip.is_unspecified()) return "unspecified address";
-  if (ip.is_loopback()) return "loopback address";
-  if (ip.is_link_local()) return "link-local address";
-  if (ip.is_multicast()) return "multicast address";
-  if (ip == Ip::v4(255, 255, 255, 255)) return "broadcast address";
-  if (ip.is_v4() && ip.bytes()[0] == std::byte{0}) return "address of this host on this network";
-  if (!ip.is_v4()) {
-    auto raw = ip.bytes();
-    bool mapped = std::all_of(raw.begin(), raw.begin() + 10, [](std::byte b) { return b == std::byte{0}; }) &&
-                  raw[10] == std::byte{0xff} && raw[11] == std::byte{0xff};
-    if (mapped) return "IPv4-mapped IPv6 address";
+class Translation {
+ public:
+  Translation(const ServiceKey& key, const json::object& body, const ServiceContext& context, ServiceOutcome& out)
+      : body_(body), context_(context), out_(out) {
+    result_.key = key;
   }
-  return "";
+
+  bool cluster_ips() {
+    auto ips = texts_at(body_, "spec.clusterIPs");
+    if (ips.empty()) ips.push_back(text_at(body_, "spec.clusterIP"));
+    for (const auto& text : ips) {
+      auto ip = Ip::parse(text);
+      auto why = ip ? unacceptable(*ip) : "not an IP address";
+      if (why.empty() && context_.node_addresses.contains(*ip)) why = "address of a node";
+      if (!why.empty())
+        refuse(fmt::format("cluster IP {}", text), why);
+      else
+        result_.cluster_ips.push_back(*ip);
+    }
+    std::sort(result_.cluster_ips.begin(), result_.cluster_ips.end());
+    return !result_.cluster_ips.empty();
+  }
+
+  void ports(EndpointsByPort found, const std::map<std::string, std::uint32_t, std::less<>>& weights) {
+    for (const auto& value : api::array_at(body_, "spec.ports")) {
+      if (!value.is_object()) continue;
+      const auto& item = value.get_object();
+      auto protocol = protocol_of(text_at(item, "protocol"));
+      auto number = api::int_at(item, "port");
+      if (!protocol || number < 1 || number > 65535) {
+        refuse(fmt::format("port {} {}", text_at(item, "protocol"), number), "no such port");
+        continue;
+      }
+      servicelb::ServicePort port;
+      port.name = text_at(item, "name");
+      port.protocol = *protocol;
+      port.port = static_cast<std::uint16_t>(number);
+      auto node_port = api::int_at(item, "nodePort");
+      if (node_port >= 1 && node_port <= 65535) port.node_port = static_cast<std::uint16_t>(node_port);
+      if (auto it = found.find({port.name, *protocol}); it != found.end()) {
+        port.endpoints.reserve(it->second.size());
+        for (auto& [where, endpoint] : it->second) {
+          endpoint.weight = weight_of(endpoint, weights);
+          port.endpoints.push_back(endpoint);  // the same ones may belong to another port of the Service
+        }
+      }
+      result_.ports.push_back(std::move(port));
+    }
+  }
+
+  // After ports(): an address must not take the overlay's.
+  void external_ips() {
+    auto claimed = texts_at(body_, "spec.externalIPs");
+    if (!claimed.empty() && !context_.allow_external_ips) {
+      refuse(fmt::format("external IP {}", fmt::join(claimed, ", ")),
+             "external IPs are not allowed on this node (--allow-external-ips)");
+      claimed.clear();
+    }
+    for (const auto& text : claimed) external_ip("external IP", text, false);
+    if (text_at(body_, "spec.type") == "LoadBalancer" && source_ranges()) {
+      for (const auto& value : api::array_at(body_, "status.loadBalancer.ingress")) {
+        if (!value.is_object()) continue;
+        auto text = text_at(value.get_object(), "ip");
+        if (!text.empty() && text_at(value.get_object(), "ipMode") != "Proxy")
+          external_ip("load balancer address", text, true);
+      }
+    }
+    auto& ips = result_.external_ips;
+    std::sort(ips.begin(), ips.end(), [](const auto& a, const auto& b) {
+      return a.ip != b.ip ? a.ip < b.ip : a.load_balancer > b.load_balancer;
+    });
+    // Both at once: the source ranges hold.
+    ips.erase(std::unique(ips.begin(), ips.end(), [](const auto& a, const auto& b) { return a.ip == b.ip; }),
+              ips.end());
+  }
+
+  void policies() {
+    result_.internal = policy_at(body_, "spec.internalTrafficPolicy");
+    result_.external = policy_at(body_, "spec.externalTrafficPolicy");
+    if (text_at(body_, "spec.sessionAffinity") != "ClientIP") return;
+    result_.affinity = kUsualAffinity;
+    auto* given = api::at(body_, "spec.sessionAffinityConfig.clientIP.timeoutSeconds");
+    if (!given || given->is_null()) return;
+    auto seconds = api::int_at(body_, "spec.sessionAffinityConfig.clientIP.timeoutSeconds");
+    if (seconds < 1 || seconds > kLongestAffinity)
+      refuse(fmt::format("session affinity timeout {}", json::serialize(*given)),
+             fmt::format("must be 1 to {} seconds; {} are used", kLongestAffinity, kUsualAffinity.count()));
+    else
+      result_.affinity = std::chrono::seconds(seconds);
+  }
+
+  api::ServiceOptions options() {
+    auto read = api::read_service_options(api::object_at(body_, "metadata.annotations"));
+    for (const auto& fault : read.faults)
+      refuse(fmt::format("annotation {}: \"{}\"", fault.annotation, fault.value), fault.why);
+    result_.algorithm = algorithm_of(read.options.algorithm);
+    result_.slow_start = read.options.slow_start;
+    result_.drain = read.options.drain;
+    result_.counters = read.options.counters;
+    return std::move(read.options);
+  }
+
+  // What others than servicelb want to know.
+  void facts() {
+    bool outside = text_at(body_, "spec.type") == "LoadBalancer" && result_.external == Policy::local;
+    auto port = api::int_at(body_, "spec.healthCheckNodePort");
+    if (outside && port >= 1 && port <= 65535) out_.health_check_port = static_cast<std::uint16_t>(port);
+    std::set<Ip> here;
+    for (const auto& p : result_.ports) {
+      bool local = false;
+      for (const auto& e : p.endpoints) {
+        if (e.node != context_.node_name) continue;
+        if (e.ready && !e.terminating) here.insert(e.ip);
+        local = local || e.ready || (e.serving && e.terminating);
+      }
+      if (local || p.endpoints.empty()) continue;
+      if (result_.internal == Policy::local) ++out_.no_local.internal;
+      if (result_.external == Policy::local && (p.node_port != 0 || !result_.external_ips.empty()))
+        ++out_.no_local.external;
+    }
+    out_.local_endpoints = here.size();
+  }
+
+  servicelb::Service take() && { return std::move(result_); }
+
+ private:
+  void refuse(const std::string& what, const std::string& why) {
+    out_.refusals.push_back(fmt::format("{}: {} refused: {}", result_.key.to_string(), what, why));
+  }
+
+  void external_ip(const char* kind, const std::string& text, bool load_balancer) {
+    auto ip = Ip::parse(text);
+    auto why = ip ? unacceptable(*ip) : "not an IP address";
+    for (const auto& cidr : context_.service_cidrs)
+      if (why.empty() && cidr.contains(*ip)) why = "lies in the Service range " + cidr.to_string();
+    for (const auto& port : result_.ports)
+      if (why.empty() && context_.node_addresses.contains(*ip) &&
+          (port.port == overlay::kDataPort || port.port == overlay::kControlPort))
+        why = fmt::format("port {} of a node is the overlay's", port.port);
+    if (!why.empty()) return refuse(fmt::format("{} {}", kind, text), why);
+    result_.external_ips.push_back({*ip, load_balancer});
+  }
+
+  // False: there is a list, and nothing of it could be read.
+  bool source_ranges() {
+    auto texts = texts_at(body_, "spec.loadBalancerSourceRanges");
+    for (const auto& text : texts) {
+      if (auto cidr = api::parse_source_range(text))
+        result_.source_ranges.push_back(*cidr);
+      else
+        refuse(fmt::format("source range \"{}\"", text), "must be a prefix such as 10.9.8.0/24 or 2001:db8::/64");
+    }
+    auto& ranges = result_.source_ranges;
+    std::sort(ranges.begin(), ranges.end());
+    ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
+    if (texts.empty() || !ranges.empty()) return true;
+    refuse("every load balancer address", "no source range could be read, so nobody may use them");
+    return false;
+  }
+
+  static std::uint32_t weight_of(const servicelb::Endpoint& endpoint,
+                                 const std::map<std::string, std::uint32_t, std::less<>>& weights) {
+    if (weights.empty()) return 1;
+    if (auto it = weights.find(endpoint.ip.to_string()); it != weights.end()) return it->second;
+    auto slash = endpoint.pod.find('/');
+    if (slash == std::string::npos) return 1;
+    auto it = weights.find(std::string_view(endpoint.pod).substr(slash + 1));
+    return it != weights.end() ? it->second : 1;
+  }
+
+  const json::object& body_;
+  const ServiceContext& context_;
+  ServiceOutcome& out_;
+  servicelb::Service result_;
+};
+
+std::optional<base::Timestamp> newest_trigger(const std::vector<api::ObjectPtr>& slices) {
+  std::optional<base::Timestamp> newest;
+  for (const auto& slice : slices) {
+    const auto& annotations = api::object_at(slice->body, "metadata.annotations");
+    auto* value = annotations.if_contains(kTriggerTime);
+    if (!value || !value->is_string()) continue;
+    auto time = base::parse_timestamp(std::string_view(value->get_string()));
+    if (time && (!newest || *newest < *time)) newest = *time;
+  }
+  return newest;
 }
+
+}  // namespace
 
 ServiceOutcome compute_service(const ServiceKey& key, const api::Object* service,
                                const std::vector<api::ObjectPtr>& slices, const ServiceContext& context) {
   ServiceOutcome out;
   if (!service || !is_ours(*service)) return out;
-  servicelb::Service result;
-  result.key = key;
-  std::vector<std::string> ips;
-  for (const auto& value : api::array_at(service->body, "spec.clusterIPs"))
-    if (value.is_string()) ips.emplace_back(value.get_string());
-  if (ips.empty()) ips.push_back(text_of(service->body, "spec.clusterIP"));
-  for (const auto& text : ips) {
-    auto ip = Ip::parse(text);
-    auto why = ip ? unacceptable(*ip) : "not an IP address";
-    if (why.empty() && context.node_addresses.contains(*ip)) why = "address of a node";
-    if (!why.empty())
-      out.refusals.push_back(fmt::format("{}: cluster IP {} refused: {}", key.to_string(), text, why));
-    else
-      result.cluster_ips.push_back(*ip);
-  }
-  if (result.cluster_ips.empty()) return out;
-  std::sort(result.cluster_ips.begin(), result.cluster_ips.end());
-
-  Collector collector(key, context, out.refusals);
-  for (const auto& slice : slices) collector.add(*slice);
-  for (const auto& value : api::array_at(service->body, "spec.ports")) {
-    if (!value.is_object()) continue;
-    const auto& item = value.get_object();
-    auto protocol = protocol_of(text_of(item, "protocol"));
-    auto number = api::int_at(item, "port");
-    if (!protocol || number < 1 || number > 65535) {
-      out.refusals.push_back(
-          fmt::format("{}: port {} {} refused: no such port", key.to_string(), text_of(item, "protocol"), number));
-      continue;
-    }
-    servicelb::ServicePort port;
-    port.name = text_of(item, "name");
-    port.protocol = *protocol;
-    port.port = static_cast<std::uint16_t>(number);
-    auto node_port = api::int_at(item, "nodePort");
-    if (node_port >= 1 && node_port <= 65535) port.node_port = static_cast<std::uint16_t>(node_port);
-    auto found = collector.found().find({port.name, *protocol});
-    if (found != collector.found().end()) port.endpoints = choose(found->second);
-    result.ports.push_back(std::move(port));
-  }
+  Translation work(key, service->body, context, out);
+  if (!work.cluster_ips()) return out;
+  EndpointLimits limits{context.service_cidrs, context.node_addresses};
+  auto found = collect_endpoints(key, slices, limits, out.refusals);
+  auto options = work.options();
+  work.ports(std::move(found), options.weights);
+  work.external_ips();
+  work.policies();
+  work.facts();
+  out.triggered = newest_trigger(slices);
   std::sort(out.refusals.begin(), out.refusals.end());
   out.refusals.erase(std::unique(out.refusals.begin(), out.refusals.end()), out.refusals.end());
-  out.service = std::move(result);
+  out.service = std::move(work).take();
   return out;
 }
 

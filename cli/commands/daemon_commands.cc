@@ -107,6 +107,19 @@ void add_agent(Program& p) {
       ->capture_default_str();
   c->add_option("--cluster-domain", o.cluster_domain, "Domain of the Services' names")->capture_default_str();
   c->add_flag("--no-masquerade", a->no_masquerade, "Pods keep their own address beyond the cluster");
+  c->add_flag("--allow-external-ips", o.allow_external_ips,
+              "Honour externalIPs of Services: whoever may write a Service can then claim any address (CVE-2020-8554)");
+  c->add_option("--nodeport-addresses", o.nodeport_addresses,
+                "CIDR[,CIDR] of this node's addresses that have node ports; \"primary\" stands for the --node-ip ones "
+                "(default: all but loopback)")
+      ->delimiter(',');
+  c->add_flag("--masquerade-all", o.masquerade_all,
+              "Pods of a Service see this node as the client of every connection to a ClusterIP");
+  c->add_flag("--localhost-nodeports", o.localhost_nodeports,
+              "Node ports on 127.0.0.1 and ::1 too, TCP and UDP, by a proxy within the agent");
+  c->add_flag("--conntrack-sysctls", o.conntrack_sysctls,
+              "Raise nf_conntrack_max and set TCP timeouts as kube-proxy does; =false leaves them alone")
+      ->capture_default_str();
   c->add_option("--max-pods", o.max_pods, "Capacity of the node")->capture_default_str();
   c->add_option("--port", o.ports.api, "Agent API (logs, exec, status); 0 = off")->capture_default_str();
   c->add_option("--health-port", o.ports.health, "/healthz; 0 = off")->capture_default_str();

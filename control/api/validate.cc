@@ -8,6 +8,7 @@
 
 #include "base/ip.h"
 #include "control/api/quantity.h"
+#include "control/api/service_options.h"
 
 namespace trama::api {
 namespace {
@@ -238,6 +239,15 @@ void ip_list(Causes& out, const json::object& body, const std::string& path) {
               "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
 }
 
+// What would make a load balancer's filter say something else than its author thinks.
+void source_ranges(Causes& out, const json::object& body) {
+  const auto& list = array_at(body, "spec.loadBalancerSourceRanges");
+  for (std::size_t i = 0; i < list.size(); ++i)
+    if (list[i].is_string() && !parse_source_range(std::string_view(list[i].get_string())))
+      invalid(out, fmt::format("spec.loadBalancerSourceRanges[{}]", i), shown(list[i]),
+              "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+}
+
 void service(Causes& out, const json::object& body, const json::object* old) {
   auto type = text_at(body, "spec.type");
   auto ip = text_at(body, "spec.clusterIP");
@@ -269,6 +279,9 @@ void service(Causes& out, const json::object& body, const json::object* old) {
   if (!ip.empty() && !headless && !base::Ip::parse(ip))
     invalid(out, "spec.clusterIP", in_quotes(ip), "must be empty, 'None', or a valid IP address");
   ip_list(out, body, "spec.externalIPs");
+  source_ranges(out, body);
+  for (const auto& fault : read_service_options(object_at(body, "metadata.annotations")).faults)
+    invalid(out, fmt::format("metadata.annotations[{}]", fault.annotation), in_quotes(fault.value), fault.why);
   if (headless && (type == "NodePort" || type == "LoadBalancer"))
     invalid(out, "spec.clusterIPs[0]", "\"None\"", fmt::format("may not be set to 'None' for {} services", type));
   if (type == "ExternalName") {

@@ -5,6 +5,7 @@
 #include "agent/reporter.h"
 #include "agent/service_feed.h"
 #include "agent/status_page.h"
+#include "tests/unit/agent/metrics_check.h"
 #include "tests/unit/agent/objects.h"
 
 namespace trama::agent {
@@ -60,7 +61,7 @@ TEST(ServiceFeed, TellsEverythingOnceThenOnlyWhatChanged) {
   view.remove(Kind::services, service("a", "10.96.0.1", 7));
   feed.update(view, view.take_dirty(), {}, {});
   EXPECT_EQ(told.log, (std::vector<std::string>{"a gone"}));
-  EXPECT_EQ(feed.services(), 1u);
+  EXPECT_EQ(feed.totals().services, 1u);
   told.log.clear();
   view.put(Kind::slices, slice("a", "10.244.1.9", 8));  // a slice of no Service
   feed.update(view, view.take_dirty(), {}, {});
@@ -108,6 +109,36 @@ TEST(ServiceFeed, RefusalsAreKeptPerServiceAndGoWithTheirCause) {
   EXPECT_TRUE(feed.refusals().empty());
 }
 
+TEST(ServiceFeed, TellsWhatAChangeIsAboutAndWhatThereIs) {
+  ClusterView view;
+  view.list(Kind::services, {service("a", "10.96.0.1", 1)}, 5);
+  view.list(Kind::slices, {slice("a", "10.244.1.1", 3)}, 5);
+  Told told;
+  auto sink = told.sink();
+  std::string log;
+  sink.told = [&](const ToldChange& c) {
+    log += fmt::format("{}{}{} ", c.generation, c.service ? "s" : "", c.endpoints ? "e" : "");
+  };
+  sink.heard = [&](const ServiceKey& key, const api::ObjectPtr& object, const ServiceOutcome& out) {
+    log += fmt::format("{}{}{} ", key.name, object ? "" : "-", out.service ? out.service->ports.size() : 0);
+  };
+  ServiceFeed feed(std::move(sink));
+  feed.update(view, view.take_dirty(), {}, {});
+  EXPECT_EQ(log, "1 a1 2se ");
+  EXPECT_EQ(feed.totals().endpoints, 1u);
+  log.clear();
+  view.put(Kind::slices, slice("a", "10.244.1.2", 6));
+  feed.update(view, view.take_dirty(), {}, {});
+  view.put(Kind::services, service("a", "10.96.0.1", 7));
+  feed.update(view, view.take_dirty(), {}, {});
+  view.remove(Kind::services, service("a", "10.96.0.1", 8));
+  feed.update(view, view.take_dirty(), {}, {});
+  EXPECT_EQ(log, "a1 3e a1 4s a-0 5s ");
+  EXPECT_EQ(feed.totals().services, 0u);
+  EXPECT_EQ(feed.totals().endpoints, 0u);
+  EXPECT_EQ(feed.totals().ports, 0u);
+}
+
 TEST(StatusPatch, OnlyWhatChangedAndNullForWhatIsGone) {
   auto parse = [](const char* text) { return json::parse(text).as_object(); };
   auto from = parse(R"({"phase":"Pending","reason":"X","podIP":"10.0.0.1","conditions":[1]})");
@@ -143,16 +174,25 @@ TEST(StatusPage, HealthIsKubeProxys) {
   EXPECT_EQ(health_page(facts(), true, code),
             R"({"lastUpdated":"2026-01-01T00:01:00Z","currentTime":"2026-01-01T00:01:00Z","nodeEligible":true})");
   EXPECT_EQ(code, 200);
-  auto going = facts();
-  going.node_deleting = true;
-  health_page(going, true, code);
-  EXPECT_EQ(code, 503);
-  health_page(going, false, code);
-  EXPECT_EQ(code, 200) << "/livez ignores the node";
+  EXPECT_EQ(health_page(facts(), false, code),
+            R"({"lastUpdated":"2026-01-01T00:01:00Z","currentTime":"2026-01-01T00:01:00Z"})");
+  for (auto why : {&AgentFacts::node_deleting, &AgentFacts::node_excluded}) {
+    auto going = facts();
+    going.*why = true;
+    EXPECT_EQ(health_page(going, true, code),
+              R"({"lastUpdated":"2026-01-01T00:01:00Z","currentTime":"2026-01-01T00:01:00Z","nodeEligible":false})");
+    EXPECT_EQ(code, 503);
+    health_page(going, false, code);
+    EXPECT_EQ(code, 200) << "/livez ignores the node";
+  }
   auto stale = facts();
   stale.stale = true;
-  health_page(stale, false, code);
-  EXPECT_EQ(code, 503);
+  stale.services_updated_at = "2026-01-01T00:00:01Z";
+  for (bool with_node : {true, false}) {
+    auto page = health_page(stale, with_node, code);
+    EXPECT_TRUE(page.starts_with(R"({"lastUpdated":"2026-01-01T00:00:01Z")")) << page;
+    EXPECT_EQ(code, 503);
+  }
 }
 
 TEST(StatusPage, StatusAndMetrics) {
@@ -162,7 +202,7 @@ TEST(StatusPage, StatusAndMetrics) {
   auto metrics = metrics_page(facts());
   EXPECT_NE(metrics.find("# TYPE trama_room_heals_total counter\n"), std::string::npos);
   EXPECT_NE(metrics.find("trama_room_heals_total{room=\"services\"} 3\n"), std::string::npos);
-  EXPECT_TRUE(metrics.ends_with("\n"));
+  EXPECT_EQ(check_metrics(metrics + ServiceMetrics({{}, base::now()}).text({})), "") << "together they are one page";
 }
 
 }  // namespace

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <cstdlib>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "agent/conntrack_sysctls.h"
+#include "agent/machine.h"
+#include "agent/node_agent.h"
+#include "base/file.h"
+#include "tests/unit/agent/objects.h"
+
+namespace trama::agent {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+AgentOptions usual() {
+  AgentOptions o;
+  o.node_name = "n1";
+  o.node_ips = {"192.0.2.1", "2001:db8::1"};
+  return o;
+}
+
+std::string refused(const AgentOptions& options) {
+  auto settings = check_options(options);
+  return settings ? "" : settings.error().to_string();
+}
+
+TEST(Settings, NodePortAddresses) {
+  auto options = usual();
+  EXPECT_TRUE(check_options(options)->nodeport_cidrs.empty()) << "all but loopback";
+  options.nodeport_addresses = {"10.0.0.0/8", "primary"};
+  auto settings = check_options(options);
+  ASSERT_TRUE(settings) << settings.error().to_string();
+  std::vector<std::string> texts;
+  for (const auto& cidr : settings->nodeport_cidrs) texts.push_back(cidr.to_string());
+  EXPECT_THAT(texts, ElementsAre("10.0.0.0/8", "192.0.2.1/32", "2001:db8::1/128"));
+  options.nodeport_addresses = {"10.0.0.1"};
+  EXPECT_THAT(refused(options), StartsWith("--nodeport-addresses: "));
+  options.nodeport_addresses = {"127.0.0.0/8"};
+  EXPECT_THAT(refused(options), HasSubstr("--localhost-nodeports serves node ports there"));
+}
+
+TEST(Settings, WhatServicesAreToldOfTheNode) {
+  auto options = usual();
+  options.masquerade_all = true;
+  options.nodeport_addresses = {"10.0.0.0/8"};
+  options.labels = {{"topology.kubernetes.io/zone", "east"}};
+  auto settings = check_options(options);
+  ASSERT_TRUE(settings);
+  auto facts = settings->node_facts(nullptr, {base::Ip::v4(10, 244, 1, 2)});
+  EXPECT_EQ(facts.name, "n1");
+  EXPECT_EQ(facts.zone, "east") << "until the Node is known: what it will be labelled with";
+  ASSERT_EQ(facts.addresses.size(), 2u);
+  EXPECT_EQ(facts.addresses[0].to_string(), "192.0.2.1");
+  EXPECT_TRUE(facts.masquerade_all);
+  EXPECT_EQ(facts.nodeport_cidrs.size(), 1u);
+  EXPECT_EQ(facts.local_pods.size(), 1u);
+  EXPECT_EQ(facts.pod_cidrs, settings->cluster_cidrs);
+  auto own = object_from("nodes", R"({"metadata":{"name":"n1","labels":{"topology.kubernetes.io/zone":"west"}}})");
+  EXPECT_EQ(settings->node_facts(own.get(), {}).zone, "west");
+  auto bare = object_from("nodes", R"({"metadata":{"name":"n1"}})");
+  EXPECT_EQ(settings->node_facts(bare.get(), {}).zone, "");
+  EXPECT_FALSE(settings->services({}).allow_external_ips);
+}
+
+TEST(Machine, LocalAddressesLeaveLoopbackOut) {
+  for (const auto& ip : local_addresses()) EXPECT_FALSE(ip.is_loopback() || ip.is_link_local()) << ip.to_string();
+}
+
+TEST(ConntrackSysctls, TheLimitFollowsTheCores) {
+  EXPECT_EQ(wanted_conntrack_max(1), 131'072u);
+  EXPECT_EQ(wanted_conntrack_max(8), 262'144u);
+  EXPECT_EQ(wanted_conntrack_max(64), 1'048'576u);
+}
+
+class SysctlDirectory : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/trama-sysctl-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    dir = name;
+  }
+  void TearDown() override { EXPECT_TRUE(base::remove_tree(dir)); }
+  void put(const std::string& name, const std::string& value) {
+    ASSERT_TRUE(base::write_file_replace(dir + "/" + name, value));
+  }
+  std::string get(const std::string& name) const { return base::read_file(dir + "/" + name).value_or("absent"); }
+  std::string dir;
+};
+
+TEST_F(SysctlDirectory, RaisesTheLimitAndSetsTheTimeouts) {
+  put("nf_conntrack_max", "65536\n");
+  put("nf_conntrack_tcp_timeout_established", "60\n");
+  put("nf_conntrack_tcp_timeout_close_wait", "3600\n");
+  EXPECT_THAT(apply_conntrack_sysctls(2, dir),
+              ElementsAre("nf_conntrack_max: 65536 -> 131072", "nf_conntrack_tcp_timeout_established: 60 -> 86400"));
+  EXPECT_THAT(get("nf_conntrack_max"), StartsWith("131072"));
+  EXPECT_THAT(get("nf_conntrack_tcp_timeout_established"), StartsWith("86400"));
+  EXPECT_TRUE(apply_conntrack_sysctls(2, dir).empty()) << "nothing to do the second time";
+}
+
+TEST_F(SysctlDirectory, NeverLowersTheLimitAndMissesNothingThatIsNotThere) {
+  put("nf_conntrack_max", "2000000\n");
+  EXPECT_TRUE(apply_conntrack_sysctls(2, dir).empty());
+  EXPECT_EQ(get("nf_conntrack_max"), "2000000\n");
+  EXPECT_EQ(get("nf_conntrack_tcp_timeout_established"), "absent");
+}
+
+}  // namespace
+}  // namespace trama::agent
