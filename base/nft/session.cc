@@ -90,7 +90,11 @@ Result<> Session::commit(Batch& batch, std::optional<std::uint32_t> required) {
     if (auto sentence = netlink::extended_ack(h, payload); !sentence.empty()) what += fmt::format(" ({})", sentence);
     refused = Error::from_errno(code < 0 ? -code : EBADMSG, std::move(what));
   };
-  auto sent = client_.transact(batch.finish(first, required), last, on_message);
+  Bytes datagram = batch.finish(first, required);
+  auto handed_over = std::chrono::steady_clock::now();
+  auto sent = client_.transact(datagram, last, on_message);
+  spent_.time += std::chrono::steady_clock::now() - handed_over;
+  ++spent_.transactions;
   if (refused) {
     (void)errors;
     return std::move(*refused);

@@ -2,6 +2,7 @@
 // The connection to nftables in one network namespace: transactions, dumps and the generation counter.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -37,6 +38,14 @@ class Session {
   Result<std::vector<SetSeen>> sets(const Table& table);    // anonymous ones excluded
   Result<std::vector<Element>> elements(const Table& table, const Set& set);
 
+  // What commit() has cost since open(): transactions that reached the kernel, refused ones included, and the time from
+  // handing them over to their answers.
+  struct Spent {
+    std::uint64_t transactions = 0;
+    std::chrono::nanoseconds time{0};
+  };
+  const Spent& spent() const { return spent_; }
+
   netlink::Client& client() { return client_; }
 
  private:
@@ -47,6 +56,7 @@ class Session {
   netlink::Client client_;
   std::optional<std::uint32_t> expected_;  // generation after the last commit or look
   std::uint64_t epoch_ = 1;
+  Spent spent_;
 };
 
 }  // namespace trama::nft
