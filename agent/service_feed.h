@@ -43,6 +43,7 @@ class ServiceFeed {
   void programmed(std::uint64_t generation);
 
   ProgrammedRevisions revisions() const { return revisions_; }
+  const ServiceContext& context() const { return context_; }  // of the last update()
   std::size_t services() const { return told_; }
   // One line per refused endpoint or address.
   std::vector<std::string> refusals() const;

@@ -34,6 +34,8 @@ class Session {
   // Dumps: everything or an error. A dump that spans a change of the ruleset is asked again, up to ten times.
   Result<std::vector<Table>> tables(Family family);  // Family::any = all
   Result<std::vector<ChainSeen>> chains(const Table& table);
+  // Of every table of every family that filters anything (dormant ones do not). Reads no rule and no set.
+  Result<std::vector<ChainSeen>> base_chains();
   Result<std::vector<RuleSeen>> rules(const Table& table);  // in chain order
   Result<std::vector<SetSeen>> sets(const Table& table);    // anonymous ones excluded
   Result<std::vector<Element>> elements(const Table& table, const Set& set);
