@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The layout of kube-proxy's nftables mode, reduced to what matters for its cost, and fed as kube-proxy feeds it: text
-// for `nft -f -`. A verdict map leads to one chain per service, whose rule draws from an anonymous map. (The original
-// has a chain per endpoint on top.)
+// for `nft -f -`. A verdict map leads to one chain per service, whose rule draws from an anonymous map; around it the
+// checks that every new connection meets there. (The original has a rule more in each chain, and a chain per endpoint.)
 #pragma once
 
 #include "tests/support/private_netns.h"
