@@ -293,6 +293,10 @@ std::string describe_text(const Kind& kind, const json::object& o, const Surroun
   if (kind.resource == "pods" || kind.resource == "nodes" || kind.resource == "deployments" ||
       kind.resource == "replicasets")
     conditions(page, o);
+  if (!around.programmed.empty()) {
+    page.heading("Programmed");
+    page.indented(around.programmed);
+  }
   events(page, around.events);
   return page.take();
 }
