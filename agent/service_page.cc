@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "agent/service_page.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace trama::agent {
@@ -118,6 +120,8 @@ json::object service_page(const ServiceView& view, const std::string& node) {
 std::string nft_page(const ServiceView& view) {
   std::string out = fmt::format("# {}: {} element{}\n", view.key.to_string(), view.elements.size(),
                                 view.elements.size() == 1 ? "" : "s");
+  if (std::none_of(view.ports.begin(), view.ports.end(), [](const auto& p) { return p.id != 0; }))
+    out += "# its elements are not known\n";
   for (const auto& line : view.failures) out += "# not in the kernel: " + line + "\n";
   for (const auto& line : view.elements) out += line + "\n";
   return out;

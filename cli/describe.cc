@@ -48,7 +48,8 @@ class Page {
     std::size_t at = 0;
     while (at < block.size()) {
       auto end = std::min(block.find('\n', at), block.size());
-      text_.append(by, ' ').append(block, at, end - at) += '\n';
+      if (end > at) text_.append(by, ' ').append(block, at, end - at);
+      text_ += '\n';
       at = end + 1;
     }
   }

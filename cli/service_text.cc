@@ -93,7 +93,9 @@ std::vector<std::string> commands_by_hand(const json::object& page, const std::s
     const json::object* front = nullptr;
     for (const auto& f : array_at(*p, "fronts"))
       if (const auto* o = f.if_object(); o && !front && o->contains("key")) front = o;
-    auto comment = fmt::format("{}/{}:{}", text_at(page, "namespace"), text_at(page, "name"), text_at(*p, "name"));
+    // as elements are commented: "default/web:http -> default/web-1", or "default/web -> …" for an unnamed port
+    auto comment = fmt::format("{}/{}{}{}", text_at(page, "namespace"), text_at(page, "name"),
+                               text_at(*p, "name").empty() ? " ->" : ":", text_at(*p, "name"));
     if (front && p->contains("endpointsMap"))
       out.push_back(fmt::format("{}nft list map {} {} | grep '{}'", prefix, text_at(*front, "table"),
                                 text_at(*p, "endpointsMap"), comment));

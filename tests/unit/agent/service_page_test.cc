@@ -93,7 +93,9 @@ TEST(ServicePage, KernelFactsAreThereWhenTheyAreKnown) {
 TEST(ServicePage, AsNft) {
   ServiceView view;
   view.key = {"default", "web"};
-  EXPECT_EQ(nft_page(view), "# default/web: 0 elements\n");
+  EXPECT_EQ(nft_page(view), "# default/web: 0 elements\n# its elements are not known\n");
+  view.ports.resize(1);
+  view.ports[0].id = 3;
   view.elements = {"add element ip trama services { 10.96.0.10 . tcp . 80 : 0x00003002 }"};
   view.failures = {"default/web: node port 30080/tcp belongs to default/a"};
   EXPECT_EQ(nft_page(view),
