@@ -150,6 +150,7 @@ void NodeAgent::start_parts() {
   tasks_.spawn("connect", connect());
   tasks_.spawn("health check ports", health_ports_->run());
   if (localhost_ports_) tasks_.spawn("localhost node ports", localhost_ports_->run());
+  tasks_.spawn("obstacles", watch_obstacles());
 }
 
 awaitable<void> NodeAgent::end_parts() {
@@ -305,6 +306,7 @@ void NodeAgent::report_node() {
   bool overlay_ok = overlay_status_ && (overlay_status_->in_sync || recently(overlay_well_));
   bool services_ok = begun_ && service_facts_.passes > 0 && (recently(services_well_) || service_facts_.in_sync);
   node.network_ready = overlay_ok;
+  node.obstacles = obstacles_;
   node.ready = overlay_ok && services_ok;
   if (node.ready) {
     node.reason = "AgentReady";

@@ -18,6 +18,7 @@
 #include "agent/pod_manager.h"
 #include "agent/rooms.h"
 #include "agent/service_feed.h"
+#include "agent/service_page.h"
 #include "agent/status_page.h"
 #include "agent/view_feed.h"
 #include "base/async/worker.h"
@@ -58,6 +59,7 @@ class NodeAgent {
   awaitable<void> renew_certificates();
   awaitable<void> flow();
   awaitable<void> tick();
+  awaitable<void> watch_obstacles();
 
   void process_changes();
   void overlay_status(const overlay::Status& status);
@@ -72,6 +74,7 @@ class NodeAgent {
   AgentFacts facts() const;
 
   awaitable<void> serve_page(HttpRequest request, HttpExchange& exchange);
+  awaitable<void> serve_service(AskService ask, HttpExchange& exchange);
   awaitable<void> serve_plain(HttpRequest request, HttpExchange& exchange);
   HttpReply reply_to(const Ask& ask) const;
   base::Result<> start_plain_servers();
@@ -100,6 +103,7 @@ class NodeAgent {
   std::unique_ptr<ServiceFeed> services_;
   std::unique_ptr<HealthPorts> health_ports_;
   std::unique_ptr<LocalhostPorts> localhost_ports_;
+  DescribeService describe_service_;  // may be empty: then only what was told is known
   std::unique_ptr<HttpServer> api_, health_, metrics_;
   async::Event changed_;
   async::TaskGroup tasks_;
@@ -108,6 +112,7 @@ class NodeAgent {
   TopologyOutcome topology_;
   std::shared_ptr<const overlay::Desired> overlay_wanted_;
   std::optional<overlay::Status> overlay_status_;
+  std::optional<std::vector<Obstacle>> obstacles_;
   Clock::time_point overlay_well_{}, services_well_{};
   RoomFacts sandbox_facts_, overlay_facts_, service_facts_;
   std::uint64_t sandboxes_passed_ = 0;  // generation of the last finished pass

@@ -119,6 +119,7 @@ AgentFacts NodeAgent::facts() const {
     out.troubles.insert(out.troubles.end(), overlay_status_->problems.begin(), overlay_status_->problems.end());
   }
   for (const auto& cidr : topology_.pod_cidrs) out.pod_cidrs.push_back(cidr.to_string());
+  out.obstacles = obstacles_;
   out.api_requests = reporter_->requests();
   out.lease_renewals = reporter_->lease_renewals();
   out.stale = services_stale();
@@ -152,6 +153,10 @@ awaitable<void> NodeAgent::serve_page(HttpRequest request, HttpExchange& exchang
     auto refusal =
         plain(ask.error().is(std::errc::no_such_file_or_directory) ? 404 : 400, ask.error().to_string() + "\n");
     co_await exchange.reply(refusal);
+    co_return;
+  }
+  if (auto* service = std::get_if<AskService>(&*ask)) {
+    co_await serve_service(std::move(*service), exchange);
     co_return;
   }
   auto* logs = std::get_if<AskLogs>(&*ask);

@@ -160,6 +160,22 @@ awaitable<base::Result<overlay::Observed>> Rooms::look_at_overlay() {
   co_return co_await async::run_on(impl_->worker.executor(), job);
 }
 
+awaitable<base::Result<Rooms::BaseChains>> Rooms::look_at_base_chains(std::uint64_t known_epoch) {
+  auto job = [this, known_epoch]() -> base::Result<BaseChains> {
+    auto& session = *impl_->there.session;
+    BaseChains out;
+    auto epoch = session.epoch();
+    if (!epoch) return epoch.error();
+    out.epoch = *epoch;
+    if (out.epoch == known_epoch) return out;
+    auto chains = session.base_chains();
+    if (!chains) return chains.error();
+    out.chains = std::move(*chains);
+    return out;
+  };
+  co_return co_await async::run_on(impl_->worker.executor(), job);
+}
+
 awaitable<base::Result<>> Rooms::remove_services() {
   auto job = [this] {
     servicelb::Engine engine(*impl_->there.services);

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/async/latest.h"
 #include "base/async/reconcile.h"
 #include "base/async/task_group.h"
+#include "base/nft/decode.h"
 #include "netns/process.h"
 #include "overlay/reconciler.h"
 #include "servicelb/reconciler.h"
@@ -52,6 +54,12 @@ class Rooms {
   // What the kernel has now; needs no start().
   awaitable<base::Result<netns::Observed>> look_at_sandboxes();
   awaitable<base::Result<overlay::Observed>> look_at_overlay();
+  // The base chains of all tables, ours and others'.
+  struct BaseChains {
+    std::uint64_t epoch = 0;                            // of the ruleset: somebody else's commits change it
+    std::optional<std::vector<nft::ChainSeen>> chains;  // nothing while the epoch is the one known
+  };
+  awaitable<base::Result<BaseChains>> look_at_base_chains(std::uint64_t known_epoch);
   // Deletes the tables of servicelb. Only after stop(), or without start().
   awaitable<base::Result<>> remove_services();
 

@@ -49,6 +49,7 @@ class ServiceFeed {
 
   ProgrammedRevisions revisions() const { return revisions_; }
   const ServiceMetrics::Totals& totals() const { return totals_; }
+  const ServiceContext& context() const { return context_; }  // of the last update()
   // One line per refused endpoint or address.
   std::vector<std::string> refusals() const;
 

@@ -65,6 +65,9 @@ Result<Session> open_session(const Globals& g) {
   s.api = std::move(*api);
   s.ns = !g.ns.empty() ? g.ns : config->ns.empty() ? "default" : config->ns;
   s.ca_pem = config->ca_pem;
+  LabRegistry labs;
+  for (const auto& r : labs.list())
+    if (labs.kubeconfig(r.name) == *path) s.lab = r.name;
   return s;
 }
 

@@ -19,6 +19,7 @@ struct Session {
   std::unique_ptr<Api> api;
   std::string ns;      // --namespace, the context's, or "default"
   std::string ca_pem;  // the cluster's trust anchor
+  std::string lab;     // whose controller it is; "" = none of this machine's labs
 };
 base::Result<Session> open_session(const Globals& globals);
 

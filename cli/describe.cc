@@ -48,7 +48,8 @@ class Page {
     std::size_t at = 0;
     while (at < block.size()) {
       auto end = std::min(block.find('\n', at), block.size());
-      text_.append(by, ' ').append(block, at, end - at) += '\n';
+      if (end > at) text_.append(by, ' ').append(block, at, end - at);
+      text_ += '\n';
       at = end + 1;
     }
   }
@@ -293,6 +294,10 @@ std::string describe_text(const Kind& kind, const json::object& o, const Surroun
   if (kind.resource == "pods" || kind.resource == "nodes" || kind.resource == "deployments" ||
       kind.resource == "replicasets")
     conditions(page, o);
+  if (!around.programmed.empty()) {
+    page.heading("Programmed");
+    page.indented(around.programmed);
+  }
   events(page, around.events);
   return page.take();
 }

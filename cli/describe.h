@@ -14,6 +14,7 @@ namespace trama::cli {
 struct Surroundings {
   std::vector<boost::json::object> events;
   std::vector<boost::json::object> related;  // of a Service its EndpointSlices, of a Node its pods
+  std::string programmed;                    // of a Service: what a node has of it, or why nobody says; may be ""
 };
 std::string describe_text(const Kind& kind, const boost::json::object& object, const Surroundings& around);
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 trama_test(agent_model_test LABEL unit
-  SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/metrics_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
+  SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/metrics_test.cc
+  unit/agent/obstacles_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
   LINKS trama_agent_model)
 trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc unit/agent/settings_test.cc LINKS trama_agent)
-trama_test(agent_http_test LABEL unit SOURCES unit/agent/http_test.cc LINKS trama_agent_pages)
+trama_test(agent_http_test LABEL unit SOURCES unit/agent/http_test.cc unit/agent/service_page_test.cc LINKS trama_agent_pages)
 trama_library(trama_e2e_support SOURCES e2e/support/cluster.cc LINKS trama_test_support trama_api Boost::json GTest::gtest)
 if(TARGET trama_controller)
   trama_test(agent_e2e_test LABEL e2e SOURCES e2e/agent_test.cc LINKS trama_e2e_support)

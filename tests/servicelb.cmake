@@ -5,5 +5,6 @@ trama_library(trama_fake_nft SOURCES support/fake_nft.cc support/nft_machine.cc 
 trama_test(servicelb_plan_test LABEL unit SOURCES unit/servicelb/plan_test.cc LINKS trama_servicelb trama_fake_nft)
 trama_test(servicelb_property_test LABEL unit SOURCES unit/servicelb/property_test.cc LINKS trama_servicelb trama_fake_nft)
 trama_test(servicelb_heal_test LABEL kernel SOURCES kernel/servicelb/heal_test.cc LINKS trama_servicelb)
-trama_program(bench_services SOURCES bench/services_bench.cc LINKS trama_servicelb)
+trama_program(bench_services SOURCES bench/services_bench.cc bench/services_rig.cc bench/services_peer.cc
+  bench/services_packets.cc LINKS trama_servicelb trama_test_support)
 trama_test(servicelb_contract_test LABEL contract SOURCES contract/servicelb/kernel_test.cc LINKS trama_servicelb trama_fake_nft)

@@ -71,6 +71,23 @@ base::Result<Ask> parse_exec(const HttpRequest& request, PodContainer where) {
   return Ask(std::move(ask));
 }
 
+base::Result<Ask> parse_service(const HttpRequest& request, bool as_nft) {
+  AskService ask;
+  ask.as_nft = as_nft;
+  ask.key.ns = request.parameter("namespace");
+  ask.key.name = request.parameter("name");
+  if (as_nft) {
+    auto both = request.parameter("svc");
+    auto slash = both.find('/');
+    if (slash == std::string::npos) return wrong("svc: expected NAMESPACE/NAME of a Service");
+    ask.key.ns = both.substr(0, slash);
+    ask.key.name = both.substr(slash + 1);
+  }
+  for (const auto* name : {&ask.key.ns, &ask.key.name})
+    if (!plain_name(*name)) return wrong(fmt::format("\"{}\" is not a name", name->substr(0, 64)));
+  return Ask(std::move(ask));
+}
+
 }  // namespace
 
 base::Result<Ask> parse_route(const HttpRequest& request) {
@@ -91,6 +108,8 @@ base::Result<Ask> parse_route(const HttpRequest& request) {
   if (parts.size() == 1 && parts[0] == "status") return Ask(AskStatus{});
   if (parts.size() == 2 && parts[0] == "debug" && parts[1] == "desired") return Ask(AskDesired{});
   if (parts.size() == 2 && parts[0] == "debug" && parts[1] == "plan") return Ask(AskPlan{});
+  if (parts.size() == 2 && parts[0] == "debug" && parts[1] == "service") return parse_service(request, false);
+  if (parts.size() == 2 && parts[0] == "debug" && parts[1] == "nft") return parse_service(request, true);
   return no_such_page(request.path);
 }
 

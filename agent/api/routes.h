@@ -10,6 +10,7 @@
 
 #include "agent/api/http.h"
 #include "base/result.h"
+#include "servicelb/model.h"
 
 namespace trama::agent {
 
@@ -34,10 +35,16 @@ struct AskExec {
   bool stdin_open = false, terminal = false;
 };
 
-using Ask = std::variant<AskHealth, AskPods, AskStatus, AskDesired, AskPlan, AskLogs, AskExec>;
+struct AskService {
+  servicelb::ServiceKey key;
+  bool as_nft = false;
+};
 
-// GET /healthz, /pods, /status, /debug/desired, /debug/plan, /containerLogs/{ns}/{pod}/{container}, and GET or POST
-// /exec/{ns}/{pod}/{container}, with kubelet's parameter names. Errors: ENOENT no such page, EINVAL a parameter is
+using Ask = std::variant<AskHealth, AskPods, AskStatus, AskDesired, AskPlan, AskService, AskLogs, AskExec>;
+
+// GET /healthz, /pods, /status, /debug/desired, /debug/plan, /debug/service?namespace=&name=, /debug/nft?svc=ns/name,
+// /containerLogs/{ns}/{pod}/{container}, and GET or POST /exec/{ns}/{pod}/{container}, with kubelet's parameter names.
+// Errors: ENOENT no such page, EINVAL a parameter is
 // wrong.
 base::Result<Ask> parse_route(const HttpRequest& request);
 

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "agent/cluster_view.h"
+#include "agent/compute/obstacles.h"
 
 namespace trama::agent {
 
@@ -32,6 +34,7 @@ struct NodeFindings {
   std::string reason;   // "AgentReady", "OverlayNotProgrammed"
   std::string message;  // readable: what is programmed, or what is not and why
   bool network_ready = false;
+  std::optional<std::vector<Obstacle>> obstacles;  // nothing = nobody has looked yet
   std::string now;
 };
 

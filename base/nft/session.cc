@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/nft/session.h"
 
+#include <algorithm>
+
 #include <arpa/inet.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -90,7 +92,11 @@ Result<> Session::commit(Batch& batch, std::optional<std::uint32_t> required) {
     if (auto sentence = netlink::extended_ack(h, payload); !sentence.empty()) what += fmt::format(" ({})", sentence);
     refused = Error::from_errno(code < 0 ? -code : EBADMSG, std::move(what));
   };
-  auto sent = client_.transact(batch.finish(first, required), last, on_message);
+  Bytes datagram = batch.finish(first, required);
+  auto handed_over = std::chrono::steady_clock::now();
+  auto sent = client_.transact(datagram, last, on_message);
+  spent_.time += std::chrono::steady_clock::now() - handed_over;
+  ++spent_.transactions;
   if (refused) {
     (void)errors;
     return std::move(*refused);
@@ -165,6 +171,24 @@ Result<std::vector<ChainSeen>> Session::chains(const Table& table) {
   return collect<ChainSeen>(
       dump(NFT_MSG_GETCHAIN, table.family, "list chains of " + table.to_string(), [](Request&) {}), table,
       decode_chain);
+}
+Result<std::vector<ChainSeen>> Session::base_chains() {
+  auto known = tables(Family::any);
+  if (!known) return std::move(known).error();
+  auto reply = dump(NFT_MSG_GETCHAIN, Family::any, "list base chains", [](Request&) {});
+  if (!reply) return std::move(reply).error();
+  auto dormant = [&known](const ChainSeen& c) {
+    return std::any_of(known->begin(), known->end(), [&c](const Table& t) {
+      return t.family == c.family && t.name == c.table && (t.flags & NFT_TABLE_F_DORMANT) != 0;
+    });
+  };
+  std::vector<ChainSeen> out;
+  for (const auto& part : *reply) {
+    auto chain = decode_chain(part.payload);
+    if (!chain) return std::move(chain).error();
+    if (chain->chain.base && !dormant(*chain)) out.push_back(std::move(*chain));
+  }
+  return out;
 }
 Result<std::vector<RuleSeen>> Session::rules(const Table& table) {
   auto only = [&](Request& r) { r.text(NFTA_RULE_TABLE, table.name); };

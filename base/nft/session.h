@@ -2,6 +2,7 @@
 // The connection to nftables in one network namespace: transactions, dumps and the generation counter.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,9 +34,19 @@ class Session {
   // Dumps: everything or an error. A dump that spans a change of the ruleset is asked again, up to ten times.
   Result<std::vector<Table>> tables(Family family);  // Family::any = all
   Result<std::vector<ChainSeen>> chains(const Table& table);
+  // Of every table of every family that filters anything (dormant ones do not). Reads no rule and no set.
+  Result<std::vector<ChainSeen>> base_chains();
   Result<std::vector<RuleSeen>> rules(const Table& table);  // in chain order
   Result<std::vector<SetSeen>> sets(const Table& table);    // anonymous ones excluded
   Result<std::vector<Element>> elements(const Table& table, const Set& set);
+
+  // What commit() has cost since open(): transactions that reached the kernel, refused ones included, and the time from
+  // handing them over to their answers.
+  struct Spent {
+    std::uint64_t transactions = 0;
+    std::chrono::nanoseconds time{0};
+  };
+  const Spent& spent() const { return spent_; }
 
   netlink::Client& client() { return client_; }
 
@@ -47,6 +58,7 @@ class Session {
   netlink::Client client_;
   std::optional<std::uint32_t> expected_;  // generation after the last commit or look
   std::uint64_t epoch_ = 1;
+  Spent spent_;
 };
 
 }  // namespace trama::nft

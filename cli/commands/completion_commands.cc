@@ -151,6 +151,10 @@ std::vector<std::string> complete(Program& program, const std::vector<std::strin
     bool in_lab = command->get_parent() && command->get_parent()->get_name() == "lab";
     if (name == "exec" || name == "logs") {
       if (positionals.empty()) add_names(globals, *api::kind_of_resource("pods"), "", out);
+    } else if (name == "service") {
+      if (positionals.empty()) add_names(globals, *api::kind_of_resource("services"), "", out);
+    } else if (name == "doctor") {
+      out = {"services\twhat stands between a client and its Service"};
     } else if (in_lab && name == "down") {
       add_labs(out);
     } else if (name == "completion") {

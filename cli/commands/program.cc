@@ -22,6 +22,7 @@ Program::Program() {
   app.add_flag("-A,--all-namespaces", globals.all_namespaces, "All namespaces")->group("Which cluster");
   add_lab_commands(*this);
   add_object_commands(*this);
+  add_debug_commands(*this);
   add_daemon_commands(*this);
   add_echo_commands(*this);
   add_completion_commands(*this);

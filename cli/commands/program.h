@@ -49,6 +49,7 @@ CLI::App* subcommand(CLI::App& command, const std::string& name);
 
 // Each adds its group of commands.
 void add_object_commands(Program& program);
+void add_debug_commands(Program& program);
 void add_daemon_commands(Program& program);
 void add_echo_commands(Program& program);
 void add_lab_commands(Program& program);

@@ -8,6 +8,9 @@
 #include "cli/context.h"
 #include "cli/exit.h"
 #include "cli/fetch.h"
+#include "cli/lab/registry.h"
+#include "cli/node_of_service.h"
+#include "cli/service_text.h"
 #include "cli/verbs/verbs.h"
 #include "control/api/object.h"
 
@@ -17,8 +20,19 @@ using base::Result;
 
 namespace {
 
+// What the first Ready node has programmed for a Service. Whoever cannot be asked must not hide the Service itself.
+std::string programmed_on_a_node(Api& api, const std::string& lab, const std::string& ns, const std::string& name) {
+  auto node = node_to_ask(api, "");
+  if (!node) return node.error().to_string() + "\n";
+  Call c;
+  c.path = service_page_path(*node, ns, name);
+  auto page = api.object(std::move(c));
+  if (!page) return fmt::format("node {}: {}\n", *node, page.error().to_string());
+  return service_text(*page, lab.empty() ? "" : node_netns(lab, *node));
+}
+
 // What stands beside an object: events about it, and what else its kind makes interesting.
-Result<Surroundings> surroundings_of(Api& api, const Kind& kind, const json::object& o) {
+Result<Surroundings> surroundings_of(Api& api, const std::string& lab, const Kind& kind, const json::object& o) {
   Surroundings s;
   auto name = api::text_at(o, "metadata.name");
   auto ns = api::text_at(o, "metadata.namespace");
@@ -31,6 +45,7 @@ Result<Surroundings> surroundings_of(Api& api, const Kind& kind, const json::obj
                              "labelSelector=" + encode("kubernetes.io/service-name=" + name));
     if (!slices) return std::move(slices).error();
     s.related = std::move(*slices);
+    s.programmed = programmed_on_a_node(api, lab, ns, name);
   } else if (kind.resource == "nodes") {
     auto pods = list_items(api, "/api/v1/pods", "fieldSelector=" + encode("spec.nodeName=" + name));
     if (!pods) return std::move(pods).error();
@@ -57,7 +72,7 @@ int describe(const Globals& globals, const DescribeOptions& options) {
       continue;
     }
     for (const auto& o : *objects) {
-      auto around = surroundings_of(*session->api, *r.kind, o);
+      auto around = surroundings_of(*session->api, session->lab, *r.kind, o);
       if (!around) {
         rc = fail(around.error());
         continue;

@@ -72,6 +72,21 @@ int events(const Globals& globals, const EventsOptions& options);
 int status(const Globals& globals, const std::string& output);
 int version(const Globals& globals, bool client_only, const std::string& output);
 
+struct ServiceOptions {
+  std::string name;             // "web", "svc/web"
+  std::string node;             // "" = the first one that is Ready
+  std::string output = "text";  // text, json, nft
+};
+// What a node has programmed for a Service.
+int service(const Globals& globals, const ServiceOptions& options);
+
+struct DoctorOptions {
+  std::string what;             // "services", or "": everything there is
+  std::string output = "text";  // text, json
+};
+// Exit 1 when something is wrong; every line says what to do.
+int doctor(const Globals& globals, const DoctorOptions& options);
+
 struct ExecVerbOptions {
   std::string pod;
   std::string container;

@@ -10,16 +10,18 @@
 
 namespace trama::bench {
 
+constexpr double kNothing = -1;
+
 struct Row {
   std::string name;  // "sandboxes.create.p50": the group first
   double value = 0;
   std::string unit;
-  double floor = 0, peer = 0, goal = 0;  // 0: none
+  double floor = 0, peer = 0, goal = 0;  // 0: none; a goal of kNothing: not one
   bool higher_is_better = false;
 };
 
 inline void print(const std::vector<Row>& rows) {
-  auto or_null = [](double v) { return v > 0 ? fmt::format("{:.3f}", v) : std::string("null"); };
+  auto or_null = [](double v) { return v > 0 ? fmt::format("{:.3f}", v) : std::string(v < 0 ? "0" : "null"); };
   std::string out;
   for (const auto& r : rows)
     out += fmt::format(

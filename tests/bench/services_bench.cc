@@ -1,217 +1,237 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a change of Services costs on a node: from update() to the committed rules, beside the cheapest transaction
-// there is (one element, same session, same run). Needs root; works in a network namespace of its own.
-//   bench_services [services…]        default: 1000 10000
+// What Services cost on a node. Needs root; works in network namespaces of its own.
+//   bench_services [SECTION…] [SERVICES…]
+// Sections, all by default:
+//   change   from update() to committed rules, beside the cheapest transaction there is (floor: one element, same
+//            session, same run); the kernel's share; up to 5,000 services a chain-per-service layout (peer)
+//   burst    1,000 changes at once; one service among 1,000 that the kernel refuses
+//   cold     first load and restart, each in a process of its own, for its peak memory
+//   packets  CPU time of a packet that opens a connection, and of one that belongs to one
+// Services: sizes for `change` and `packets` in place of the usual ones.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <set>
 
-#include <boost/asio/io_context.hpp>
 #include <fmt/format.h>
-#include <sched.h>
+#include <unistd.h>
 
-#include "base/async/task_group.h"
-#include "base/async/worker.h"
 #include "base/log.h"
-#include "servicelb/kernel_linux.h"
-#include "servicelb/reconciler.h"
-#include "servicelb/ruleset.h"
-#include "tests/bench/report.h"
+#include "tests/bench/services_packets.h"
+#include "tests/bench/services_peer.h"
+#include "tests/bench/services_rig.h"
 
-namespace trama::servicelb {
+namespace trama::bench {
 namespace {
-using Clock = std::chrono::steady_clock;
-using Micros = std::vector<double>;
-
 constexpr int kEndpoints = 4;
-constexpr int kRounds = 300;
+constexpr int kBatches = 10, kRounds = 200;  // rounds of a batch
+constexpr int kPeerLimit = 5000;             // more, and its load takes minutes
+constexpr int kPeerRounds = 15;
+using Rows = std::vector<Row>;
 
-using bench::Row;
-
-double since(Clock::time_point t) { return std::chrono::duration<double, std::micro>(Clock::now() - t).count(); }
-double quantile(Micros v, double q) {
-  std::sort(v.begin(), v.end());
-  return v[std::min(v.size() - 1, static_cast<std::size_t>(q * static_cast<double>(v.size())))];
-}
-
-Service service(int i, int endpoints, int salt = 0) {
-  Service s;
-  s.key = {"bench", fmt::format("service-{}", i)};
-  s.cluster_ips = {Ip::v4(10, static_cast<std::uint8_t>(96 + (i >> 16)), static_cast<std::uint8_t>(i >> 8),
-                          static_cast<std::uint8_t>(i))};
-  ServicePort p;
-  p.name = "http", p.port = 80;
-  for (int n = 0; n < endpoints; ++n) {
-    unsigned at = static_cast<unsigned>(i * endpoints + n) + (n == 0 ? static_cast<unsigned>(salt) * 7919u : 0u);
-    Endpoint e;
-    e.ip = Ip::v4(10, 128, 0, 0).plus(at % 0x7fffff), e.port = 8080, e.pod = fmt::format("bench/pod-{}-{}", i, n);
-    p.endpoints.push_back(e);
+struct Times {
+  std::vector<Micros> whole = {{}};
+  Micros kernel;  // of one transaction
+  void add(const Rig::Cost& c) {
+    whole.back().push_back(c.ms * 1000);
+    kernel.push_back(c.kernel_us / static_cast<double>(std::max<std::uint64_t>(1, c.transactions)));
+    if (whole.back().size() == kRounds) whole.emplace_back();
   }
-  std::sort(p.endpoints.begin(), p.endpoints.end());
-  s.ports = {p};
-  return s;
-}
-
-class Bench {
- public:
-  Bench(int services, int endpoints, bool operations, std::vector<Row>& rows)
-      : services_(services),
-        endpoints_(endpoints),
-        operations_(operations),
-        rows_(rows),
-        worker_("nft"),
-        news_(brain_.get_executor()) {
-    auto session = nft::Session::open();
-    if (!session) fail(session.error());
-    session_ = std::make_unique<nft::Session>(std::move(*session));
-    auto kernel = LinuxKernel::open(*session_);
-    if (!kernel) fail(kernel.error());
-    kernel_ = std::move(*kernel);
-    auto note = [this](const Reconciler::Report& r) {
-      if (!r.failures.empty()) fail(base::Error::text(r.failures.front()));
-      news_.set();
-    };
-    reconciler_ = std::make_unique<Reconciler>(*kernel_, brain_.get_executor(), worker_.executor(), note);
+  // The median of the batches' (or another quantile of them): a disturbance by another program does not make a p99.
+  double at(double q, double of_batches = 0.5) const {
+    Micros each;
+    for (const auto& batch : whole)
+      if (batch.size() == kRounds) each.push_back(quantile(batch, q));
+    return quantile(each, of_batches);
   }
-
-  void run() {
-    async::TaskGroup group(brain_.get_executor());
-    group.spawn("servicelb", reconciler_->run());
-    auto all = [this, &group]() -> async::awaitable<void> {
-      co_await measure();
-      co_await group.stop();
-    };
-    async::asio::co_spawn(brain_, all, [](std::exception_ptr e) {
-      if (e) std::rethrow_exception(e);
-    });
-    brain_.run();
-    nft::Batch gone;
-    for (Family f : kFamilies) gone.delete_table(table_of(f));
-    if (auto ok = session_->commit(gone); !ok) fail(ok.error());
-  }
-
- private:
-  [[noreturn]] static void fail(const base::Error& e) {
-    std::fprintf(stderr, "bench_services: %s\n", e.to_string().c_str());
-    std::exit(1);
-  }
-  async::awaitable<void> until(std::uint64_t generation) {
-    while (reconciler_->programmed_generation() < generation) co_await news_.wait();
-  }
-  async::awaitable<double> change(ServiceKey key, std::optional<Service> service) {
-    auto started = Clock::now();
-    auto generation = reconciler_->update(key, std::move(service));
-    co_await until(generation);
-    co_return since(started);
-  }
-  // One element in and out of a table of its own, on the same thread and session.
-  async::awaitable<double> floor(int i) {
-    auto job = [this, i] {
-      nft::Element e;
-      e.key.mark(static_cast<std::uint32_t>(i));
-      nft::Batch put, gone;
-      put.put_element(floor_table_, floor_set_, e);
-      gone.delete_element(floor_table_, floor_set_, e);
-      auto started = Clock::now();
-      auto done = session_->commit(put);
-      double took = since(started);
-      if (!done || !session_->commit(gone)) fail(done ? base::Error::text("floor") : done.error());
-      return took;
-    };
-    co_return co_await async::run_on(worker_.executor(), job);
-  }
-
-  async::awaitable<void> measure() {
-    NodeFacts facts;
-    facts.service_cidrs = {*Cidr::parse("10.96.0.0/12")};
-    facts.pod_cidrs = {*Cidr::parse("10.128.0.0/9")};
-    reconciler_->set_node(facts);
-    std::vector<Service> all;
-    for (int i = 0; i < services_; ++i) all.push_back(service(i, endpoints_));
-    auto started = Clock::now();
-    std::uint64_t generation = 0;
-    for (const auto& s : all) generation = reconciler_->update(s.key, s);
-    reconciler_->synced();
-    co_await until(generation);
-    std::string size = fmt::format("{}x{}", services_, endpoints_);
-    rows_.push_back(
-        {fmt::format("services.load.{}", size), since(started) / 1000, "ms", 0, 0, endpoints_ == 50 ? 5000.0 : 1000.0});
-    if (!operations_) co_return;
-
-    auto prepare = [this] {
-      nft::Batch b;
-      floor_set_.name = "s", floor_set_.key = {nft::field::meta_mark()};
-      b.put_table(floor_table_).put_set(floor_table_, floor_set_);
-      if (auto ok = session_->commit(b); !ok) fail(ok.error());
-      return 0;
-    };
-    co_await async::run_on(worker_.executor(), prepare);
-    Micros floors, replaced, added, deleted, grown, shrunk;
-    for (int i = 0; i < kRounds; ++i) {
-      int victim = (i * 7907) % services_;
-      floors.push_back(co_await floor(i));
-      auto other = service(victim, endpoints_, i + 1);
-      replaced.push_back(co_await change(other.key, other));
-      auto more = service(victim, endpoints_ + 1, i + 1);
-      grown.push_back(co_await change(more.key, more));
-      shrunk.push_back(co_await change(other.key, other));
-      auto fresh = service(services_ + i, endpoints_);
-      added.push_back(co_await change(fresh.key, fresh));
-      deleted.push_back(co_await change(fresh.key, std::nullopt));
-    }
-    for (auto [label, q] : {std::pair{"p50", 0.5}, std::pair{"p99", 0.99}}) {
-      double least = quantile(floors, q);
-      auto row = [&](const char* what, const Micros& times) {
-        rows_.push_back(
-            {fmt::format("services.{}.{}.{}", what, services_, label), quantile(times, q), "us", least, 0, 5000});
-      };
-      row("endpoint_replaced", replaced);
-      row("endpoint_added", grown);
-      row("endpoint_removed", shrunk);
-      row("service_added", added);
-      row("service_deleted", deleted);
-    }
-    auto tidy = [this] {
-      nft::Batch b;
-      b.delete_table(floor_table_);
-      if (auto ok = session_->commit(b); !ok) fail(ok.error());
-      return 0;
-    };
-    co_await async::run_on(worker_.executor(), tidy);
-  }
-
-  int services_, endpoints_;
-  bool operations_;
-  std::vector<Row>& rows_;
-  async::asio::io_context brain_;
-  async::Worker worker_;
-  async::Event news_;
-  std::unique_ptr<nft::Session> session_;
-  std::unique_ptr<LinuxKernel> kernel_;
-  std::unique_ptr<Reconciler> reconciler_;
-  nft::Table floor_table_{nft::Family::ip, "floor", "", 0};
-  nft::Set floor_set_;
 };
+
+// p99 of each kind of change, by size: of the best batch, because their ratio is to say something about sizes.
+using Worst = std::map<std::string, std::map<int, double>>;
+
+void change(int services, Rows& rows, Worst& worst) {
+  test::PrivateNetns node;
+  Rig rig(node);
+  double loaded = rig.load(services, kEndpoints).ms;
+  double peer_load = 0, peer_replace = 0;
+  if (services >= 1000 && services <= kPeerLimit) {
+    test::PrivateNetns there;
+    ChainPerService peer(there, services, kEndpoints);
+    peer_load = peer.load();
+    Micros replace, nothing;
+    for (int i = 0; i < kPeerRounds; ++i) {
+      replace.push_back(peer.replace_endpoint(i * 37 % services, i + 1) * 1000);
+      nothing.push_back(peer.nothing() * 1000);
+    }
+    peer_replace = quantile(replace, 0.5);
+    rows.push_back({fmt::format("services.peer.nft_started.{}", services), quantile(nothing, 0.5), "us", 0, 0, 0});
+  }
+  rows.push_back({fmt::format("services.load.{}x{}", services, kEndpoints), loaded, "ms", 0, peer_load, 0});
+  Times floor, replaced, grown, shrunk, added, deleted;
+  for (int i = 0; i < kBatches * kRounds; ++i) {
+    int victim = (i * 7907) % services;
+    floor.add(rig.one_element(i));
+    auto other = service(victim, kEndpoints, i + 1);
+    replaced.add(rig.change(other));
+    grown.add(rig.change(service(victim, kEndpoints + 1, i + 1)));
+    shrunk.add(rig.change(other));
+    auto fresh = service(services + i, kEndpoints);
+    added.add(rig.change(fresh));
+    deleted.add(rig.remove(fresh.key));
+  }
+  auto add = [&](const char* what, const Times& t, double peer) {
+    auto name = [&](const char* tail) { return fmt::format("services.{}.{}.{}", what, services, tail); };
+    rows.push_back({name("p50"), t.at(0.5), "us", floor.at(0.5), peer, 0});
+    rows.push_back({name("p99"), t.at(0.99), "us", floor.at(0.99), 0, 5000});
+    rows.push_back({name("transaction"), quantile(t.kernel, 0.5), "us", quantile(floor.kernel, 0.5), 0, 20});
+    worst[what][services] = t.at(0.99, 0);
+  };
+  add("endpoint_replaced", replaced, peer_replace);
+  add("endpoint_added", grown, 0);
+  add("endpoint_removed", shrunk, 0);
+  add("service_added", added, 0);
+  add("service_deleted", deleted, 0);
+}
+
+void flatness(const Worst& worst, Rows& rows) {
+  for (const auto& [what, by_size] : worst) {
+    auto base = by_size.find(1000);
+    if (base == by_size.end() || by_size.rbegin()->first <= 1000) continue;
+    rows.push_back({fmt::format("services.{}.flat_1000_to_{}", what, by_size.rbegin()->first),
+                    by_size.rbegin()->second / base->second, "x", 0, 0, 2});
+  }
+}
+
+void burst(Rows& rows) {
+  constexpr int kServices = 10'000, kChanges = 1000;
+  test::PrivateNetns node;
+  Rig rig(node);
+  rig.load(kServices, kEndpoints);
+  Micros times, transactions;
+  for (int round = 1; round <= 5; ++round) {
+    std::vector<servicelb::Change> changes;
+    for (int i = 0; i < kChanges; ++i) {
+      auto s = service(i * 7 % kServices, kEndpoints, round);
+      changes.push_back({s.key, s});
+    }
+    auto cost = rig.change(std::move(changes));
+    times.push_back(cost.ms), transactions.push_back(static_cast<double>(cost.transactions));
+  }
+  rows.push_back({"services.burst_1000.time", quantile(times, 0.5), "ms", 0, 0, 50});
+  rows.push_back({"services.burst_1000.transactions", quantile(transactions, 0.5), "tx", 0, 0, 0});
+}
+
+// The kernel refuses service-500; the others must be there soon, and are counted in the listing. If they are not, the
+// figure is the patience of the rig.
+void poisoned(bool first_load, Rows& rows) {
+  constexpr int kServices = 1000;
+  test::PrivateNetns node;
+  Rig rig(node, "bench/service-500");
+  Rig::Cost cost;
+  if (first_load) {
+    cost = rig.load(kServices, kEndpoints);
+  } else {
+    rig.load(1, kEndpoints);
+    std::vector<servicelb::Change> changes;
+    for (int i = 1; i < kServices; ++i) changes.push_back({service(i, 0).key, service(i, kEndpoints)});
+    cost = rig.change(std::move(changes));
+  }
+  std::string listed;
+  (void)node.shell("nft list table ip trama | grep -o 'bench/service-[0-9]*' | sort -u | wc -l", &listed);
+  if (std::atoi(listed.c_str()) != kServices - 1)
+    std::fprintf(stderr, "bench_services: poisoned, %s: %d of %d services are in the kernel after %.0f ms\n",
+                 first_load ? "first load" : "burst", std::atoi(listed.c_str()), kServices - 1, cost.ms);
+  rows.push_back({first_load ? "services.poisoned.first_load" : "services.poisoned.burst", cost.ms, "ms", 0, 0, 1000});
+}
+
+// ---- cold: the child ------------------------------------------------------------------------------------------------
+
+double peak_mb() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::atof(line.c_str() + 6) / 1024;
+  return 0;
+}
+int cold_child(int services, int endpoints) {
+  test::PrivateNetns node;
+  Rig rig(node);
+  auto load = rig.load(services, endpoints);
+  double peak = peak_mb();
+  rig.restart();
+  auto again = rig.load(services, endpoints);
+  std::printf("%f %f %f %zu %f\n", load.ms, peak, again.ms, again.operations, load.kernel_us / 1000);
+  return 0;
+}
+void cold(int services, int endpoints, double goal_ms, double goal_mb, Rows& rows) {
+  char self[4096] = "";
+  if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) fail("who am I?");
+  std::string answer;
+  double ms = 0, peak = 0, again = 0, kernel = 0;
+  std::size_t operations = 0;
+  int code = test::shell(fmt::format("{} --cold {} {}", self, services, endpoints), &answer);
+  if (code != 0 || std::sscanf(answer.c_str(), "%lf %lf %lf %zu %lf", &ms, &peak, &again, &operations, &kernel) != 5)
+    fail("cold start: " + answer);
+  std::string size = fmt::format("{}x{}", services, endpoints);
+  rows.push_back({"services.cold." + size, ms, "ms", 0, 0, goal_ms});
+  rows.push_back({"services.cold.kernel." + size, kernel, "ms", 0, 0, 0});
+  rows.push_back({"services.cold.peak_memory." + size, peak, "MB", 0, 0, goal_mb});
+  bool judged = services == 10'000 && endpoints == kEndpoints;
+  rows.push_back({"services.restart." + size, again, "ms", 0, 0, judged ? 1000.0 : 0});
+  rows.push_back(
+      {"services.restart.operations." + size, static_cast<double>(operations), "ops", 0, 0, judged ? kNothing : 0});
+}
 
 }  // namespace
 
 int run(int argc, char** argv) {
+  base::logger("servicelb")->set_level(spdlog::level::off);
+  if (argc == 4 && std::strcmp(argv[1], "--cold") == 0) return cold_child(std::atoi(argv[2]), std::atoi(argv[3]));
+  const std::set<std::string> known = {"change", "burst", "cold", "packets"};
+  std::set<std::string> sections;
   std::vector<int> sizes;
-  for (int i = 1; i < argc; ++i) sizes.push_back(std::atoi(argv[i]));
-  bool everything = sizes.empty();
-  if (everything) sizes = {1000, 10'000};
-  if (unshare(CLONE_NEWNET) < 0) {
-    std::fprintf(stderr, "bench_services: needs root for a network namespace of its own\n");
-    return 1;
+  for (int i = 1; i < argc; ++i) {
+    if (int n = std::atoi(argv[i]); n > 0)
+      sizes.push_back(n);
+    else if (known.contains(argv[i]))
+      sections.insert(argv[i]);
+    else
+      fail(fmt::format("there is no section \"{}\" (change, burst, cold, packets, or numbers of services)", argv[i]));
   }
-  base::logger("servicelb")->set_level(spdlog::level::warn);
-  std::vector<Row> rows;
-  for (int size : sizes) Bench(size, kEndpoints, true, rows).run();
-  if (everything) Bench(10000, 50, false, rows).run();
-  bench::print(rows);
+  if (sections.empty()) sections = known;
+  Rows rows;
+  if (sections.contains("change")) {
+    Worst worst;
+    for (int s : sizes.empty() ? std::vector<int>{100, 1000, 5000, 10'000, 100'000} : sizes) change(s, rows, worst);
+    flatness(worst, rows);
+  }
+  if (sections.contains("burst")) {
+    burst(rows);
+    poisoned(true, rows);
+    poisoned(false, rows);
+  }
+  if (sections.contains("cold")) {
+    cold(10'000, 4, 1000, 100, rows);
+    cold(10'000, 50, 5000, 400, rows);
+    cold(100'000, 10, 15'000, 1024, rows);
+  }
+  if (sections.contains("packets")) {
+    std::vector<int> ours = sizes.empty() ? std::vector<int>{1000, 5000, 10'000} : sizes, peers;
+    for (int s : ours)
+      if (s <= kPeerLimit) peers.push_back(s);
+    auto more = packet_rows(ours, peers, kEndpoints);
+    rows.insert(rows.end(), more.begin(), more.end());
+  }
+  print(rows);
   return 0;
 }
 
-}  // namespace trama::servicelb
+}  // namespace trama::bench
 
-int main(int argc, char** argv) { return trama::servicelb::run(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return trama::bench::run(argc, argv);
+  } catch (const std::exception& e) {
+    trama::bench::fail(e.what());
+  }
+}

@@ -125,6 +125,40 @@ TEST_F(LabTest, VerbsChangeWhatIsThere) {
   EXPECT_EQ(in_lab("status").code, 0);
 }
 
+TEST_F(LabTest, TheDoctorAndAServiceSeenFromANode) {
+  up();
+  auto well = in_lab("doctor");
+  EXPECT_EQ(well.code, 0) << well.out;
+  EXPECT_THAT(well.out, HasSubstr("all is well"));
+  auto web = in_lab("service web --node n2");
+  EXPECT_EQ(web.code, 0) << web.out;
+  EXPECT_THAT(web.out, HasSubstr("service default/web on node n2: programmed"));
+  EXPECT_THAT(web.out, HasSubstr("NodePort"));
+  EXPECT_THAT(in_lab("service web -o nft").out, HasSubstr("# default/web"));
+  EXPECT_THAT(in_lab("describe svc web").out, HasSubstr("service default/web on node n1"));
+  EXPECT_EQ(in_lab("service nobody").code, 3);
+  EXPECT_EQ(in_lab("service web --node n9").code, 3);
+  EXPECT_EQ(in_lab("service pod/client").code, 2);
+
+  auto nft = [this](const std::string& command) {
+    auto done = sh(fmt::format("ip netns exec {}.n1 nft {}", name_, command));
+    EXPECT_EQ(done.code, 0) << done.out;
+  };
+  nft("add table ip filter");
+  nft("add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'");
+  EXPECT_TRUE(test::eventually([&] { return in_lab("doctor services").code == 1; }));
+  auto ill = in_lab("doctor services");
+  EXPECT_THAT(ill.out, HasSubstr("FAIL  foreign    table ip filter, chain FORWARD"));
+  EXPECT_THAT(ill.out, HasSubstr("to do: iptables -P FORWARD ACCEPT"));
+  auto condition = "wait node/n1 --for=condition=ServicesUnobstructed=";
+  EXPECT_EQ(in_lab(condition + std::string("False --timeout 20s")).code, 0);
+  EXPECT_THAT(in_lab("describe node n1").out, HasSubstr("ForeignChainDrops"));
+  EXPECT_THAT(in_lab("describe node n2").out, HasSubstr("NoForeignDrops")) << "the other node is well";
+  nft("delete table ip filter");
+  EXPECT_EQ(in_lab(condition + std::string("True --timeout 20s")).code, 0);
+  EXPECT_EQ(in_lab("doctor services").code, 0);
+}
+
 TEST_F(LabTest, TwoLabsSideBySide) {
   up();
   auto second = trama("lab up " + file_of("hello.yaml", name_ + "b"));

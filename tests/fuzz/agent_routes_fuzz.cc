@@ -16,6 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   request.query = parse_query(text.substr(std::min(question + 1, text.size())));
   auto ask = parse_route(request);
   if (!ask) return 0;
+  if (auto* service = std::get_if<AskService>(&*ask))
+    for (const auto* name : {&service->key.ns, &service->key.name})
+      if (name->empty() || name->find('/') != std::string::npos) std::abort();
   const PodContainer* where = nullptr;
   if (auto* logs = std::get_if<AskLogs>(&*ask)) where = &logs->where;
   if (auto* exec = std::get_if<AskExec>(&*ask)) where = &exec->where;

@@ -171,6 +171,20 @@ TEST(NodeStatus, NewNodeAndLabels) {
   EXPECT_EQ(missing_labels(*present, other), (std::map<std::string, std::string>{{"zone", "b"}}));
 }
 
+TEST(NodeStatus, ForeignChainsAreACondition) {
+  auto findings = node_findings();
+  EXPECT_EQ(condition(compute_node_status({}, findings), "ServicesUnobstructed"), "absent") << "nobody has looked";
+  findings.obstacles.emplace();
+  auto status = compute_node_status({}, findings);
+  EXPECT_EQ(condition(status, "ServicesUnobstructed"), "True");
+  EXPECT_EQ(condition(status, "ServicesUnobstructed", "reason"), "NoForeignDrops");
+  findings.obstacles->push_back({"ip filter", "FORWARD", "forward", "drops pods", "iptables -P FORWARD ACCEPT"});
+  status = compute_node_status(status, findings);
+  EXPECT_EQ(condition(status, "ServicesUnobstructed"), "False");
+  EXPECT_EQ(condition(status, "ServicesUnobstructed", "reason"), "ForeignChainDrops");
+  EXPECT_NE(condition(status, "ServicesUnobstructed", "message").find("ip filter FORWARD"), std::string::npos);
+  EXPECT_EQ(condition(status, "Ready"), "True") << "a warning, not a verdict about the node";
+}
 TEST(NodeStatus, ReadyMessageAndStability) {
   auto status = compute_node_status({}, node_findings());
   EXPECT_EQ(condition(status, "Ready"), "True");
