@@ -16,13 +16,7 @@ awaitable<void> NodeAgent::serve_service(AskService ask, HttpExchange& exchange)
   if (view && describe_service_) {
     auto question = describe_service_(ask.key);
     auto described = co_await std::move(question);
-    if (!described) {
-      view->failures.push_back(described.error().to_string());
-    } else if (*described) {
-      auto refusals = std::move(view->failures);
-      view = std::move(**described);
-      view->failures.insert(view->failures.end(), refusals.begin(), refusals.end());
-    }
+    view = best_view(std::move(*view), std::move(described));
   } else if (view) {
     view->programmed = rooms_->services().programmed_generation() >= rooms_->services().generation();
   }

@@ -99,6 +99,18 @@ ServiceView told_view(const servicelb::Service& service, const std::string& node
   return view;
 }
 
+ServiceView best_view(ServiceView told, base::Result<std::optional<ServiceView>> described) {
+  told.programmed = false;  // nobody has said so
+  if (!described) {
+    told.failures.push_back(described.error().to_string());
+    return told;
+  }
+  if (!*described) return told;
+  ServiceView view = std::move(**described);
+  view.failures.insert(view.failures.end(), told.failures.begin(), told.failures.end());
+  return view;
+}
+
 json::object service_page(const ServiceView& view, const std::string& node) {
   json::object out;
   out["namespace"] = view.key.ns;

@@ -21,6 +21,10 @@ using DescribeService =
 // The view of what was told, without anything of the kernel: no ids, marks, slots and elements.
 servicelb::ServiceView told_view(const servicelb::Service& service, const std::string& node);
 
+// What is known about the kernel, with the failures of both; what was told where nothing is, or an error.
+servicelb::ServiceView best_view(servicelb::ServiceView told,
+                                 base::Result<std::optional<servicelb::ServiceView>> described);
+
 // {"namespace", "name", "node", "programmed", "algorithm", "affinitySeconds", "internalPolicy", "externalPolicy",
 //  "failures": [], "ports": [{"name", "protocol", "port", "id", "conntrackMark": "0x3000/0xfffff000", "chain",
 //  "endpointsMap", "affinityEntries", "fronts": [{"kind", "address", "port", "mark", "table", "map", "key"}],

@@ -90,6 +90,24 @@ TEST(ServicePage, KernelFactsAreThereWhenTheyAreKnown) {
       R"("terminating":false,"local":true,"slots":2,"connections":17}]}]})");
 }
 
+TEST(ServicePage, TheKernelsViewComesFirstAndNothingIsHidden) {
+  auto told = told_view(web(), "n1");
+  told.programmed = true, told.failures = {"endpoint refused"};
+  // a producer as servicelb has one
+  ServiceView seen = told_view(web(), "n1");
+  seen.programmed = true, seen.ports[0].id = 7, seen.failures = {"node port taken"};
+  auto both = best_view(told, std::optional(seen));
+  EXPECT_EQ(both.ports[0].id, 7u);
+  EXPECT_TRUE(both.programmed);
+  EXPECT_THAT(both.failures, ::testing::ElementsAre("node port taken", "endpoint refused"));
+  auto absent = best_view(told, std::optional<ServiceView>());
+  EXPECT_FALSE(absent.programmed) << "whoever knows the kernel does not know it";
+  EXPECT_EQ(absent.ports[0].backends.size(), 2u);
+  auto failed = best_view(told, base::Error::from_errno(ETIMEDOUT, "read counters"));
+  EXPECT_FALSE(failed.programmed);
+  EXPECT_THAT(failed.failures, ::testing::ElementsAre("endpoint refused", ::testing::HasSubstr("read counters")));
+}
+
 TEST(ServicePage, AsNft) {
   ServiceView view;
   view.key = {"default", "web"};
