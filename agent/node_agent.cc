@@ -151,6 +151,7 @@ void NodeAgent::start_parts() {
   tasks_.spawn("health check ports", health_ports_->run());
   if (localhost_ports_) tasks_.spawn("localhost node ports", localhost_ports_->run());
   tasks_.spawn("obstacles", watch_obstacles());
+  describe_service_ = [this](servicelb::ServiceKey key) { return rooms_->services().describe(std::move(key)); };
 }
 
 awaitable<void> NodeAgent::end_parts() {

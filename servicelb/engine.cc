@@ -207,6 +207,10 @@ void Engine::start(PassOutcome& out, Clock::time_point now) {
       planner_.settle(now);
       continue;
     }
+    if (!outcome_unknown(done.error())) {
+      start_without_services(out, done.error(), now);
+      return;
+    }
     out.failures.push_back(done.error().to_string());
     ok = false;
   }
@@ -215,6 +219,25 @@ void Engine::start(PassOutcome& out, Clock::time_point now) {
   verified_epoch_ = *epoch;
   must_verify_ = !ok;
   out.retry |= !ok;
+}
+
+// The kernel refuses something of the whole, and one bad service must not keep out the others: the tables are made with
+// nothing in them, then the services come as changes do. New connections find nobody for as long as that takes.
+void Engine::start_without_services(PassOutcome& out, const Error& why, Clock::time_point now) {
+  log_->warn("{}; loading the services one by one", why.to_string());
+  planner_.unplace(now);
+  for (Family f : kFamilies) {
+    if (!planner_.enabled(f)) continue;
+    auto done = rebuild(out, f, why.to_string());
+    if (done) continue;
+    out.failures.push_back(done.error().to_string());
+    out.retry = true;
+    return;  // not started: the next pass begins again
+  }
+  auto epoch = kernel_.epoch();
+  structure_epoch_ = verified_epoch_ = epoch ? *epoch : 0;
+  started_ = true;
+  apply(out, now);
 }
 
 void Engine::apply(PassOutcome& out, Clock::time_point now) {

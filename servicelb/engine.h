@@ -4,6 +4,7 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
+#include "servicelb/inspect.h"
 #include "servicelb/kernel.h"
 
 namespace trama::servicelb {
@@ -39,12 +40,15 @@ class Engine {
   // The first call starts: it takes over what an earlier agent left in the kernel and must therefore come after the
   // first full list of services, which may be part of its input.
   PassOutcome pass(PassInput input, Clock::time_point now);
+  // What is in the kernel for one service; nothing when it was never told of. Reads counters where there are any.
+  Result<std::optional<ServiceView>> describe(const ServiceKey& key);
   // Deletes our tables: plans towards nothing at all.
   Result<> uninstall();
   const Planner& planner() const { return planner_; }
 
  private:
   void start(PassOutcome& out, Clock::time_point now);
+  void start_without_services(PassOutcome& out, const Error& why, Clock::time_point now);
   bool verify(PassOutcome& out, Clock::time_point now, bool force);
   enum class Depth { structure, elements };
   Result<> verify_family(PassOutcome& out, Family family, Depth depth, Clock::time_point now);

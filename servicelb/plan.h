@@ -58,6 +58,9 @@ class Planner {
   // Settles all dirty services without a step; for a full write or comparison afterwards.
   void settle(Clock::time_point now);
 
+  // Nothing of any service is in the kernel; all of them are to be planned from there. Ids stay.
+  void unplace(Clock::time_point now);
+
   // ---- the whole, as accepted
   Shape shape(Family family) const { return {classes_[index_of(family)], !facts_placed_.nodeport_cidrs.empty()}; }
   std::size_t elements(Family family) const;  // how many

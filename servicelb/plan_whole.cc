@@ -111,6 +111,16 @@ void Planner::settle(Clock::time_point now) {
   adopted_ = {};
 }
 
+void Planner::unplace(Clock::time_point now) {
+  for (auto& [key, record] : records_) {
+    count_classes(record.placed, false, now);
+    for (std::size_t i = 0; i < 2; ++i) element_count_[i] -= std::exchange(record.elements[i], 0);
+    record.placed = {};
+    dirty_.insert(key);
+  }
+  holders_.clear();
+}
+
 std::optional<Planner::Known> Planner::find(const ServiceKey& key) const {
   auto it = records_.find(key);
   if (it == records_.end()) return std::nullopt;

@@ -58,6 +58,10 @@ void Reconciler::synced() {
 std::uint64_t Reconciler::generation() const { return impl_->told; }
 std::uint64_t Reconciler::programmed_generation() const { return impl_->programmed; }
 std::vector<std::string> Reconciler::last_plan() const { return impl_->last_plan; }
+async::awaitable<base::Result<std::optional<ServiceView>>> Reconciler::describe(ServiceKey key) {
+  auto job = [this, key] { return impl_->engine.describe(key); };
+  co_return co_await async::run_on(impl_->worker, job);
+}
 void Reconciler::wake() {
   impl_->look = true;
   impl_->wake.set();

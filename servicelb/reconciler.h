@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/async/event.h"
+#include "servicelb/inspect.h"
 #include "servicelb/model.h"
 
 namespace trama::servicelb {
@@ -36,6 +37,8 @@ class Reconciler {
   std::uint64_t generation() const;             // newest change told
   std::uint64_t programmed_generation() const;  // newest change in the kernel
   std::vector<std::string> last_plan() const;
+  // What is in the kernel for one service; nothing when it was never told of.
+  async::awaitable<base::Result<std::optional<ServiceView>>> describe(ServiceKey key);
   // The world changed outside (tests, SIGHUP): verify now.
   void wake();
 

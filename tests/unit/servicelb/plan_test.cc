@@ -257,6 +257,58 @@ TEST_F(Plan, ARefusedServiceWaitsAndTheOthersGoOn) {
   EXPECT_THAT(said(fates("10.244.2.9", "10.96.1.7", 80)), ElementsAre("to 10.244.1.2:80"));
 }
 
+TEST_F(Plan, ARefusedServiceInTheFirstListKeepsNobodyOut) {
+  kernel.refuse = [](const nft::Batch& b) -> base::Result<> {
+    for (const auto& line : b.text())
+      if (line.find("default/poison") != std::string::npos)
+        return base::Error::from_errno(ENOMEM, "no room for poison");
+    return {};
+  };
+  std::vector<Change> changes;
+  for (int i = 0; i < 20; ++i) {
+    auto name = i == 7 ? std::string("poison") : "s" + std::to_string(i);
+    changes.push_back({{"default", name},
+                       service(name.c_str(), ("10.96.1." + std::to_string(i)).c_str(), {ep("10.244.1.2", 80, "a")})});
+  }
+  auto out = tell(changes, facts());
+  EXPECT_TRUE(out.committed);
+  EXPECT_THAT(out.failures, ElementsAre(HasSubstr("default/poison: the kernel refused it: no room for poison")));
+  for (int i = 0; i < 20; ++i)
+    EXPECT_THAT(said(fates("10.244.2.9", ("10.96.1." + std::to_string(i)).c_str(), 80)),
+                ElementsAre(i == 7 ? "dropped" : "to 10.244.1.2:80"));
+  kernel.refuse = {};
+  out = engine.pass({}, kNow + std::chrono::seconds(10));
+  EXPECT_THAT(out.failures, IsEmpty());
+}
+
+TEST_F(Plan, WhatIsProgrammedCanBeAskedFor) {
+  auto web =
+      service("web", "10.96.0.10", {ep("10.244.1.2", 8080, "default/web-1"), ep("10.244.2.2", 8080, "b")}, 30080);
+  web.ports[0].endpoints[1].weight = 3;
+  tell({Change{web.key, web}}, facts());
+  auto view = engine.describe(web.key);
+  ASSERT_TRUE(view && *view);
+  EXPECT_TRUE((*view)->programmed);
+  ASSERT_EQ((*view)->ports.size(), 1u);
+  const auto& port = (*view)->ports[0];
+  EXPECT_EQ(port.id, 1u);
+  EXPECT_EQ(port.chain, "n4");
+  EXPECT_EQ(port.endpoints_map, "slots");
+  ASSERT_EQ(port.backends.size(), 2u);
+  EXPECT_EQ(port.backends[0].slots, 1u);
+  EXPECT_EQ(port.backends[1].slots, 3u);
+  EXPECT_EQ(port.backends[1].connections, std::nullopt) << "nobody counts";
+  ASSERT_EQ(port.fronts.size(), 2u);
+  EXPECT_EQ(port.fronts[0].map + " " + port.fronts[0].key, "services 10.96.0.10 . tcp . 80");
+  EXPECT_EQ(port.fronts[1].map + " " + port.fronts[1].key, "nodeports tcp . 30080");
+  EXPECT_EQ(port.fronts[1].mark, 0x1804u);
+  EXPECT_THAT((*view)->elements, Contains("add element ip trama slots { 0x00001000 . 0 comment "
+                                          "\"default/web:http -> default/web-1\" : 10.244.1.2 . 8080 }"));
+  auto nobody = engine.describe({"default", "nobody"});
+  ASSERT_TRUE(nobody);
+  EXPECT_FALSE(*nobody);
+}
+
 TEST_F(Plan, LostAnswersAreFoundOutByLooking) {
   tell({}, facts());
   kernel.lose_answers = true;
