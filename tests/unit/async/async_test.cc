@@ -4,6 +4,7 @@
 #include <thread>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <gmock/gmock.h>
 
@@ -227,6 +228,29 @@ TEST_F(AsyncTest, stopping_a_group_cancels_and_waits) {
     co_await tasks.stop();  // an empty group stops at once
   };
   run(context, main(ex));
+}
+
+// A group that ends just when a job does: the cancellation must not reach the worker's thread behind the job.
+TEST(RunOn, a_job_that_ends_while_its_group_is_stopped_harms_nobody) {
+  for (int round = 0; round < 300; ++round) {
+    asio::io_context brain;
+    Worker worker("job");
+    std::atomic<int> ran{0};
+    TaskGroup group(brain.get_executor());
+    auto busy = [&]() -> awaitable<void> {
+      auto there = worker.executor();
+      auto job = [&] { ++ran; };
+      for (;;) co_await run_on(there, job);
+    };
+    for (int i = 0; i < 4; ++i) group.spawn("busy", busy());
+    auto end = [&]() -> awaitable<void> {
+      while (ran < 8) co_await sleep_for(1ms);
+      co_await group.stop();
+    };
+    asio::co_spawn(brain, end(), asio::detached);
+    brain.run();
+    EXPECT_GE(ran, 8);
+  }
 }
 
 TEST_F(AsyncTest, run_on_works_there_and_comes_back_here) {
