@@ -11,7 +11,8 @@ if(TRAMA_WERROR)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports these inside the standard library and Boost at -O2; clang and ASan watch the same mistakes.
-  target_compile_options(trama_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict -Wno-dangling-pointer)
+  target_compile_options(trama_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict -Wno-dangling-pointer
+    -Wno-array-bounds -Wno-stringop-overread -Wno-stringop-overflow -Wno-mismatched-new-delete)
 endif()
 if(TRAMA_SANITIZE)
   target_compile_options(trama_flags INTERFACE -fsanitize=${TRAMA_SANITIZE} -fno-omit-frame-pointer -g1 -O1
