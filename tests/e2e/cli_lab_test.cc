@@ -201,7 +201,7 @@ TEST_F(LabTest, CtrlCWhileItComesUpLeavesNothing) {
 }
 
 TEST_F(LabTest, EveryExampleComesUp) {
-  for (auto example : {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml"}) {
+  for (auto example : {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml", "balancing.yaml"}) {
     auto r = trama("lab up " + file_of(example, name_));
     EXPECT_EQ(r.code, 0) << example << ": " << r.out;
     if (std::string_view(example) == "stock-programs.yaml") {
@@ -213,6 +213,19 @@ TEST_F(LabTest, EveryExampleComesUp) {
       EXPECT_EQ(udp.code, 0) << udp.out;
       auto sticky = in_lab("exec client -- trama probe tcp://sticky:5300 --count 12");
       EXPECT_THAT(sticky.out, HasSubstr("100.0 %"));
+    }
+    if (std::string_view(example) == "balancing.yaml") {
+      // 100 draws of a probability of 3/4: 55 or fewer happen once in 60,000 runs.
+      auto weighted = in_lab("exec client -- trama probe weighted --count 100");
+      auto big = sh("printf '%s' '" + weighted.out + "' | awk '$1 == \"big\" {print $2}'").out;
+      EXPECT_GT(std::atoi(big.c_str()), 55) << weighted.out;
+      auto in_turn = in_lab("exec client -- trama probe in-turn --count 12");
+      EXPECT_THAT(in_turn.out, HasSubstr("50.0 %"));
+      auto remembered = in_lab("exec client -- trama probe remembered --count 12");
+      EXPECT_THAT(remembered.out, HasSubstr("100.0 %"));
+      auto service = in_lab("service weighted --node n1");
+      EXPECT_EQ(service.code, 0) << service.out;
+      EXPECT_THAT(service.out, HasSubstr("big"));
     }
     EXPECT_EQ(trama("lab down " + name_).code, 0);
   }
