@@ -66,6 +66,7 @@ class NodeAgent {
   void sandbox_report(const async::PassReport& report);
   void open_services();
   void service_report(const servicelb::Reconciler::Report& report);
+  awaitable<std::vector<CountedEndpoint>> counted_endpoints();
   bool services_stale() const;
   ServiceMetrics::Now service_clock() const;
   void report_node();

@@ -195,7 +195,8 @@ awaitable<void> NodeAgent::serve_plain(HttpRequest request, HttpExchange& exchan
     service_metrics_.answered(livez, answer.status);
   } else if (request.path == "/metrics") {
     answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    answer.body = metrics_page(facts()) + service_metrics_.text(services_->totals());
+    auto counted = co_await counted_endpoints();
+    answer.body = metrics_page(facts()) + service_metrics_.text(services_->totals(), counted);
   } else if (request.path == "/proxyMode") {
     answer = plain(200, "nftables");
   } else {

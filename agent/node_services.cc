@@ -89,7 +89,12 @@ void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
   pass.operations = report.operations;
   pass.healed = report.healed;
   pass.failed = !report.failures.empty();
+  pass.took = report.took, pass.elements = report.elements;
   service_metrics_.passed(pass, service_clock());
+  for (const auto& [key, line] : report.troubled)
+    if (auto service = view_.service(key))
+      reporter_->event(*service, "Service", "Warning", "NotAsAskedFor",
+                       fmt::format("node {}: {}", settings_.options.node_name, line));
   ++service_facts_.passes;
   service_facts_.operations += report.operations;
   if (report.healed) ++service_facts_.heals;
@@ -105,6 +110,16 @@ void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
   if (settings_.options.conntrack_sysctls && !std::exchange(conntrack_set_, true))
     for (const auto& line : apply_conntrack_sysctls(machine_.cpus)) log_->debug("sysctl {}", line);
   changed_.set();
+}
+
+awaitable<std::vector<CountedEndpoint>> NodeAgent::counted_endpoints() {
+  std::vector<CountedEndpoint> out;
+  auto found = co_await rooms_->services().connections();
+  if (!found) co_return out;  // the table is being made anew: next time
+  for (auto& c : *found)
+    out.push_back({c.service.ns, c.service.name, std::move(c.port), servicelb::to_string(c.protocol),
+                   c.endpoint.to_string(), std::move(c.pod), c.connections});
+  co_return out;
 }
 
 bool NodeAgent::services_stale() const {

@@ -142,8 +142,7 @@ awaitable<base::Result<>> run_command(const netns::PodProcesses& pods, netns::Ex
   if (late) co_return base::Error::text(fmt::format("command timed out after {} ms", timeout.count()));
   if (!code) co_return code.error();
   if (*code != 0)
-    co_return base::Error::text(
-        fmt::format("command exited with {}{}{}", *code, said.empty() ? "" : ": ", said));
+    co_return base::Error::text(fmt::format("command exited with {}{}{}", *code, said.empty() ? "" : ": ", said));
   co_return base::Result<>();
 }
 

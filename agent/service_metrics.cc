@@ -31,7 +31,6 @@ void statuses(MetricsText& m, const char* name, const char* help, const std::map
 ServiceMetrics::ServiceMetrics(Now started)
     : started_(started.wall),
       updated_(started.wall),
-      last_pass_(started.steady),
       sync_(exponential_bounds(0.001, 2, 15)),
       latency_(exponential_bounds(0.0005, 2, 16)),
       programming_(programming_bounds()) {}
@@ -51,11 +50,10 @@ void ServiceMetrics::passed(const ServicePass& pass, Now now) {
   retries_ += failing_;
   failing_ = pass.failed;
   if (!pending_.empty() && pending_.front().change.generation <= pass.generation) {
-    // One pass at a time: it began when the one before had ended, or when there was something to do.
-    sync_.observe(seconds(now.steady - std::max(pending_.front().since.steady, last_pass_)));
+    sync_.observe(seconds(pass.took));
     last_synced_ = now.wall;
   }
-  last_pass_ = now.steady;
+  elements_ = pass.elements;
   while (!pending_.empty() && pending_.front().change.generation <= pass.generation) {
     const auto& [change, since] = pending_.front();
     latency_.observe(seconds(now.steady - since.steady));
@@ -74,8 +72,14 @@ std::optional<std::chrono::steady_clock::time_point> ServiceMetrics::oldest_pend
   return pending_.front().since.steady;
 }
 
-std::string ServiceMetrics::text(const Totals& totals) const {
+std::string ServiceMetrics::text(const Totals& totals, const std::vector<CountedEndpoint>& counted) const {
   MetricsText m;
+  m.gauge("trama_service_elements", "Elements of our maps and sets in the kernel.", elements_);
+  m.family("trama_service_connections_total", "counter",
+           "New connections of an endpoint since it got its slot, for Services that count them.");
+  for (const auto& c : counted)
+    m.value(c.connections, fmt::format(R"(namespace="{}",service="{}",port="{}",protocol="{}",endpoint="{}",pod="{}")",
+                                       c.ns, c.service, c.port, c.protocol, c.endpoint, c.pod));
   m.histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of a pass that programmed something.", sync_);
   m.histogram("kubeproxy_network_programming_duration_seconds",
               "From the change of the endpoints (annotation of their slice) to the rule in the kernel.", programming_);

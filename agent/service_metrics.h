@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/compute/services.h"
 #include "agent/metrics_text.h"
@@ -27,6 +28,13 @@ struct ServicePass {
   std::uint64_t generation = 0;  // everything up to here is in the kernel
   std::size_t operations = 0;
   bool healed = false, failed = false;
+  std::chrono::nanoseconds took{0};
+  std::size_t elements = 0;  // in the kernel
+};
+// New connections that an endpoint has got.
+struct CountedEndpoint {
+  std::string ns, service, port, protocol, endpoint, pod;
+  std::uint64_t connections = 0;
 };
 
 class ServiceMetrics {
@@ -52,7 +60,7 @@ class ServiceMetrics {
   // When everything that had been told was last seen to be in the kernel, or the start.
   base::Timestamp updated() const { return updated_; }
 
-  std::string text(const Totals& totals) const;
+  std::string text(const Totals& totals, const std::vector<CountedEndpoint>& counted = {}) const;
 
  private:
   struct Pending {
@@ -61,7 +69,7 @@ class ServiceMetrics {
   };
   std::deque<Pending> pending_;
   base::Timestamp started_, updated_;
-  std::chrono::steady_clock::time_point last_pass_;
+  std::size_t elements_ = 0;
   std::optional<base::Timestamp> last_queued_, last_synced_;
   bool failing_ = false;
   std::uint64_t service_changes_ = 0, endpoint_changes_ = 0;

@@ -330,6 +330,7 @@ bool Engine::settle_flows(PassOutcome& out, Clock::time_point now) {
 
 PassOutcome Engine::pass(PassInput input, Clock::time_point now) {
   PassOutcome out;
+  auto began = Clock::now();
   if (input.node) planner_.set_node(std::move(*input.node));
   for (auto& change : input.changes) {
     refused_.erase(change.key);
@@ -348,12 +349,20 @@ PassOutcome Engine::pass(PassInput input, Clock::time_point now) {
   }
   if (started_ && (!settle_flows(out, now) || planner_.flows().due(now))) out.retry = true;
   out.committed = started_ && !must_verify_;
+  return finish(std::move(out), began);
+}
+
+PassOutcome Engine::finish(PassOutcome out, Clock::time_point began) {
   for (const auto& [key, lines] : planner_.failures())
-    out.failures.insert(out.failures.end(), lines.begin(), lines.end());
-  for (const auto& [key, line] : refused_) out.failures.push_back(line);
+    for (const auto& line : lines) out.troubled.emplace_back(key, line);
+  for (const auto& [key, line] : refused_) out.troubled.emplace_back(key, line);
+  for (const auto& [key, line] : out.troubled) out.failures.push_back(line);
   for (const auto& line : unusable_)
     if (!line.empty()) out.failures.push_back(line);
   if (!conntrack_failure_.empty()) out.failures.push_back(conntrack_failure_);
+  for (Family f : kFamilies)
+    if (planner_.enabled(f)) out.elements += planner_.elements(f);
+  out.took = Clock::now() - began;
   return out;
 }
 

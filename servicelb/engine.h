@@ -18,10 +18,13 @@ struct PassInput {
 struct PassOutcome {
   bool committed = false;  // every change told so far is in the kernel, or named in `failures`
   std::vector<std::string> failures;
-  std::size_t operations = 0;     // elements, rules and chains written
-  bool healed = false;            // damage done by somebody else was repaired
-  std::vector<std::string> plan;  // what was written, in nft's words; cut after kPlanLines
-  bool retry = false;             // something must be tried again soon
+  std::size_t operations = 0;                                // elements, rules and chains written
+  bool healed = false;                                       // damage done by somebody else was repaired
+  std::vector<std::string> plan;                             // what was written, in nft's words; cut after kPlanLines
+  bool retry = false;                                        // something must be tried again soon
+  std::vector<std::pair<ServiceKey, std::string>> troubled;  // those of `failures` that are one service's
+  std::size_t elements = 0;                                  // in the kernel, of both families
+  std::chrono::nanoseconds took{0};
 };
 constexpr std::size_t kPlanLines = 200;
 
@@ -42,6 +45,8 @@ class Engine {
   PassOutcome pass(PassInput input, Clock::time_point now);
   // What is in the kernel for one service; nothing when it was never told of. Reads counters where there are any.
   Result<std::optional<ServiceView>> describe(const ServiceKey& key);
+  // Of all services that count; walks them.
+  Result<std::vector<ConnectionCount>> connections();
   // Deletes our tables: plans towards nothing at all.
   Result<> uninstall();
   const Planner& planner() const { return planner_; }
@@ -57,6 +62,7 @@ class Engine {
   void apply(PassOutcome& out, Clock::time_point now);
   void apply_one_by_one(PassOutcome& out, Clock::time_point now);
   bool settle_flows(PassOutcome& out, Clock::time_point now);
+  PassOutcome finish(PassOutcome out, Clock::time_point began);
   Result<> commit(PassOutcome& out, nft::Batch& batch);
   // Both transactions of a step. `reached` tells how far it came.
   Result<> commit(PassOutcome& out, Step& step, int& reached);

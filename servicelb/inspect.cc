@@ -147,4 +147,29 @@ Result<std::optional<ServiceView>> Engine::describe(const ServiceKey& key) {
   return std::optional<ServiceView>(std::move(out));
 }
 
+Result<std::vector<ConnectionCount>> Engine::connections() {
+  std::vector<ConnectionCount> out;
+  Connections seen;
+  bool read = false;
+  auto failure = Result<>();
+  planner_.for_each([&](const Service& service, const Placement& placed) {
+    if (!failure || (!service.counters && service.affinity.count() == 0)) return;
+    if (!std::exchange(read, true)) {
+      auto found = read_connections(kernel_);
+      if (!found) {
+        failure = std::move(found).error();
+        return;
+      }
+      seen = std::move(*found);
+    }
+    for (const auto& pool : placed.pools)
+      for (const auto& side : pool.sides)
+        for (const auto& b : side.backends)
+          if (auto it = seen.find({pool.id, b.at()}); it != seen.end())
+            out.push_back({service.key, pool.name, pool.protocol, b.at(), b.pod, it->second});
+  });
+  if (!failure) return std::move(failure).error();
+  return out;
+}
+
 }  // namespace trama::servicelb

@@ -45,6 +45,15 @@ struct ServiceView {
   // Its elements as the nft tool reads them: "add element ip trama services { 10.96.0.10 . tcp . 80 … }".
   std::vector<std::string> elements;
 };
+// Connections that one endpoint of one port has got.
+struct ConnectionCount {
+  ServiceKey service;
+  std::string port;  // its name
+  Protocol protocol = Protocol::tcp;
+  base::IpPort endpoint;
+  std::string pod;
+  std::uint64_t connections = 0;
+};
 constexpr unsigned kViewIdShift = 12;
 
 }  // namespace trama::servicelb

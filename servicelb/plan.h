@@ -89,6 +89,7 @@ class Planner {
     const Placement& placed;
   };
   std::optional<Known> find(const ServiceKey& key) const;
+  void for_each(const std::function<void(const Service&, const Placement&)>& fn) const;
 
  private:
   struct Record {

@@ -121,6 +121,11 @@ void Planner::unplace(Clock::time_point now) {
   holders_.clear();
 }
 
+void Planner::for_each(const std::function<void(const Service&, const Placement&)>& fn) const {
+  for (const auto& [key, record] : records_)
+    if (record.present) fn(record.wanted, record.placed);
+}
+
 std::optional<Planner::Known> Planner::find(const ServiceKey& key) const {
   auto it = records_.find(key);
   if (it == records_.end()) return std::nullopt;

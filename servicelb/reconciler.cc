@@ -62,6 +62,10 @@ async::awaitable<base::Result<std::optional<ServiceView>>> Reconciler::describe(
   auto job = [this, key] { return impl_->engine.describe(key); };
   co_return co_await async::run_on(impl_->worker, job);
 }
+async::awaitable<base::Result<std::vector<ConnectionCount>>> Reconciler::connections() {
+  auto job = [this] { return impl_->engine.connections(); };
+  co_return co_await async::run_on(impl_->worker, job);
+}
 void Reconciler::wake() {
   impl_->look = true;
   impl_->wake.set();
@@ -87,6 +91,9 @@ async::awaitable<void> Reconciler::run() {
     report.failures = std::move(out.failures);
     report.operations = out.operations;
     report.healed = out.healed;
+    report.elements = out.elements;
+    report.took = out.took;
+    report.troubled = std::move(out.troubled);
     self.report(report);
   }
 }

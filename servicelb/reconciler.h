@@ -20,10 +20,13 @@ class Kernel;
 class Reconciler {
  public:
   struct Report {
-    std::uint64_t generation = 0;       // of the newest change that is in the kernel
-    std::vector<std::string> failures;  // readable lines, naming the service
-    std::size_t operations = 0;         // elements, rules and chains written by the pass
-    bool healed = false;                // the pass repaired damage done by somebody else
+    std::uint64_t generation = 0;                              // of the newest change that is in the kernel
+    std::vector<std::string> failures;                         // readable lines, naming the service
+    std::size_t operations = 0;                                // elements, rules and chains written by the pass
+    bool healed = false;                                       // the pass repaired damage done by somebody else
+    std::size_t elements = 0;                                  // in the kernel, of both families
+    std::chrono::nanoseconds took{0};                          // the pass, from taking the changes to the commit
+    std::vector<std::pair<ServiceKey, std::string>> troubled;  // those of `failures` that are one Service's
   };
   Reconciler(Kernel& kernel, async::asio::any_io_executor brain, async::asio::any_io_executor worker,
              std::function<void(const Report&)> report);
@@ -39,6 +42,8 @@ class Reconciler {
   std::vector<std::string> last_plan() const;
   // What is in the kernel for one service; nothing when it was never told of.
   async::awaitable<base::Result<std::optional<ServiceView>>> describe(ServiceKey key);
+  // New connections so far, of all services that count them (or remember clients, which counts them too).
+  async::awaitable<base::Result<std::vector<ConnectionCount>>> connections();
   // The world changed outside (tests, SIGHUP): verify now.
   void wake();
 

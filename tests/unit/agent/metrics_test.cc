@@ -51,6 +51,8 @@ class ServiceMetricsTest : public ::testing::Test {
     pass.operations = 4;
     pass.failed = failed;
     pass.healed = healed;
+    pass.took = milliseconds(125);
+    pass.elements = 40 + generation;
     metrics.passed(pass, now());
   }
   std::string value(const std::string& series) const {
@@ -90,6 +92,17 @@ TEST_F(ServiceMetricsTest, FromToldToProgrammed) {
   EXPECT_EQ(metrics.updated(), start + time);
   EXPECT_EQ(value("trama_service_sync_duration_seconds_sum"), "0.25");
   EXPECT_EQ(value("trama_service_elements_written_total"), "8");
+  EXPECT_EQ(value("trama_service_elements"), "43");
+}
+
+TEST_F(ServiceMetricsTest, CountedConnectionsHaveTheirLabels) {
+  std::vector<CountedEndpoint> counted{{"default", "web", "http", "tcp", "10.244.1.2:8080", "default/web-1", 17}};
+  auto text = metrics.text(totals, counted);
+  EXPECT_EQ(check_metrics(text), "");
+  EXPECT_EQ(metric_value(text,
+                         "trama_service_connections_total{namespace=\"default\",service=\"web\",port=\"http\","
+                         "protocol=\"tcp\",endpoint=\"10.244.1.2:8080\",pod=\"default/web-1\"}"),
+            "17");
 }
 
 TEST_F(ServiceMetricsTest, ProgrammingLatencyCountsFromTheTriggerUnlessItIsOlderThanWe) {
