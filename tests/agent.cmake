@@ -5,7 +5,8 @@ trama_test(agent_model_test LABEL unit
   LINKS trama_agent_model)
 trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc unit/agent/settings_test.cc LINKS trama_agent)
 trama_test(agent_http_test LABEL unit SOURCES unit/agent/http_test.cc unit/agent/service_page_test.cc LINKS trama_agent_pages)
-trama_library(trama_e2e_support SOURCES e2e/support/cluster.cc LINKS trama_test_support trama_api Boost::json GTest::gtest)
+trama_library(trama_e2e_support SOURCES e2e/support/cluster.cc e2e/support/service_world.cc
+  LINKS trama_test_support trama_api Boost::json GTest::gtest)
 if(TARGET trama_controller)
   trama_test(agent_e2e_test LABEL e2e SOURCES e2e/agent_test.cc LINKS trama_e2e_support)
   trama_test(agent_nodes_e2e_test LABEL e2e SOURCES e2e/agent_nodes_test.cc LINKS trama_e2e_support)

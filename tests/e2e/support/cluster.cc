@@ -153,10 +153,11 @@ void Cluster::stop_controller(int signal) { end(controller_, signal, "controller
 
 std::string Cluster::node_ip(const std::string& name) const { return nodes_.at(name).ip; }
 
-void Cluster::add_node(const std::string& name) {
+void Cluster::add_node(const std::string& name, const std::string& more_arguments) {
   if (!ok_) return;
   Node node;
   node.name = name;
+  node.arguments = more_arguments;
   node.ip = fmt::format("10.90.0.{}", 11 + nodes_.size());
   auto port = fmt::format("p{}", nodes_.size());
   ok_ = must("ip netns add " + netns(name), "node namespace") &&
@@ -172,8 +173,9 @@ void Cluster::add_node(const std::string& name) {
 std::string Cluster::agent_command(const Node& node, const std::string& more) const {
   return fmt::format(
       "{0} agent --node-name {1} --node-ip {2} --server {3} --netns-prefix {4}.{1}. --cgroup-root "
-      "trama.slice/{4}.{1} --run-dir {5}/{1} --data-dir {5}/{1}/data --cluster-id {4} --log-level {6} {7} {8}",
-      binary_, node.name, node.ip, server_, prefix_, directory_, options_.log_level, options_.agent_arguments, more);
+      "trama.slice/{4}.{1} --run-dir {5}/{1} --data-dir {5}/{1}/data --cluster-id {4} --log-level {6} {7} {8} {9}",
+      binary_, node.name, node.ip, server_, prefix_, directory_, options_.log_level, options_.agent_arguments,
+      node.arguments, more);
 }
 
 void Cluster::start_agent(const std::string& name, const std::string& more_arguments) {

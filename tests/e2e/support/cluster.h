@@ -33,8 +33,9 @@ class Cluster {
 
   void start_controller();
   void stop_controller(int signal = 15);  // SIGTERM; waits until it has ended
-  // Makes the node's namespace and starts its agent; returns without waiting for Ready.
-  void add_node(const std::string& name);
+  // Makes the node's namespace and starts its agent; returns without waiting for Ready. Every later start of this
+  // node's agent has the same arguments.
+  void add_node(const std::string& name, const std::string& more_arguments = "");
   void start_agent(const std::string& name, const std::string& more_arguments = "");
   void stop_agent(const std::string& name, int signal = 15);
   // Runs `trama agent` with the node's arguments and waits for its end: --dry-run, --uninstall.
@@ -69,7 +70,7 @@ class Cluster {
 
  private:
   struct Node {
-    std::string name, ip;
+    std::string name, ip, arguments;
     pid_t pid = -1;
   };
   std::string agent_command(const Node& node, const std::string& more) const;
