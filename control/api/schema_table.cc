@@ -231,7 +231,7 @@ const std::vector<Field>& schema_table() {
       {"ServiceSpec", "publishNotReadyAddresses", boolean},
       {"ServiceSpec", "ipFamilies", texts},
       {"ServiceSpec", "ipFamilyPolicy", text, "", "", false, "", "SingleStack|PreferDualStack|RequireDualStack"},
-      {"ServiceSpec", "trafficDistribution"},
+      {"ServiceSpec", "trafficDistribution", text, "", "", false, "", "PreferClose|PreferSameZone|PreferSameNode"},
       {"ServicePort", "name"},
       {"ServicePort", "protocol", text, "", "", false, "\"TCP\"", "TCP|UDP|SCTP"},
       {"ServicePort", "appProtocol"},

@@ -88,6 +88,28 @@ json::array ports_for(const json::object& service, const json::object& pod) {
   return ports;
 }
 
+json::array named(const std::string& name) {
+  json::object one;
+  one["name"] = name;
+  json::array out;
+  out.push_back(std::move(one));
+  return out;
+}
+
+// What spec.trafficDistribution asks for (KEP-4444, KEP-3015): the endpoint is for its own zone, and with
+// PreferSameNode for its own node first. PreferClose is the old name of PreferSameZone. Endpoints that are not ready
+// have no hints: nodes look at the ready ones only, and take none of the hints when one is missing.
+json::object hints_for(const json::object& service, const json::object& endpoint) {
+  json::object hints;
+  auto wanted = api::text_at(service, "spec.trafficDistribution");
+  bool same_node = wanted == "PreferSameNode";
+  if (!same_node && wanted != "PreferSameZone" && wanted != "PreferClose") return hints;
+  if (!api::bool_at(endpoint, "conditions.ready")) return hints;
+  if (auto zone = api::text_at(endpoint, "zone"); !zone.empty()) hints["forZones"] = named(zone);
+  if (auto node = api::text_at(endpoint, "nodeName"); same_node && !node.empty()) hints["forNodes"] = named(node);
+  return hints;
+}
+
 json::object endpoint_for(const json::object& service, const api::Object& pod, const std::string& address,
                           const std::map<std::string, std::string>& zones) {
   bool ready = is_pod_ready(pod.body);
@@ -111,6 +133,7 @@ json::object endpoint_for(const json::object& service, const api::Object& pod, c
     e["nodeName"] = node;
     if (auto z = zones.find(node); z != zones.end()) e["zone"] = z->second;
   }
+  if (auto hints = hints_for(service, e); !hints.empty()) e["hints"] = std::move(hints);
   auto hostname = api::text_at(pod.body, "spec.hostname");
   if (!hostname.empty() && api::text_at(pod.body, "spec.subdomain") == api::text_at(service, "metadata.name"))
     e["hostname"] = hostname;

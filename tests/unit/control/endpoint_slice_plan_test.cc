@@ -77,6 +77,40 @@ TEST(EndpointSlicePlan, FirstSlice) {
   EXPECT_FALSE(api::bool_at(second, "conditions.ready", true));
 }
 
+// The hints of the first slice's endpoints, in their order; "-" for none.
+std::vector<std::string> hints(const std::vector<SliceOp>& ops) {
+  std::vector<std::string> out;
+  for (const auto& e : api::array_at(ops.at(0).content, "endpoints"))
+    out.push_back(e.as_object().contains("hints") ? json::serialize(e.as_object().at("hints")) : "-");
+  return out;
+}
+
+TEST(EndpointSlicePlan, TrafficDistributionBecomesHints) {
+  auto wants = [](const std::string& distribution) {
+    return service(R"({"selector":{"app":"web"},"ports":[{"port":80}],"ipFamilies":["IPv4"],"trafficDistribution":")" +
+                   distribution + R"("})");
+  };
+  SliceWorld w;
+  w.pods = {stored("pods", pod_text("a", "10.244.0.1")), stored("pods", pod_text("b", "10.244.0.2", false))};
+  w.zone_of_node["n1"] = "z";
+  using Texts = std::vector<std::string>;
+  for (const char* zone : {"PreferClose", "PreferSameZone"}) {
+    w.service = wants(zone);
+    EXPECT_EQ(hints(plan_slices(w)), (Texts{R"({"forZones":[{"name":"z"}]})", "-"})) << zone;
+  }
+  w.service = wants("PreferSameNode");
+  auto ops = plan_slices(w);
+  EXPECT_EQ(hints(ops), (Texts{R"({"forZones":[{"name":"z"}],"forNodes":[{"name":"n1"}]})", "-"}));
+  carry_out(w, ops);
+  EXPECT_TRUE(plan_slices(w).empty());
+  w.zone_of_node.clear();
+  EXPECT_EQ(hints(plan_slices(w)), (Texts{R"({"forNodes":[{"name":"n1"}]})", "-"})) << "a node without a zone";
+  w.service = wants("PreferSameZone");
+  EXPECT_EQ(hints(plan_slices(w)), (Texts{"-", "-"}));
+  w.service = service(R"({"selector":{"app":"web"},"ports":[{"port":80}],"ipFamilies":["IPv4"]})");
+  EXPECT_EQ(hints(plan_slices(w)), (Texts{"-", "-"})) << "taken away with the field";
+}
+
 TEST(EndpointSlicePlan, NothingToDoTwice) {
   SliceWorld w;
   w.service = service();
