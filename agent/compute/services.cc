@@ -20,6 +20,7 @@ constexpr const char* kTriggerTime = "endpoints.kubernetes.io/last-change-trigge
 
 bool is_ours(const api::Object& service) {
   return !service.labels.contains("service.kubernetes.io/service-proxy-name") &&
+         !service.labels.contains("service.kubernetes.io/headless") &&
          text_at(service.body, "spec.type") != "ExternalName" && text_at(service.body, "spec.clusterIP") != "None" &&
          !text_at(service.body, "spec.clusterIP").empty();
 }

@@ -40,8 +40,8 @@ struct ServiceOutcome {
   std::optional<base::Timestamp> triggered;
 };
 
-// Skipped as by kube-proxy: label service.kubernetes.io/service-proxy-name, clusterIP None, type ExternalName, no
-// Service object.
+// Skipped as by kube-proxy: labels service.kubernetes.io/service-proxy-name and service.kubernetes.io/headless,
+// clusterIP None, type ExternalName, no Service object.
 // Nothing is believed twice: addresses and endpoints are checked again at this door, whoever wrote them. Loopback,
 // link-local, multicast, unspecified and broadcast addresses, addresses of the Service range and the overlay's own
 // ports are refused and named, and so is every field and annotation that cannot be used; the rest is served.

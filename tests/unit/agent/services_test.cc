@@ -115,6 +115,7 @@ TEST(ComputeService, WhereAnEndpointIsAndWhomItIsMeantFor) {
 TEST(ComputeService, SkipsWhatKubeProxySkips) {
   auto endpoints = slice("a", R"([{"addresses":["10.244.1.7"]}])");
   auto other_proxy = web("", R"({"service.kubernetes.io/service-proxy-name":"other"})");
+  auto labelled = web("", R"({"service.kubernetes.io/headless":""})");
   auto headless =
       object_from("services", R"({"metadata":{"name":"web","namespace":"default"},"spec":{"clusterIP":"None",
     "clusterIPs":["None"],"ports":[{"port":80}]}})");
@@ -122,7 +123,7 @@ TEST(ComputeService, SkipsWhatKubeProxySkips) {
     "spec":{"type":"ExternalName","externalName":"example.org"}})");
   auto unassigned =
       object_from("services", R"({"metadata":{"name":"web","namespace":"default"},"spec":{"ports":[{"port":80}]}})");
-  for (const auto& s : {other_proxy, headless, external, unassigned})
+  for (const auto& s : {other_proxy, labelled, headless, external, unassigned})
     EXPECT_EQ(text(compute_service(kWeb, s.get(), {endpoints}, context())), "none");
   EXPECT_EQ(text(compute_service(kWeb, nullptr, {endpoints}, context())), "none");
 
