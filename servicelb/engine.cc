@@ -141,6 +141,7 @@ bool Engine::verify(PassOutcome& out, Clock::time_point now, bool force) {
   bool elements = force || now >= elements_not_before_;
   if (!elements && *epoch == structure_epoch_) return true;  // the rest waits for its ration
   bool ok = true;
+  auto before = out.operations;
   for (Family f : kFamilies) {
     if (!planner_.enabled(f)) continue;
     auto done = verify_family(out, f, elements ? Depth::elements : Depth::structure, now);
@@ -150,6 +151,7 @@ bool Engine::verify(PassOutcome& out, Clock::time_point now, bool force) {
     // Others may commit faster than a dump takes: that is no failure, the next look will do.
     if (!done.error().is(std::errc::resource_unavailable_try_again)) out.failures.push_back(done.error().to_string());
   }
+  if (started_ && out.operations != before) planner_.rules_were_missing();
   if (!ok) return false;
   structure_epoch_ = *epoch;
   if (elements) verified_epoch_ = *epoch;

@@ -8,7 +8,7 @@ namespace trama::servicelb {
 namespace {
 struct Side {
   std::vector<base::IpPort> endpoints;
-  std::set<Front> udp_fronts;
+  std::set<Front> fronts;  // that lead to endpoints
   bool udp = false;
 };
 using Sides = std::map<std::pair<Family, std::uint32_t>, Side>;
@@ -24,8 +24,7 @@ Sides sides_of(const Placement& p) {
       to.udp |= pool.protocol == Protocol::udp;
     }
   for (const auto& d : p.doors)
-    if (d.fixed == 0 && d.front.protocol == Protocol::udp)
-      out[{d.front.family, p.pools.at(d.port).id}].udp_fronts.insert(d.front);
+    if (d.fixed == 0) out[{d.front.family, p.pools.at(d.port).id}].fronts.insert(d.front);
   for (auto& [key, side] : out) {
     std::sort(side.endpoints.begin(), side.endpoints.end());
     side.endpoints.erase(std::unique(side.endpoints.begin(), side.endpoints.end()), side.endpoints.end());
@@ -82,8 +81,9 @@ void Flows::changed(const Placement& before, const Placement& after, std::option
       if (!std::binary_search(next.endpoints.begin(), next.endpoints.end(), e)) entry.leaving.emplace(e, due);
     for (const auto& e : next.endpoints) entry.leaving.erase(e);
     entry.endpoints = next.endpoints;
-    for (const auto& front : next.udp_fronts)
-      if (!old.udp_fronts.contains(front)) entry.untranslated.push_back(front);
+    // Whoever tried to connect before was refused or dropped, and tries again; only a datagram's flow goes on.
+    for (const auto& front : next.fronts)
+      if (front.protocol == Protocol::udp && !old.fronts.contains(front)) entry.untranslated.push_back(front);
     put(key, std::move(entry));
   }
 }
@@ -96,6 +96,16 @@ void Flows::unknown(const Placement& placed, std::optional<std::chrono::seconds>
     entry.connections |= drain.has_value();
     entry.endpoints = std::move(side.endpoints);
     entry.sweep = drain ? now + *drain : now;
+    put(key, std::move(entry));
+  }
+}
+void Flows::rules_were_missing(const Placement& placed) {
+  for (auto& [key, side] : sides_of(placed)) {
+    if (side.fronts.empty()) continue;
+    auto it = entries_.find(key);
+    Entry entry = it == entries_.end() ? Entry{} : it->second;
+    entry.endpoints = std::move(side.endpoints);
+    entry.untranslated.assign(side.fronts.begin(), side.fronts.end());
     put(key, std::move(entry));
   }
 }

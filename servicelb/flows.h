@@ -15,7 +15,8 @@ struct FlowsOf {
   Family family = Family::v4;
   std::uint32_t id = 0;
   std::vector<base::IpPort> endpoints;  // sorted
-  // UDP flows that began before this front end existed and still go nowhere; empty = none.
+  // Front ends without whose rule flows may have begun, which go nowhere since; empty = none. UDP when the front end
+  // is new; connections that nobody has answered, too, when rules had been missing.
   std::vector<Front> untranslated;
   bool connections = false;  // TCP and SCTP, too: their next packet is answered with a reset
 };
@@ -29,6 +30,9 @@ class Flows {
                Clock::time_point now);
   // Nobody knows what happened to this service's flows: at the start, every one is looked at.
   void unknown(const Placement& now_placed, std::optional<std::chrono::seconds> drain, Clock::time_point now);
+  // Somebody had taken the rules away, and they are back: what began meanwhile, datagrams and connections, went past
+  // them and goes nowhere.
+  void rules_were_missing(const Placement& now_placed);
   // An id that nobody has any more.
   void orphaned(Family family, std::uint32_t id, Clock::time_point now);
   bool due(Clock::time_point now) const;

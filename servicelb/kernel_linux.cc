@@ -2,7 +2,8 @@
 #include "servicelb/kernel_linux.h"
 
 #include <algorithm>
-#include <unordered_set>
+#include <set>
+#include <tuple>
 
 #include <linux/netlink.h>
 
@@ -32,23 +33,27 @@ Result<std::size_t> LinuxKernel::forget_flows(const std::vector<FlowsOf>& stale)
   std::size_t deleted = 0;
   for (Family family : kFamilies) {
     std::unordered_map<std::uint32_t, const FlowsOf*> by_id;
-    std::set<std::pair<Ip, std::uint16_t>> fresh_ips;
-    std::unordered_set<std::uint16_t> fresh_ports;
+    std::set<std::tuple<std::uint8_t, Ip, std::uint16_t>> fresh_ips;
+    std::set<std::pair<std::uint8_t, std::uint16_t>> fresh_ports;
+    constexpr auto kUdp = static_cast<std::uint8_t>(Protocol::udp);
+    bool others = false;  // than UDP matter
     for (const auto& s : stale) {
       if (s.family != family) continue;
       by_id[s.id] = &s;
-      for (const auto& front : s.untranslated)
+      others |= s.connections;
+      for (const auto& front : s.untranslated) {
+        auto protocol = static_cast<std::uint8_t>(front.protocol);
+        others |= protocol != kUdp;
         if (front.kind == Front::Kind::address)
-          fresh_ips.insert({front.ip, front.port});
+          fresh_ips.insert({protocol, front.ip, front.port});
         else
-          fresh_ports.insert(front.port);
+          fresh_ports.insert({protocol, front.port});
+      }
     }
     if (by_id.empty()) continue;
     netlink::FlowFilter filter;
     filter.family = family;
-    bool connections = std::any_of(stale.begin(), stale.end(), [](const FlowsOf& s) { return s.connections; });
-    constexpr auto kUdp = static_cast<std::uint8_t>(Protocol::udp);
-    if (!connections) filter.protocol = kUdp;
+    if (!others) filter.protocol = kUdp;
     // One service: let the kernel look at its mark. Flows without a mark matter only with new front ends.
     if (by_id.size() == 1 && fresh_ips.empty() && fresh_ports.empty())
       filter.mark = by_id.begin()->first << kIdShift, filter.mark_mask = kIdMask;
@@ -65,10 +70,13 @@ Result<std::size_t> LinuxKernel::forget_flows(const std::vector<FlowsOf>& stale)
         const auto& allowed = it->second->endpoints;
         gone = (flow->protocol == kUdp || it->second->connections) &&
                !std::binary_search(allowed.begin(), allowed.end(), flow->reply_source);
-      } else if (flow->protocol == kUdp && !flow->destination_translated()) {
-        // Began before the front end existed. To a node port only without an answer: it may be somebody else's port.
-        gone = fresh_ips.contains({flow->destination.ip, flow->destination.port}) ||
-               (!flow->seen_reply() && fresh_ports.contains(flow->destination.port));
+      } else if (!flow->destination_translated()) {
+        // Began without the front end's rule. To a node port, or as a connection, only without an answer: it may be
+        // somebody else's port. The next packet (of a connection: its repeated SYN) begins a flow that is translated.
+        bool answered = flow->seen_reply();
+        gone = ((flow->protocol == kUdp || !answered) &&
+                fresh_ips.contains({flow->protocol, flow->destination.ip, flow->destination.port})) ||
+               (!answered && fresh_ports.contains({flow->protocol, flow->destination.port}));
       }
       if (gone) deletions.push_back(netlink::delete_flow(*flow));
     }

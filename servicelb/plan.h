@@ -80,6 +80,7 @@ class Planner {
   Flows& flows() { return flows_; }
   const Flows& flows() const { return flows_; }
   void all_flows_stale(Clock::time_point now);
+  void rules_were_missing();
 
   // ---- what could not be honoured, by service. Readable lines that name the service.
   const std::map<ServiceKey, std::vector<std::string>>& failures() const { return failures_; }

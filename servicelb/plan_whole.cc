@@ -266,4 +266,8 @@ void Planner::all_flows_stale(Clock::time_point now) {
   for (const auto& [key, record] : records_) flows_.unknown(record.placed, record.placed.drain, now);
 }
 
+void Planner::rules_were_missing() {
+  for (const auto& [key, record] : records_) flows_.rules_were_missing(record.placed);
+}
+
 }  // namespace trama::servicelb
