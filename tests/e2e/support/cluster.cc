@@ -59,12 +59,12 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
   binary_ = binary;
   std::filesystem::create_directories(directory_);
   made_netns_mount_ = shell("mountpoint -q /run/netns") != 0;
-  ok_ =
-      must("mkdir -p /run/netns", "netns directory") && must("ip netns add " + netns("hub"), "hub") &&
-      must(fmt::format("ip -n {0} link set lo up && ip -n {0} link add br0 type bridge && ip -n {0} link set br0 up && "
-                       "ip -n {0} addr add {1}/24 dev br0",
-                       netns("hub"), kControllerIp),
-           "switch");
+  ok_ = must("mkdir -p /run/netns", "netns directory") && must("ip netns add " + netns("hub"), "hub") &&
+        must(fmt::format("ip -n {0} link set lo up && ip -n {0} link add br0 address 02:5a:00:00:00:01 type bridge && "
+                         "ip -n {0} link set br0 up && "
+                         "ip -n {0} addr add {1}/24 dev br0",
+                         netns("hub"), kControllerIp),
+             "switch");
 }
 
 Cluster::~Cluster() {
