@@ -92,7 +92,10 @@ Flow::Flow(const std::string& netns_path, int type, const std::string& ip, int p
   to.sin_port = htons(static_cast<std::uint16_t>(port));
   ::inet_pton(AF_INET, ip.c_str(), &to.sin_addr);
   if (!fd_) return;
-  if (source_port != 0 && ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&from), sizeof from) != 0) return fd_.reset();
+  if (source_port != 0 && ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&from), sizeof from) != 0) {
+    fd_.reset();
+    return;
+  }
   if (::connect(fd_.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) == 0) return;
   int err = errno;
   socklen_t size = sizeof err;
