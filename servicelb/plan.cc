@@ -24,26 +24,37 @@ void note(Fates& fates, const ServiceKey& key, const Placement& p, Family f, boo
   });
 }
 
-// Pointees before pointers; removal mirrored. `first` is in the kernel before `second` starts.
+// Pointees before pointers; removal mirrored.
 void emit(Step& step, Family family, const Fates& fates) {
   const auto& table = table_of(family);
+  RangeChanges allowed;
   for (const auto& [where, fate] : fates) {
     const auto& [before, after] = fate;
     const nft::Set& set = set_of(family, where.first);
     bool pointee = where.first <= Home::picks;
     bool outer = where.first >= Home::services;
-    if (!after) {
-      (outer ? step.first : step.second).delete_element(table, set, before->element);
+    if (where.first == Home::allowed) {
+      if (before && !(after && before->element == after->element)) allowed.deletions.push_back(before->element);
+      if (after && !(before && before->element == after->element)) allowed.puts.push_back(after->element);
+    } else if (!after) {
+      (outer ? step.first() : step.third()).delete_element(table, set, before->element);
     } else if (!before) {
-      (outer ? step.second : step.first).put_element(table, set, after->element);
+      (outer ? step.second() : step.first()).put_element(table, set, after->element);
     } else if (!(before->element == after->element)) {
       // Fewer slots: the class goes first. More slots, or another service's slots: they come first.
       bool shrinks = before->id == after->id && after->slots < before->slots;
-      auto& batch = pointee || shrinks ? step.first : step.second;
+      auto& batch = pointee || shrinks ? step.first() : step.second();
       batch.delete_element(table, set, before->element);
       batch.put_element(table, set, after->element);
     }
   }
+  allowed.emit(step, family);
+}
+
+// Which addresses have node ports is each family's own affair, as kube-proxy has it.
+bool restricts_node_ports(const NodeFacts& facts, Family family) {
+  return std::any_of(facts.nodeport_cidrs.begin(), facts.nodeport_cidrs.end(),
+                     [&](const Cidr& c) { return c.family() == family; });
 }
 
 Draw::How how_of(const Service& s) {
@@ -63,6 +74,20 @@ const Pool* find_pool(const Placement& p, const Pool& like) {
   return nullptr;
 }
 }  // namespace
+
+void RangeChanges::emit(Step& step, Family family) const {
+  const auto& table = table_of(family);
+  const auto& set = set_of(family, Home::allowed);
+  auto front = [&](const nft::Element& e) {
+    auto bytes = e.key.bytes();
+    return nft::Value::of(bytes.first(bytes.size() - layout(family).size));
+  };
+  std::set<nft::Value> stays;
+  for (const auto& e : puts) stays.insert(front(e));
+  for (const auto& e : deletions)
+    (stays.contains(front(e)) ? step.first() : step.third()).delete_element(table, set, e);
+  for (const auto& e : puts) step.first().put_element(table, set, e);
+}
 
 std::size_t Planner::FrontHash::operator()(const Front& f) const {
   std::uint64_t h = static_cast<std::uint64_t>(f.kind) << 40 | static_cast<std::uint64_t>(f.family) << 32 |
@@ -428,9 +453,9 @@ Step Planner::plan(Clock::time_point now, const std::vector<ServiceKey>& only) {
   for (Family f : kFamilies)
     for (const auto& [cls, draw] : step.new_classes[index_of(f)]) {
       auto chain = draw_chain(f, draw);
-      step.first.put_chain(table_of(f), chain.chain);
-      for (const auto& rule : chain.rules) step.first.add_rule(table_of(f), chain.chain.name, rule);
-      step.first.put_element(table_of(f), set_of(f, Home::classes), class_element(cls, chain.chain.name));
+      step.first().put_chain(table_of(f), chain.chain);
+      for (const auto& rule : chain.rules) step.first().add_rule(table_of(f), chain.chain.name, rule);
+      step.first().put_element(table_of(f), set_of(f, Home::classes), class_element(cls, chain.chain.name));
     }
   for (Family f : kFamilies) {
     Fates fates;
@@ -443,15 +468,20 @@ Step Planner::plan(Clock::time_point now, const std::vector<ServiceKey>& only) {
   return step;
 }
 
+Shape Planner::shape(Family family) const {
+  return {classes_[index_of(family)], restricts_node_ports(facts_placed_, family)};
+}
+
 void Planner::plan_facts(Step& step) const {
   step.facts = true;
   auto differ = [&](Home home, Family f, const auto& before, const auto& after, auto element) {
     for (const auto& v : before)
       if (v.family() == f && !std::binary_search(after.begin(), after.end(), v))
-        step.first.delete_element(table_of(f), set_of(f, home), element(v));
+        (home == Home::nodeport_cidrs ? step.third() : step.first())
+            .delete_element(table_of(f), set_of(f, home), element(v));
     for (const auto& v : after)
       if (v.family() == f && !std::binary_search(before.begin(), before.end(), v))
-        step.first.put_element(table_of(f), set_of(f, home), element(v));
+        step.first().put_element(table_of(f), set_of(f, home), element(v));
   };
   auto range = [](const Cidr& c) { return nft::Element::of(c); };
   for (Family f : kFamilies) {
@@ -460,6 +490,11 @@ void Planner::plan_facts(Step& step) const {
     differ(Home::pods, f, facts_placed_.pod_cidrs, facts_.pod_cidrs, range);
     differ(Home::service_cidrs, f, facts_placed_.service_cidrs, facts_.service_cidrs, range);
     differ(Home::nodeport_cidrs, f, facts_placed_.nodeport_cidrs, facts_.nodeport_cidrs, range);
+    bool restricts = restricts_node_ports(facts_, f);
+    if (restricts == restricts_node_ports(facts_placed_, f)) continue;
+    auto chain = services_chain(f, restricts);
+    step.second().flush_chain(table_of(f), chain.chain.name);
+    for (const auto& rule : chain.rules) step.second().add_rule(table_of(f), chain.chain.name, rule);
   }
 }
 
