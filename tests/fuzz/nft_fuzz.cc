@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 1: (void)nft::decode_chain(payload); break;
     case 2: (void)nft::decode_rule(payload); break;
     case 3: {
-      if (auto set = nft::decode_set(payload)) (void)set->matches(servicelb::set_of(base::Family::v4, servicelb::Home::slots));
+      if (auto set = nft::decode_set(payload))
+        (void)set->matches(servicelb::set_of(base::Family::v4, servicelb::Home::slots));
       break;
     }
     case 4: {
