@@ -47,6 +47,20 @@ void emit(Step& step, Family family, const Fates& fates) {
   allowed.emit(step, family);
 }
 
+void keep_former_ids(const Placement& before, Placement& next) {
+  std::set<std::uint32_t> now;
+  for (const auto& pool : next.pools) now.insert(pool.id);
+  next.former_ids.clear();
+  auto keep = [&](std::uint32_t id) {
+    if (now.insert(id).second) next.former_ids.push_back(id);
+  };
+  // The newest first: they are the ones to keep.
+  for (const auto& pool : before.pools) keep(pool.id);
+  for (auto id = before.former_ids.rbegin(); id != before.former_ids.rend(); ++id) keep(*id);
+  if (next.former_ids.size() > Placement::kMostFormerIds) next.former_ids.resize(Placement::kMostFormerIds);
+  std::reverse(next.former_ids.begin(), next.former_ids.end());
+}
+
 // Which addresses have node ports is each family's own affair, as kube-proxy has it.
 bool restricts_node_ports(const NodeFacts& facts, Family family) {
   return std::any_of(facts.nodeport_cidrs.begin(), facts.nodeport_cidrs.end(),
@@ -175,6 +189,7 @@ void Planner::finish(const ServiceKey& key, Placement next, Clock::time_point no
     element_count_[i] += n - record.elements[i];
     record.elements[i] = n;
   }
+  if (record.present) keep_former_ids(record.placed, next);
   flows_.changed(record.placed, next, record.present ? next.drain : record.placed.drain, now);
   std::set<PortKey> keeps;
   for (const auto& pool : next.pools) keeps.insert(pool.key);

@@ -142,6 +142,12 @@ void ServiceLab::answer(std::size_t i) {
   }
 }
 
+// Closing is not enough: a child that is just being forked has the socket, too, and the kernel would go on about it.
+void ServiceLab::forget(int connection) {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr);
+  connections_.erase(connection);
+}
+
 void ServiceLab::serve() {
   std::array<epoll_event, 64> events{};
   while (!stop_) {
@@ -153,12 +159,13 @@ void ServiceLab::serve() {
         continue;
       }
       auto it = connections_.find(static_cast<int>(which - kConnections));
+      if (it == connections_.end()) continue;
       char question[64];
       auto got = recv(it->first, question, sizeof question, 0);
       if (got > 0)
         (void)send(it->first, it->second.second.data(), it->second.second.size(), MSG_NOSIGNAL);
       else if (got == 0 || errno != EAGAIN)
-        connections_.erase(it);
+        forget(it->first);
     }
   }
 }

@@ -49,6 +49,7 @@ class ServiceLab {
  private:
   void serve();
   void answer(std::size_t listener);
+  void forget(int connection);
   PrivateNetns node_, outside_;
   std::vector<std::unique_ptr<PrivateNetns>> pods_;
   struct Listener {

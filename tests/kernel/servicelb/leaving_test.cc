@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What becomes of flows to endpoints that go.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "tests/kernel/servicelb/traffic.h"
@@ -100,6 +101,36 @@ TEST_F(Leaving, OthersConnectionsAreNotTouched) {
   forward(seconds(31));
   EXPECT_EQ(lab.ask_again(by_pod["pod-2"].get(), 2000), kReset);
   for (const char* pod : {"pod-1", "pod-3"}) EXPECT_EQ(who(lab.ask_again(by_pod[pod].get())), pod);
+}
+
+// Affinity, counters and Maglev change the id that flows are marked with; their endpoint has not gone.
+TEST_F(Leaving, AChangeOfAnythingElseLeavesFlowsAlone) {
+  const std::vector<std::function<void(Service&)>> changes = {
+      [](Service& s) { s.counters = true; },
+      [](Service& s) { s.affinity = seconds(60); },
+      [](Service& s) { s.algorithm = Algorithm::maglev; },
+      [](Service& s) { s.internal = s.external = Policy::local; },
+  };
+  for (Protocol p : {Protocol::tcp, Protocol::udp})
+    for (auto drain : {std::optional(seconds(30)), std::optional<seconds>()})
+      for (std::size_t i = 0; i < changes.size(); ++i) {
+        SCOPED_TRACE(fmt::format("{} {} {}", to_string(p), drain ? "bound" : "no bound", i));
+        auto with_change = [&](std::vector<int> pods) {
+          auto s = draining(std::move(pods), drain);
+          changes[i](s);
+          return s;
+        };
+        tell({draining({1}, drain)});
+        connect(p);
+        tell({with_change({1, 2})});
+        forward(seconds(31));
+        expect("pod-1", "after the change");
+        // and when the endpoint goes in the end, they go
+        tell({with_change({2})});
+        forward(seconds(31));
+        expect(p == Protocol::udp ? "pod-2" : drain ? kReset : "pod-1", "after its endpoint has gone");
+        flows.clear();
+      }
 }
 
 TEST_F(Leaving, AServiceThatGoesTakesItsConnectionsAlong) {

@@ -177,6 +177,24 @@ TEST_F(FlowsTest, AnIdThatNobodyHasLosesEverything) {
   EXPECT_THAT(list[0].endpoints, IsEmpty());
 }
 
+TEST_F(FlowsTest, FlowsOfAFormerIdGoWithTheirEndpoint) {
+  for (auto drain : {std::optional(seconds(30)), kNoBound}) {
+    flows = Flows();
+    settled(placed({1, 2}), drain);
+    auto after = placed({1, 2});
+    after.pools[0].id = 8, after.former_ids = {7};
+    flows.changed(placed({1, 2}), after, drain, kNow);
+    all_done(seconds(0));  // the front end counts as new to the new id
+    EXPECT_FALSE(flows.due(kNow + std::chrono::hours(1000))) << "both endpoints are still there";
+    auto fewer = placed({2});
+    fewer.pools[0].id = 8, fewer.former_ids = {7};
+    flows.changed(after, fewer, drain, kNow);
+    auto list = at_time(seconds(30));
+    ASSERT_THAT(list, SizeIs(2));
+    for (const auto& f : list) EXPECT_THAT(f.endpoints, ElementsAre(at(2))) << f.id;
+  }
+}
+
 TEST_F(FlowsTest, ManyServicesInTheOrderOfTheirTimes) {
   for (std::uint32_t id = 1; id <= 100; ++id) {
     auto before = placed({1, 2}, Protocol::tcp), after = placed({2}, Protocol::tcp);
