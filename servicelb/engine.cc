@@ -36,6 +36,7 @@ Result<> Engine::commit(PassOutcome& out, nft::Batch& batch) {
 Result<> Engine::commit(PassOutcome& out, Step& step, int& reached) {
   reached = 0;
   for (auto& batch : step.batches) {
+    if (&batch == &step.third() && step.moves && !batch.empty()) kernel_.wait_for_packets();
     if (auto done = commit(out, batch); !done) return done;
     ++reached;
   }

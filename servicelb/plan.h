@@ -33,6 +33,9 @@ struct Step {
   std::vector<std::pair<ServiceKey, Placement>> targets;  // what accept() will take as done
   std::array<Classes, 2> new_classes;
   bool facts = false;  // the sets of node facts are part of it
+  // A service goes on with another id: not one slot goes but all of the old one, and a packet that was led there must
+  // be through before the third transaction.
+  bool moves = false;
   bool empty() const {
     return std::all_of(batches.begin(), batches.end(), [](const nft::Batch& b) { return b.empty(); });
   }

@@ -127,6 +127,11 @@ Step Planner::plan(Clock::time_point now, const std::vector<ServiceKey>& only) {
       for (const auto& rule : chain.rules) step.first().add_rule(table_of(f), chain.chain.name, rule);
       step.first().put_element(table_of(f), set_of(f, Home::classes), class_element(cls, chain.chain.name));
     }
+  for (const auto& [key, next] : step.targets) {
+    std::set<std::uint32_t> ids;
+    for (const auto& pool : next.pools) ids.insert(pool.id);
+    for (const auto& pool : records_.at(key).placed.pools) step.moves |= !next.pools.empty() && !ids.contains(pool.id);
+  }
   for (Family f : kFamilies) {
     Fates fates;
     for (const auto& [key, next] : step.targets) {

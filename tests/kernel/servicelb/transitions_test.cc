@@ -53,7 +53,7 @@ class Flood {
 struct Transition {
   const char* name;
   std::vector<std::function<void(Service&)>> states;  // gone through in a circle
-  int fewest_rounds = 50;
+  int fewest_rounds = 10;
 };
 
 std::vector<Transition> transitions() {
