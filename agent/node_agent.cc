@@ -63,6 +63,7 @@ base::Result<> NodeAgent::open() {
   RoomsOptions how;
   how.paths = settings_.paths();
   how.resync = options.resync;
+  how.hold_translation = options.hold_translation;
   RoomsEvents events;
   events.observed = [this](std::shared_ptr<const netns::Observed> seen) {
     if (pods_) pods_->on_observed(std::move(seen));

@@ -14,6 +14,7 @@
 #include "overlay/kernel_linux.h"
 #include "servicelb/engine.h"
 #include "servicelb/kernel_linux.h"
+#include "servicelb/translation_hold.h"
 
 namespace trama::agent {
 
@@ -27,7 +28,10 @@ struct OnWorker {
   std::unique_ptr<overlay::KernelLinux> overlay;
   std::unique_ptr<servicelb::LinuxKernel> services;
 
-  base::Result<> open(const netns::Paths& paths) {
+  std::optional<servicelb::TranslationHold> hold;
+
+  base::Result<> open(const RoomsOptions& rooms) {
+    const netns::Paths& paths = rooms.paths;
     auto opened = nft::Session::open();
     if (!opened) return base::Error(opened.error()).in("nftables");
     session.emplace(std::move(*opened));
@@ -49,9 +53,14 @@ struct OnWorker {
     auto balancer = servicelb::LinuxKernel::open(*session);
     if (!balancer) return base::Error(balancer.error()).in("services");
     services = std::move(*balancer);
+    if (!rooms.hold_translation) return {};
+    auto held = servicelb::TranslationHold::open();
+    if (!held) return base::Error(held.error()).in("--hold-translation");
+    hold.emplace(std::move(*held));
     return {};
   }
   void close() {
+    hold.reset();
     services.reset();
     overlay.reset();
     sandboxes.reset();
@@ -120,7 +129,7 @@ base::Result<std::unique_ptr<Rooms>> Rooms::open(asio::any_io_executor brain, Ro
   auto impl = std::make_unique<Impl>(brain, std::move(options), std::move(events));
   base::Result<> opened;
   run_and_wait(impl->worker, [&] {
-    opened = impl->there.open(impl->options.paths);
+    opened = impl->there.open(impl->options);
     if (!opened) impl->there.close();
   });
   if (!opened) return opened.error();

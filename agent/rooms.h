@@ -24,6 +24,7 @@ using async::awaitable;
 struct RoomsOptions {
   netns::Paths paths;
   std::chrono::milliseconds resync{30'000};
+  bool hold_translation = false;
 };
 
 // All called on the brain.

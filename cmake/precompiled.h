@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Foreign headers that nearly every file reads, parsed once (trama_precompile in trama.cmake). It only saves time: each file
-// still includes what it uses, and -DTRAMA_PCH=OFF builds without it.
+// Foreign headers that nearly every file reads, parsed once (trama_precompile in trama.cmake). It only saves time: each
+// file still includes what it uses, and -DTRAMA_PCH=OFF builds without it.
 #include <algorithm>
 #include <array>
 #include <atomic>

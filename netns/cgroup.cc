@@ -276,8 +276,7 @@ Result<> CgroupRoot::remove_root() const {
           },
           milliseconds(2000));
       if (err == 0) continue;
-      if (((err != EBUSY && err != ENOTEMPTY) || !settled) && out)
-        out = Error::from_errno(err, "remove " + directory);
+      if (((err != EBUSY && err != ENOTEMPTY) || !settled) && out) out = Error::from_errno(err, "remove " + directory);
       break;
     }
   }

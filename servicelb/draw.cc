@@ -105,6 +105,15 @@ Exprs remember(const AddressLayout& a, std::chrono::seconds timeout) {
   e.push_back(dynset_map(Dyn::update, "affinity", r(0), data, timeout));
   return e;
 }
+// An update of what is in the map changes its timeout, not its data: a client that moves is forgotten first.
+Exprs forget(const AddressLayout& a) {
+  Reg data = a.size == 4 ? r(4) : r(8);
+  Exprs e = load_id();
+  e.push_back(load_saddr(a, r(1)));
+  e.push_back(load_meta(Meta::priority, data));
+  e.push_back(dynset_map(Dyn::remove, "affinity", r(0), data));
+  return e;
+}
 Exprs to_number(const AddressLayout& a) {
   Exprs e = load_id();
   e.push_back(load_meta(Meta::l4proto, r(1)));
@@ -121,6 +130,7 @@ std::vector<Rule> sticky_rules(Family f, const Draw& d) {
     return fmt::format(
         "meta priority set ct mark & 0xfffff000 . meta l4proto . th dport . numgen random mod {} map @picks", n);
   };
+  std::string drop_old = fmt::format("delete @affinity {{ ct mark & 0xfffff000 . {} saddr : meta priority }}", a.name);
   std::string note = fmt::format("update @affinity {{ ct mark & 0xfffff000 . {} saddr timeout {} : meta priority }}",
                                  a.name, duration(d.timeout));
   std::string send = fmt::format(
@@ -135,8 +145,9 @@ std::vector<Rule> sticky_rules(Family f, const Draw& d) {
                       .add(only_transports())
                       .add(to_number(a))
                       .comment("a client that is remembered, while its endpoint is there"));
-  rules.push_back(Rule(join(picked(d.slots), note, send))
+  rules.push_back(Rule(join(picked(d.slots), drop_old, note, send))
                       .add(pick(d.slots))
+                      .add(forget(a))
                       .add(remember(a, d.timeout))
                       .add(only_transports())
                       .add(to_number(a)));

@@ -24,7 +24,7 @@ struct Draw {
   std::uint32_t owner = 0;          // round robin: the service id, since each has a counter of its own
   std::chrono::seconds timeout{0};  // affinity: how long a client is remembered
 
-  // "n4" (random), "n4-counted", "rr17-n4", "source-n4", "maglev-n2039", "affinity10800-n4"
+  // "n4" (random), "n4-counted", "rr17-n4", "source-n4", "maglev-n5003", "affinity10800-n4"
   std::string chain() const;
   static std::optional<Draw> of_chain(std::string_view name);
   std::string comment() const;

@@ -35,10 +35,11 @@ Result<> Engine::commit(PassOutcome& out, nft::Batch& batch) {
 }
 Result<> Engine::commit(PassOutcome& out, Step& step, int& reached) {
   reached = 0;
-  if (auto first = commit(out, step.first); !first) return first;
-  reached = 1;
-  if (auto second = commit(out, step.second); !second) return second;
-  reached = 2;
+  for (auto& batch : step.batches) {
+    if (&batch == &step.third() && step.moves && !batch.empty()) kernel_.wait_for_packets();
+    if (auto done = commit(out, batch); !done) return done;
+    ++reached;
+  }
   return {};
 }
 

@@ -64,7 +64,7 @@ class Engine {
   bool settle_flows(PassOutcome& out, Clock::time_point now);
   PassOutcome finish(PassOutcome out, Clock::time_point began);
   Result<> commit(PassOutcome& out, nft::Batch& batch);
-  // Both transactions of a step. `reached` tells how far it came.
+  // All transactions of a step. `reached` tells how many are in the kernel.
   Result<> commit(PassOutcome& out, Step& step, int& reached);
   Result<> rebuild(PassOutcome& out, Family family, const std::string& why);
   void note_plan(PassOutcome& out, const nft::Batch& batch);

@@ -25,6 +25,15 @@ Sides sides_of(const Placement& p) {
     }
   for (const auto& d : p.doors)
     if (d.fixed == 0) out[{d.front.family, p.pools.at(d.port).id}].fronts.insert(d.front);
+  for (Family f : kFamilies) {
+    Side all;
+    for (const auto& [key, side] : out)
+      if (key.first == f) {
+        all.endpoints.insert(all.endpoints.end(), side.endpoints.begin(), side.endpoints.end());
+        all.udp |= side.udp;
+      }
+    for (auto id : p.former_ids) out.emplace(std::pair(f, id), all);
+  }
   for (auto& [key, side] : out) {
     std::sort(side.endpoints.begin(), side.endpoints.end());
     side.endpoints.erase(std::unique(side.endpoints.begin(), side.endpoints.end()), side.endpoints.end());

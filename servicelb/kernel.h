@@ -14,6 +14,8 @@ class Kernel {
   virtual ~Kernel() = default;
   // All of the batch or nothing. ENOBUFS and ETIMEDOUT mean that nobody knows.
   virtual Result<> commit(nft::Batch& batch) = 0;
+  // Returns when every packet that was on its way through the rules has left them.
+  virtual void wait_for_packets() {}
   // Changes when somebody else has changed some ruleset in this namespace. About a microsecond.
   virtual Result<std::uint64_t> epoch() = 0;
   // Why the table in the kernel is not this one, elements aside; "" when it is.

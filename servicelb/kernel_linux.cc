@@ -3,9 +3,13 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 #include <tuple>
 
+#include <linux/membarrier.h>
 #include <linux/netlink.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/netlink/conntrack.h"
 
@@ -18,6 +22,12 @@ Result<std::unique_ptr<LinuxKernel>> LinuxKernel::open(nft::Session& session) {
 }
 
 Result<> LinuxKernel::commit(nft::Batch& batch) { return session_.commit(batch); }
+void LinuxKernel::wait_for_packets() {
+  // Packets are looked at under RCU, and this is synchronize_rcu() (kernel/sched/membarrier.c): some 10 ms. A kernel
+  // with nohz_full refuses it; then a pause must do.
+  if (::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+}
 Result<std::uint64_t> LinuxKernel::epoch() { return session_.epoch(); }
 Result<std::string> LinuxKernel::damage(const nft::Blueprint& blueprint, std::map<std::string, std::size_t>& counts) {
   return nft::damage(session_, blueprint, &counts);

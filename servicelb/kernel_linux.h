@@ -12,6 +12,7 @@ class LinuxKernel : public Kernel {
  public:
   static Result<std::unique_ptr<LinuxKernel>> open(nft::Session& session);
   Result<> commit(nft::Batch& batch) override;
+  void wait_for_packets() override;
   Result<std::uint64_t> epoch() override;
   Result<std::string> damage(const nft::Blueprint& blueprint, std::map<std::string, std::size_t>& counts) override;
   Result<std::vector<nft::Element>> elements(const nft::Table& table, const nft::Set& set) override;

@@ -80,7 +80,7 @@ struct NodeFacts {
   std::vector<Cidr> service_cidrs;   // addresses in here that no Service owns are dropped
   std::vector<Cidr> pod_cidrs;       // of the whole cluster: sources outside are masqueraded when they use a ClusterIP
   std::vector<Ip> local_pods;        // hairpin: one element per local pod
-  std::vector<Cidr> nodeport_cidrs;  // which addresses of this node have node ports; none = all but loopback
+  std::vector<Cidr> nodeport_cidrs;  // which addresses have node ports; none of a family = all but loopback
   bool masquerade_all = false;       // whoever uses a ClusterIP seems to be this node
   // Ports of the node's own plumbing: no endpoint outside pod_cidrs, or a Service would be a way around the filters.
   std::vector<std::uint16_t> reserved_ports{6783, 6784};

@@ -77,6 +77,10 @@ struct Placement {
   std::array<std::map<Member, std::uint32_t>, 2> numbers;  // affinity: of endpoints
   std::array<std::uint32_t, 2> last_number{};              // given out
   std::optional<std::chrono::seconds> drain;               // how long flows to endpoints that go may go on
+  // Ids that it had, newest last: a change of affinity, counters or policies changes the id, but flows that carry the
+  // old one go on for as long as their endpoint is there.
+  std::vector<std::uint32_t> former_ids;
+  static constexpr std::size_t kMostFormerIds = 64;
   bool empty() const { return pools.empty() && vips.empty(); }
 };
 

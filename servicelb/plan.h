@@ -3,6 +3,8 @@
 // are big, never how many services there are.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <functional>
 #include <set>
 #include <unordered_map>
@@ -20,14 +22,30 @@ using FamilyContents = std::array<Contents, kHomes>;
 // Homes whose elements the planner decides; what is in the others is the rules' affair.
 constexpr bool is_planned(Home h) { return h != Home::affinity; }
 
-// Two transactions: the second starts when the first is in the kernel, so that no packet can see a class whose slots
-// are not there yet, nor lose a slot that its class still draws.
+// Up to three transactions, each of which starts when the one before is in the kernel: what will be pointed at, then
+// what points at it, then goes what nothing points at any more. So a packet, whose lookups may fall on both sides of a
+// commit, neither meets a class whose slots are not there yet, nor loses a slot or a map that it was led to.
 struct Step {
-  nft::Batch first, second;
+  std::array<nft::Batch, 3> batches;
+  nft::Batch& first() { return batches[0]; }
+  nft::Batch& second() { return batches[1]; }
+  nft::Batch& third() { return batches[2]; }
   std::vector<std::pair<ServiceKey, Placement>> targets;  // what accept() will take as done
   std::array<Classes, 2> new_classes;
   bool facts = false;  // the sets of node facts are part of it
-  bool empty() const { return first.empty() && second.empty(); }
+  // A service goes on with another id: not one slot goes but all of the old one, and a packet that was led there must
+  // be through before the third transaction.
+  bool moves = false;
+  bool empty() const {
+    return std::all_of(batches.begin(), batches.end(), [](const nft::Batch& b) { return b.empty(); });
+  }
+};
+
+// Changes of `allowed`. The kernel takes no range that overlaps another one of the same front end: old ones go before
+// new ones come, in one transaction. Where none come the front end is not guarded any more, and they go last.
+struct RangeChanges {
+  std::vector<nft::Element> deletions, puts;
+  void emit(Step& step, Family family) const;
 };
 
 class Planner {
@@ -62,7 +80,7 @@ class Planner {
   void unplace(Clock::time_point now);
 
   // ---- the whole, as accepted
-  Shape shape(Family family) const { return {classes_[index_of(family)], !facts_placed_.nodeport_cidrs.empty()}; }
+  Shape shape(Family family) const;
   std::size_t elements(Family family) const;  // how many
   std::size_t endpoints_wanted() const;       // of all services; walks them
   void for_each_element(Family family, const std::function<void(Home, const nft::Element&)>& fn) const;

@@ -204,6 +204,7 @@ std::vector<nft::Batch> Planner::build(Family family, std::size_t elements_each)
 
 Step Planner::repair(Family family, FamilyContents& seen) const {
   Step step;
+  RangeChanges allowed;
   const auto& table = table_of(family);
   auto slots_in = [&](const nft::Value& data) -> std::size_t {
     auto mark = mark_in(data);
@@ -217,12 +218,18 @@ Step Planner::repair(Family family, FamilyContents& seen) const {
     auto it = have.find(want.key);
     bool outer = home >= Home::services && home <= Home::ping;
     if (it == have.end()) {
-      (outer ? step.second : step.first).put_element(table, set, want);
+      if (home == Home::allowed)
+        allowed.puts.push_back(want);
+      else
+        (outer ? step.second() : step.first()).put_element(table, set, want);
       return;
     }
-    if (!(it->second == want)) {
+    bool same = it->second == want;
+    if (!same && home == Home::allowed) {
+      allowed.deletions.push_back(it->second), allowed.puts.push_back(want);
+    } else if (!same) {
       bool shrinks = holds_marks(home) && slots_in(want.data) < slots_in(it->second.data);
-      auto& batch = holds_marks(home) && !shrinks ? step.second : step.first;
+      auto& batch = holds_marks(home) && !shrinks ? step.second() : step.first();
       batch.delete_element(table, set, it->second);
       batch.put_element(table, set, want);
     }
@@ -230,11 +237,14 @@ Step Planner::repair(Family family, FamilyContents& seen) const {
   });
   for (std::size_t h = 0; h < kHomes; ++h) {
     if (!is_planned(static_cast<Home>(h))) continue;
-    for (const auto& [key, extra] : seen[h]) {
-      auto& batch = static_cast<Home>(h) <= Home::picks ? step.second : step.first;
-      batch.delete_element(table, set_of(family, static_cast<Home>(h)), extra);
-    }
+    Home home = static_cast<Home>(h);
+    for (const auto& [key, extra] : seen[h])
+      if (home == Home::allowed)
+        allowed.deletions.push_back(extra);
+      else
+        (home < Home::allowed ? step.third() : step.first()).delete_element(table, set_of(family, home), extra);
   }
+  allowed.emit(step, family);
   return step;
 }
 

@@ -261,6 +261,10 @@ const std::vector<std::pair<std::uint32_t, std::string>>& fixed_classes() {
   return all;
 }
 
+Blueprint::ChainRules services_chain(Family f, bool restrict_node_ports) {
+  return services(layout(f), restrict_node_ports);
+}
+
 Blueprint blueprint(Family f, const Shape& shape) {
   const auto& a = layout(f);
   Blueprint b;
@@ -276,7 +280,7 @@ Blueprint blueprint(Family f, const Shape& shape) {
   b.chains.push_back(guarded(a));
   b.chains.push_back(by_class());
   b.chains.push_back(clusterip(a));
-  b.chains.push_back(services(a, shape.restrict_node_ports));
+  b.chains.push_back(services_chain(f, shape.restrict_node_ports));
   std::vector<Rule> to_services;
   to_services.push_back(Rule("jump services").add(jump("services")));
   b.chains.push_back(hook("prerouting", Hook::prerouting, -100, "from pods and from outside", to_services));

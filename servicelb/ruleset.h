@@ -63,6 +63,8 @@ struct Shape {
 };
 // The whole table, elements aside.
 nft::Blueprint blueprint(Family family, const Shape& shape);
+// The chain of it that depends on restrict_node_ports.
+nft::Blueprint::ChainRules services_chain(Family family, bool restrict_node_ports);
 // The places that are no drawing: class and chain.
 const std::vector<std::pair<std::uint32_t, std::string>>& fixed_classes();
 

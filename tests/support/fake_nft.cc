@@ -23,6 +23,16 @@ Message open(Bytes payload) {
   return {static_cast<nft::Family>(g->nfgen_family), *Attributes::parse(netlink::behind_header<nfgenmsg>(payload))};
 }
 
+// As the kernel sees it: one end of the new range lies in one that is there. Of concatenations, only the last field may
+// be a range.
+bool overlaps(const std::map<nft::Value, nft::Element>& elements, const nft::Element& e) {
+  auto last = [](const nft::Element& x) { return x.key_end.empty() ? x.key : x.key_end; };
+  return std::any_of(elements.begin(), elements.end(), [&](const auto& other) {
+    return (other.first <= e.key && e.key <= last(other.second)) ||
+           (other.first <= last(e) && last(e) <= last(other.second));
+  });
+}
+
 Result<> apply(FakeNft::Tables& tables, const nlmsghdr& h, Bytes payload) {
   Message m = open(payload);
   auto name = [&](std::uint16_t type) { return m.attributes.text(type); };
@@ -93,6 +103,8 @@ Result<> apply(FakeNft::Tables& tables, const nlmsghdr& h, Bytes payload) {
         if (type == NFT_MSG_DELSETELEM) {
           if (have == elements.end()) return no(ENOENT, "no such element in " + set);
           elements.erase(have);
+        } else if (have == elements.end() && (spec->second.flags & NFT_SET_INTERVAL) != 0 && overlaps(elements, e)) {
+          return no(EEXIST, "an overlapping range in " + set);
         } else if (have == elements.end()) {
           if (!e.chain.empty() && !table.chains.contains(e.chain)) return no(ENOENT, "no chain " + e.chain);
           elements.emplace(e.key, e);

@@ -168,7 +168,10 @@ NftMachine::Verdict NftMachine::run_chain(const std::string& name, State& s) con
       } else if (e.kind == "dynset") {
         std::size_t n = family_ == base::Family::v4 ? 8 : 20;
         auto key = Value::of(s.get(at(number(e, NFTNL_EXPR_DYNSET_SREG_KEY)), n));
-        s.remembered[key] = Value::of(s.get(at(number(e, NFTNL_EXPR_DYNSET_SREG_DATA)), 4));
+        if (number(e, NFTNL_EXPR_DYNSET_OP) == NFT_DYNSET_OP_DELETE)
+          s.remembered.erase(key);
+        else  // what is there keeps its data
+          s.remembered.try_emplace(key, Value::of(s.get(at(number(e, NFTNL_EXPR_DYNSET_SREG_DATA)), 4)));
       } else if (e.kind == "numgen") {
         s.put32(at(number(e, NFTNL_EXPR_NG_DREG)), s.random(number(e, NFTNL_EXPR_NG_MODULUS)));
       } else if (e.kind == "lookup") {

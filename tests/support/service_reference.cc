@@ -78,7 +78,11 @@ ServiceWorld::Answer ServiceWorld::ask(const Packet& p) const {
       if (is_vip && port.port == p.port)
         return to_endpoints(s, port, v4, s.internal == Policy::local, !from_pod || node.masquerade_all);
       bool by_address = family && external != s.external_ips.end() && port.port == p.port;
-      bool by_port = family && p.to_node && port.node_port == p.port && p.port != 0;
+      std::vector<base::Cidr> node_port_ranges;
+      for (const auto& c : node.nodeport_cidrs)
+        if (c.address().is_v4() == v4) node_port_ranges.push_back(c);
+      bool here = node_port_ranges.empty() || in(node_port_ranges, p.destination);
+      bool by_port = family && p.to_node && here && port.node_port == p.port && p.port != 0;
       if (!by_address && !by_port) continue;
       if (by_address && external->load_balancer) {
         std::vector<base::Cidr> ranges;

@@ -166,6 +166,31 @@ TEST_P(KernelContract, AdjacentRangesInOneSet) {
                                                     "255.255.255.0-255.255.255.255"));
 }
 
+TEST_P(KernelContract, RangesOfAFrontEndMustNotOverlapEvenForAMoment) {
+  const nft::Set& allowed = set_of(Family::v4, Home::allowed);
+  Front front;
+  front.ip = Ip::v4(203, 0, 113, 1), front.port = 80;
+  auto range = [&](const char* c) { return allowed_element(front, *Cidr::parse(c), "c"); };
+  nft::Batch wide;
+  wide.put_element(table, allowed, range("198.51.100.0/24"));
+  EXPECT_EQ(code(wide), 0);
+  nft::Batch inside;
+  inside.put_element(table, allowed, range("198.51.100.16/28"));
+  EXPECT_EQ(code(inside), EEXIST);
+  nft::Batch late;
+  late.put_element(table, allowed, range("198.51.100.16/28"));
+  late.delete_element(table, allowed, range("198.51.100.0/24"));
+  EXPECT_EQ(code(late), EEXIST);
+  nft::Batch replaced;
+  replaced.delete_element(table, allowed, range("198.51.100.0/24"));
+  replaced.put_element(table, allowed, range("198.51.100.16/28"));
+  EXPECT_EQ(code(replaced), 0);
+  front.port = 81;
+  nft::Batch elsewhere;
+  elsewhere.put_element(table, allowed, range("198.51.100.0/24"));
+  EXPECT_EQ(code(elsewhere), 0) << "another front end";
+}
+
 TEST_P(KernelContract, AnEnginesLifeLeavesTheSameTable) {
   // The same story on a fake beside it.
   test::FakeNft beside;

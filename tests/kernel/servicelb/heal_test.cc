@@ -1,150 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The running reconciler against people with root: what they break comes back, what is theirs stays.
 #include <fstream>
-#include <future>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/use_future.hpp>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/async/task_group.h"
-#include "base/async/worker.h"
-#include "servicelb/engine.h"
-#include "servicelb/kernel_linux.h"
-#include "servicelb/reconciler.h"
 #include "servicelb/ruleset.h"
-#include "tests/support/private_netns.h"
+#include "tests/kernel/servicelb/running_reconciler.h"
 
 namespace trama::servicelb {
 namespace {
 using std::chrono::milliseconds;
+using test::facts;
+using test::listing;
 using test::PrivateNetns;
+using test::RunningReconciler;
+using test::service;
+using test::sorted_lines;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Clock = std::chrono::steady_clock;
-
-Service service(int i, int endpoints) {
-  Service s;
-  s.key = {"default", fmt::format("web-{:04}", i)};
-  s.cluster_ips = {Ip::v4(10, 96, static_cast<std::uint8_t>(i / 250 + 1), static_cast<std::uint8_t>(i % 250 + 1)),
-                   Ip::parse(fmt::format("fd00:96::{:x}", i + 1)).value_or(Ip())};
-  ServicePort p;
-  p.name = "http", p.port = 80;
-  if (i < 100) p.node_port = static_cast<std::uint16_t>(30000 + i);
-  for (int n = 0; n < endpoints; ++n) {
-    Endpoint e;
-    e.pod = fmt::format("default/web-{:04}-{}", i, n), e.port = 8080;
-    e.ip = Ip::v4(10, 244, static_cast<std::uint8_t>(i % 200), static_cast<std::uint8_t>(n + 1));
-    p.endpoints.push_back(e);
-    e.ip = Ip::parse(fmt::format("fd00:244:{:x}::{:x}", i, n + 1)).value_or(Ip());
-    p.endpoints.push_back(e);
-  }
-  s.ports = {p};
-  return s;
-}
-NodeFacts facts() {
-  NodeFacts f;
-  f.service_cidrs = {*Cidr::parse("10.96.0.0/16"), *Cidr::parse("fd00:96::/112")};
-  f.pod_cidrs = {*Cidr::parse("10.244.0.0/16"), *Cidr::parse("fd00:244::/32")};
-  f.local_pods = {Ip::v4(10, 244, 1, 2), *Ip::parse("fd00:244:1::2")};
-  return f;
-}
-
-// An agent's share of servicelb: brain thread, worker thread, one session in the namespace.
-class RunningReconciler {
- public:
-  explicit RunningReconciler(const PrivateNetns& ns) : worker_("nft") {
-    ns.run([&] {
-      auto s = nft::Session::open();
-      if (!s) throw std::runtime_error(s.error().to_string());
-      session_ = std::make_unique<nft::Session>(std::move(*s));
-      auto k = LinuxKernel::open(*session_);
-      if (!k) throw std::runtime_error(k.error().to_string());
-      kernel_ = std::move(*k);
-    });
-    auto note = [this](const Reconciler::Report& r) {
-      operations_ += r.operations;
-      if (r.healed) ++heals_;
-      failures_ = r.failures.size();
-    };
-    reconciler_ = std::make_unique<Reconciler>(*kernel_, brain_.get_executor(), worker_.executor(), note);
-    group_ = std::make_unique<async::TaskGroup>(brain_.get_executor());
-    group_->spawn("servicelb", reconciler_->run());
-    thread_ = std::thread([this] { brain_.run(); });
-  }
-  ~RunningReconciler() {
-    auto stop = [](async::TaskGroup& g) -> async::awaitable<void> { co_await g.stop(); };
-    auto done = async::asio::co_spawn(brain_, stop(*group_), async::asio::use_future);
-    done.get();
-    thread_.join();
-  }
-  // Runs on the brain thread.
-  template <class F>
-  auto on_brain(F f) {
-    std::packaged_task<std::invoke_result_t<F>()> task(std::move(f));
-    auto result = task.get_future();
-    async::asio::post(brain_, [&task] { task(); });
-    return result.get();
-  }
-  void load(int services, int endpoints) {
-    std::vector<Service> all;
-    for (int i = 0; i < services; ++i) all.push_back(service(i, endpoints));
-    load(all, facts());
-  }
-  void load(const std::vector<Service>& services, const NodeFacts& node) {
-    auto generation = on_brain([&] {
-      std::uint64_t g = reconciler_->set_node(node);
-      for (const auto& s : services) g = reconciler_->update(s.key, s);
-      reconciler_->synced();
-      return g;
-    });
-    wait(generation);
-  }
-  void wait(std::uint64_t generation) {
-    ASSERT_TRUE(test::eventually(
-        [&] { return on_brain([&] { return reconciler_->programmed_generation(); }) >= generation; }, 30'000));
-  }
-  Reconciler& reconciler() { return *reconciler_; }
-  std::size_t operations() const { return operations_; }
-  int heals() const { return heals_; }
-  std::size_t failures() const { return failures_; }
-
- private:
-  async::asio::io_context brain_;
-  async::Worker worker_;
-  std::unique_ptr<nft::Session> session_;
-  std::unique_ptr<LinuxKernel> kernel_;
-  std::unique_ptr<Reconciler> reconciler_;
-  std::unique_ptr<async::TaskGroup> group_;
-  std::atomic<std::size_t> operations_{0}, failures_{0};
-  std::atomic<int> heals_{0};
-  std::thread thread_;
-};
-
-std::string listing(const PrivateNetns& ns, const std::string& what = "ruleset") {
-  std::string text;
-  EXPECT_EQ(ns.shell("nft list " + what, &text), 0) << text;
-  return text;
-}
-// Elements come in hash order: sorted words make listings comparable.
-std::vector<std::string> sorted_lines(const std::string& text) {
-  std::vector<std::string> lines;
-  std::string flat;
-  for (char c : text) flat += c == ',' ? '\n' : c;
-  std::istringstream in(flat);
-  for (std::string line; std::getline(in, line);) {
-    auto from = line.find_first_not_of(" \t");
-    if (from == std::string::npos) continue;
-    line = line.substr(from);
-    if (line.starts_with("elements = { ")) line = line.substr(13);
-    if (line.ends_with(" }")) line.resize(line.size() - 2);
-    lines.push_back(line);
-  }
-  std::sort(lines.begin(), lines.end());
-  return lines;
-}
 
 TEST(ServiceHeal, WhateverIsBrokenComesBackAndTheRestIsNotTouched) {
   PrivateNetns ns;
@@ -340,7 +216,7 @@ TEST(ServiceListing, EveryKindListsAndLoadsAndIsRecognised) {
     tell(agent);
   }
   std::string first = listing(ns), said;
-  for (const char* chain : {"rr", "source-n3", "maglev-n2039", "affinity5400-n3", "n3-counted", "maglev-n2039-counted"})
+  for (const char* chain : {"rr", "source-n3", "maglev-n5003", "affinity5400-n3", "n3-counted", "maglev-n5003-counted"})
     EXPECT_THAT(first, HasSubstr(std::string("chain ") + chain));
   std::string path = fmt::format("/tmp/trama-listing-{}.nft", getpid());
   std::ofstream(path) << first;
@@ -348,7 +224,7 @@ TEST(ServiceListing, EveryKindListsAndLoadsAndIsRecognised) {
   unlink(path.c_str());
   EXPECT_EQ(sorted_lines(listing(ns)), sorted_lines(first));
   for (Family f : kFamilies)
-    for (const auto& draw : {Draw{Draw::How::source_hash, 3, false, 0, {}}, Draw{Draw::How::maglev, 2039, true, 0, {}},
+    for (const auto& draw : {Draw{Draw::How::source_hash, 3, false, 0, {}}, Draw{Draw::How::maglev, 5003, true, 0, {}},
                              Draw{Draw::How::affinity, f == Family::v4 ? 3u : 0u, false, 0, std::chrono::seconds(5400)},
                              Draw{Draw::How::random, 3, true, 0, {}}})
       for (const auto& rule : draw_chain(f, draw).rules) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Real connections through real rules.
+#include "tests/kernel/servicelb/traffic.h"
+
 #include <algorithm>
 
 #include <arpa/inet.h>
@@ -7,73 +9,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "servicelb/engine.h"
-#include "servicelb/kernel_linux.h"
-#include "tests/kernel/servicelb/lab.h"
-
 namespace trama::servicelb {
 namespace {
-using test::PrivateNetns;
+using test::at;
 using test::ServiceLab;
+using test::Traffic;
+using test::web;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-base::IpPort at(const char* ip, std::uint16_t port) { return {*Ip::parse(ip), port}; }
-
-Service web(std::vector<int> pods, bool v6 = true) {
-  Service s;
-  s.key = {"default", "web"};
-  s.cluster_ips = {*Ip::parse("10.96.0.10")};
-  if (v6) s.cluster_ips.push_back(*Ip::parse("fd00:96::10"));
-  for (Protocol p : {Protocol::tcp, Protocol::udp}) {
-    ServicePort port;
-    port.name = p == Protocol::tcp ? "http" : "dns";
-    port.protocol = p, port.port = 80, port.node_port = 30080;
-    for (int pod : pods) {
-      port.endpoints.push_back(ServiceLab::endpoint(pod));
-      if (v6) port.endpoints.push_back(ServiceLab::endpoint(pod, true));
-    }
-    s.ports.push_back(port);
-  }
-  return s;
-}
-
-class Traffic : public ::testing::Test {
- protected:
-  Traffic() : lab(3) {
-    lab.node().run([&] {
-      auto s = nft::Session::open();
-      if (!s) throw std::runtime_error(s.error().to_string());
-      session = std::make_unique<nft::Session>(std::move(*s));
-      auto k = LinuxKernel::open(*session);
-      if (!k) throw std::runtime_error(k.error().to_string());
-      kernel = std::move(*k);
-    });
-    engine = std::make_unique<Engine>(*kernel);
-  }
-  // Netlink sockets stay in their namespace: the engine may run on this thread.
-  PassOutcome tell(std::vector<Service> services, bool look = false) {
-    PassInput in;
-    for (auto& s : services) in.changes.push_back({s.key, s});
-    in.node = lab.facts();
-    in.look = look;
-    auto out = engine->pass(std::move(in), Clock::now());
-    // conntrack is asked in rations: the reconciler would come back by itself
-    EXPECT_TRUE(test::eventually([&] { return !out.retry || !engine->pass({}, Clock::now()).retry; }));
-    EXPECT_TRUE(out.committed) << ::testing::PrintToString(out.failures);
-    EXPECT_THAT(out.failures, ::testing::IsEmpty());
-    return out;
-  }
-  std::string listing() {
-    std::string text;
-    EXPECT_EQ(lab.node().shell("nft list ruleset", &text), 0);
-    return text;
-  }
-  ServiceLab lab;
-  std::unique_ptr<nft::Session> session;
-  std::unique_ptr<LinuxKernel> kernel;
-  std::unique_ptr<Engine> engine;
-};
 
 TEST_F(Traffic, ClusterIpAndNodePortFromPodNodeAndOutside) {
   tell({web({1})});
@@ -133,38 +76,16 @@ TEST_F(Traffic, NoEndpointsAndUnknownPortsAreRefusedAtOnceOthersDropped) {
   EXPECT_EQ(lab.ask(lab.pod(2), Protocol::tcp, at("10.96.0.10", 81)), "refused");
 }
 
-// Pearson's statistic of equally likely outcomes.
-double chi_squared(const std::map<std::string, int>& counts, int outcomes) {
-  int total = 0;
-  for (const auto& [name, n] : counts) total += n;
-  double expected = static_cast<double>(total) / outcomes, sum = 0;
-  for (const auto& [name, n] : counts) sum += (n - expected) * (n - expected) / expected;
-  return sum + expected * (outcomes - static_cast<int>(counts.size()));
-}
-
 TEST_F(Traffic, EveryEndpointIsPickedEquallyOften) {
   constexpr int kPicks = 10'000;
-  constexpr double kCritical = 13.816;  // chi squared, 2 degrees of freedom, p = 0.001
-  EXPECT_GT(chi_squared({{"a", 3200}, {"b", 3400}, {"c", 3600}}, 3), kCritical) << "the test can tell a skew of 4 %";
+  constexpr double kCritical = 23.03;  // chi squared, 2 degrees of freedom, p = 10^-5
+  const std::map<std::string, double> fair = {{"pod-1", 1}, {"pod-2", 1}, {"pod-3", 1}};
+  EXPECT_GT(test::chi_squared({{"pod-1", 3200}, {"pod-2", 3400}, {"pod-3", 3600}}, fair), kCritical)
+      << "the test can tell a skew of 4 %";
   tell({web({1, 2, 3})});
-  std::map<std::string, int> counts;
-  lab.outside().run([&] {
-    for (int i = 0; i < kPicks; ++i) {
-      base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-      sockaddr_in to{};
-      to.sin_family = AF_INET, to.sin_port = htons(80), to.sin_addr.s_addr = inet_addr("10.96.0.10");
-      timeval patience{2, 0};
-      setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-      ASSERT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-      ASSERT_EQ(send(fd.get(), "?", 1, 0), 1);
-      char text[64];
-      auto n = recv(fd.get(), text, sizeof text, 0);
-      ASSERT_GT(n, 5);
-      ++counts[std::string(text, 5)];
-    }
-  });
+  auto counts = answers(lab.outside(), Protocol::udp, at("10.96.0.10", 80), kPicks);
   EXPECT_EQ(counts.size(), 3u);
-  EXPECT_LT(chi_squared(counts, 3), kCritical) << ::testing::PrintToString(counts);
+  EXPECT_LT(test::chi_squared(counts, fair), kCritical) << ::testing::PrintToString(counts);
 }
 
 TEST_F(Traffic, ScalingUnderNewFlowsFailsNone) {

@@ -73,28 +73,6 @@ struct Fixture : ::testing::Test {
 };
 using Plan = Fixture;
 
-TEST(IdPool, IdsAreStableAndHeldBack) {
-  IdPool pool(4);
-  auto key = [](const char* n) { return PortKey{{"ns", n}, Protocol::tcp, ""}; };
-  EXPECT_EQ(pool.acquire(key("a"), kNow), 1u);
-  EXPECT_EQ(pool.acquire(key("b"), kNow), 2u);
-  EXPECT_EQ(pool.acquire(key("a"), kNow), 1u);
-  pool.release(key("a"), kNow);
-  EXPECT_EQ(pool.acquire(key("c"), kNow), 3u) << "not the one just released";
-  EXPECT_EQ(pool.acquire(key("a"), kNow), 1u) << "the same port gets its id back";
-  pool.release(key("a"), kNow);
-  EXPECT_TRUE(pool.adopt(key("d"), 4));
-  EXPECT_FALSE(pool.adopt(key("e"), 4));
-  EXPECT_EQ(pool.acquire(key("e"), kNow + kHoldDown / 2), std::nullopt) << "all are taken or held";
-  EXPECT_EQ(pool.acquire(key("e"), kNow + kHoldDown), 1u);
-  // released, back, released again: the second release counts
-  pool.release(key("b"), kNow);
-  EXPECT_EQ(pool.acquire(key("b"), kNow), 2u);
-  pool.release(key("b"), kNow + kHoldDown);
-  EXPECT_EQ(pool.acquire(key("f"), kNow + kHoldDown + std::chrono::seconds(1)), std::nullopt);
-  EXPECT_EQ(pool.acquire(key("f"), kNow + 2 * kHoldDown), 2u);
-}
-
 TEST_F(Plan, GoldenTextOfALifetime) {
   std::string text;
   auto note = [&](const char* title, const PassOutcome& out) {

@@ -49,6 +49,12 @@ class Life {
         auto it = std::find(pods.begin(), pods.end(), pod(i, v6));
         it == pods.end() ? (void)pods.push_back(pod(i, v6)) : (void)pods.erase(it);
       }
+      if (roll(2) == 0) {
+        const char* ranges[] = {"192.0.2.0/24", "10.9.0.0/16", "2001:db8::/64", "2001:db8:9::1/128"};
+        world_.node.nodeport_cidrs.clear();
+        for (const char* r : ranges)
+          if (roll(3) == 0) world_.node.nodeport_cidrs.push_back(*Cidr::parse(r));
+      }
       node = world_.node;
     }
     misfortune();
@@ -222,6 +228,7 @@ class Life {
       case 5:
         s.source_ranges.clear();
         if (roll(2) == 0) s.source_ranges = {*Cidr::parse("198.51.100.0/28"), *Cidr::parse("10.244.0.0/16")};
+        if (roll(2) == 0) s.source_ranges.push_back(*Cidr::parse(roll(2) == 0 ? "198.51.0.0/16" : "198.51.100.7/32"));
         if (roll(2) == 0) s.source_ranges.push_back(*Cidr::parse("2001:db8:7::/48"));
         break;
       case 6: s.drain = roll(2) == 0 ? std::optional(std::chrono::seconds(roll(100))) : std::nullopt; break;
