@@ -67,6 +67,9 @@ function(trama_program name)
   trama_precompile(${name} FROM trama_pch)
 endfunction()
 
+# What scripts/test --quick needs.
+add_custom_target(quick_tests)
+
 # trama_test(name LABEL unit|contract|kernel|e2e SOURCES ... LINKS ...): one GoogleTest binary, one ctest entry.
 function(trama_test name)
   cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LINKS" ${ARGN})
@@ -76,6 +79,9 @@ function(trama_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE trama_flags trama_test_support ${ARG_LINKS} GTest::gmock GTest::gtest GTest::gtest_main)
   trama_precompile(${name} FROM trama_pch_test)
+  if(ARG_LABEL MATCHES "unit|contract")
+    add_dependencies(quick_tests ${name})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
     ENVIRONMENT "TRAMA_SOURCE_DIR=${CMAKE_SOURCE_DIR};TRAMA_BINARY=$<$<TARGET_EXISTS:trama>:$<TARGET_FILE:trama>>")
