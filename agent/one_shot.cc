@@ -91,7 +91,10 @@ awaitable<base::Result<>> uninstall(Settings settings) {
                                std::errc::timed_out);
   }
   if (result) result = base::remove_tree(settings.options.data_dir + "/view");
-  ::rmdir(settings.options.etc_netns_dir.c_str());  // only when empty: what others put there stays
+  // Only when empty: what others put there stays.
+  ::rmdir(settings.options.etc_netns_dir.c_str());
+  auto groups = netns::CgroupRoot::open(settings.options.cgroup_root);
+  if (result && groups) result = groups->remove_root();
   co_return result;
 }
 

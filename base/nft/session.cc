@@ -2,6 +2,7 @@
 #include "base/nft/session.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include <arpa/inet.h>
 #include <linux/netfilter/nf_tables.h>
@@ -121,6 +122,13 @@ Result<> Session::commit(Batch& batch, std::optional<std::uint32_t> required) {
 Result<Reply> Session::dump(std::uint16_t type, Family family, const std::string& what,
                             const std::function<void(Request&)>& fill) {
   for (int attempt = 0; attempt < 10; ++attempt) {
+    // A commit shows its generation first and takes old elements out of the sets afterwards, which would make a dump
+    // skip others. Whoever commits has a lock; a transaction that cannot succeed waits for it and changes nothing.
+    if (type == NFT_MSG_GETSETELEM) {
+      Batch nothing;
+      nothing.delete_table(Table{Family::ip, "trama-nobody", "", 0});
+      (void)commit(nothing);
+    }
     auto before = generation();
     if (!before) return std::move(before).error();
     auto ask = request(type, family, what);
@@ -130,8 +138,12 @@ Result<Reply> Session::dump(std::uint16_t type, Family family, const std::string
       if (reply.error().code().value() == EAGAIN) continue;
       return reply;
     }
-    // Dumps of elements are not marked as interrupted by the kernel: every message carries its generation instead.
-    bool torn = false;
+    // Dumps of elements are not marked as interrupted by the kernel: every message carries its generation instead, that
+    // of its beginning. What a commit takes away while a message is being filled is missing in it, so the one
+    // afterwards must be the same, too.
+    auto after = generation();
+    if (!after) return std::move(after).error();
+    bool torn = *after != *before;
     for (const auto& part : *reply) torn |= stamp(part.payload) != static_cast<std::uint16_t>(*before);
     if (!torn) return reply;
   }
@@ -204,17 +216,26 @@ Result<std::vector<SetSeen>> Session::sets(const Table& table) {
 }
 Result<std::vector<Element>> Session::elements(const Table& table, const Set& set) {
   auto only = [&](Request& r) { r.text(NFTA_SET_ELEM_LIST_TABLE, table.name).text(NFTA_SET_ELEM_LIST_SET, set.name); };
-  auto reply =
-      dump(NFT_MSG_GETSETELEM, table.family, fmt::format("list elements of {} {}", table.to_string(), set.name), only);
-  if (!reply) return std::move(reply).error();
-  std::vector<ElementSeen> seen;
-  for (const auto& part : *reply)
-    if (auto ok = decode_elements(part.payload, seen); !ok) return std::move(ok).error();
-  if (set.interval && set.key.size() == 1) return join_ranges(std::move(seen), set.key_length());
-  std::vector<Element> out;
-  out.reserve(seen.size());
-  for (auto& s : seen) out.push_back(std::move(s.element));
-  return out;
+  std::string what = fmt::format("list elements of {} {}", table.to_string(), set.name);
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    auto reply = dump(NFT_MSG_GETSETELEM, table.family, what, only);
+    if (!reply) return std::move(reply).error();
+    std::vector<ElementSeen> seen;
+    for (const auto& part : *reply)
+      if (auto ok = decode_elements(part.payload, seen); !ok) return std::move(ok).error();
+    if (set.interval && set.key.size() == 1) return join_ranges(std::move(seen), set.key_length());
+    // The kernel continues a dump by counting from the start. When a hash set is rehashed meanwhile, which happens some
+    // time after many changes and without a new generation, elements are shown twice and as many others not at all.
+    std::unordered_set<Value, ValueHash> known;
+    known.reserve(seen.size());
+    std::vector<Element> out;
+    out.reserve(seen.size());
+    for (auto& s : seen)
+      if (known.insert(s.element.key).second) out.push_back(std::move(s.element));
+    if (out.size() == seen.size()) return out;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1 << attempt));
+  }
+  return Error::from_errno(EAGAIN, what + ": the set was rehashed during ten attempts");
 }
 
 }  // namespace trama::nft

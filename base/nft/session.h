@@ -38,6 +38,7 @@ class Session {
   Result<std::vector<ChainSeen>> base_chains();
   Result<std::vector<RuleSeen>> rules(const Table& table);  // in chain order
   Result<std::vector<SetSeen>> sets(const Table& table);    // anonymous ones excluded
+  // One generation, nothing twice. While somebody prepares a large transaction for this very set it may lack elements.
   Result<std::vector<Element>> elements(const Table& table, const Set& set);
 
   // What commit() has cost since open(): transactions that reached the kernel, refused ones included, and the time from

