@@ -36,12 +36,14 @@ class Client {
   Result<> transact(Bytes datagram, std::uint32_t last_seq,
                     const std::function<void(const nlmsghdr&, Bytes)>& on_message, int timeout_ms = 30'000);
 
+  // A datagram that asks for no answer. The kernel has dealt with it when this returns.
+  Result<> send(Bytes datagram);
+
   std::uint32_t next_seq() { return ++seq_; }
   int fd() const { return fd_.get(); }
 
  private:
   explicit Client(base::UniqueFd fd);
-  Result<> send(Bytes datagram);
   Result<Bytes> receive(int timeout_ms);
 
   base::UniqueFd fd_;

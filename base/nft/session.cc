@@ -123,11 +123,12 @@ Result<Reply> Session::dump(std::uint16_t type, Family family, const std::string
                             const std::function<void(Request&)>& fill) {
   for (int attempt = 0; attempt < 10; ++attempt) {
     // A commit shows its generation first and takes old elements out of the sets afterwards, which would make a dump
-    // skip others. Whoever commits has a lock; a transaction that cannot succeed waits for it and changes nothing.
+    // skip others. Whoever commits has a lock; an empty transaction waits for it and changes nothing.
     if (type == NFT_MSG_GETSETELEM) {
       Batch nothing;
-      nothing.delete_table(Table{Family::ip, "trama-nobody", "", 0});
-      (void)commit(nothing);
+      auto first = client_.next_seq();
+      (void)client_.next_seq();
+      if (auto sent = client_.send(nothing.finish(first)); !sent) return std::move(sent).error();
     }
     auto before = generation();
     if (!before) return std::move(before).error();
