@@ -207,20 +207,28 @@ TEST_F(Plan, AnUnusedClassIsCollectedLater) {
   EXPECT_TRUE(kernel.tables[std::make_pair(nft::Family::ip, std::string("trama"))].chains.contains("n1"));
 }
 
-TEST_F(Plan, ARefusedServiceWaitsAndTheOthersGoOn) {
-  tell({}, facts());
-  kernel.refuse = [](const nft::Batch& b) -> base::Result<> {
-    for (const auto& line : b.text())
-      if (line.find("default/poison") != std::string::npos)
-        return base::Error::from_errno(ENOMEM, "no room for poison");
-    return {};
-  };
-  std::vector<Change> changes;
-  for (int i = 0; i < 20; ++i) {
-    auto name = i == 7 ? std::string("poison") : "s" + std::to_string(i);
-    changes.push_back({{"default", name},
-                       service(name.c_str(), ("10.96.1." + std::to_string(i)).c_str(), {ep("10.244.1.2", 80, "a")})});
+// Twenty services, of which the kernel refuses the eighth.
+struct Poisoned : Fixture {
+  std::vector<Change> twenty_with_a_poisoned_one() {
+    kernel.refuse = [](const nft::Batch& b) -> base::Result<> {
+      for (const auto& line : b.text())
+        if (line.find("default/poison") != std::string::npos)
+          return base::Error::from_errno(ENOMEM, "no room for poison");
+      return {};
+    };
+    std::vector<Change> changes;
+    for (int i = 0; i < 20; ++i) {
+      auto name = i == 7 ? std::string("poison") : "s" + std::to_string(i);
+      changes.push_back({{"default", name},
+                         service(name.c_str(), ("10.96.1." + std::to_string(i)).c_str(), {ep("10.244.1.2", 80, "a")})});
+    }
+    return changes;
   }
+};
+
+TEST_F(Poisoned, ARefusedServiceWaitsAndTheOthersGoOn) {
+  tell({}, facts());
+  auto changes = twenty_with_a_poisoned_one();
   auto out = tell(changes);
   EXPECT_THAT(out.failures, ElementsAre(HasSubstr("default/poison: the kernel refused it: no room for poison")));
   for (int i = 0; i < 20; ++i)
@@ -235,19 +243,8 @@ TEST_F(Plan, ARefusedServiceWaitsAndTheOthersGoOn) {
   EXPECT_THAT(said(fates("10.244.2.9", "10.96.1.7", 80)), ElementsAre("to 10.244.1.2:80"));
 }
 
-TEST_F(Plan, ARefusedServiceInTheFirstListKeepsNobodyOut) {
-  kernel.refuse = [](const nft::Batch& b) -> base::Result<> {
-    for (const auto& line : b.text())
-      if (line.find("default/poison") != std::string::npos)
-        return base::Error::from_errno(ENOMEM, "no room for poison");
-    return {};
-  };
-  std::vector<Change> changes;
-  for (int i = 0; i < 20; ++i) {
-    auto name = i == 7 ? std::string("poison") : "s" + std::to_string(i);
-    changes.push_back({{"default", name},
-                       service(name.c_str(), ("10.96.1." + std::to_string(i)).c_str(), {ep("10.244.1.2", 80, "a")})});
-  }
+TEST_F(Poisoned, ARefusedServiceInTheFirstListKeepsNobodyOut) {
+  auto changes = twenty_with_a_poisoned_one();
   auto out = tell(changes, facts());
   EXPECT_TRUE(out.committed);
   EXPECT_THAT(out.failures, ElementsAre(HasSubstr("default/poison: the kernel refused it: no room for poison")));
