@@ -63,9 +63,9 @@ Result<> Engine::rebuild(PassOutcome& out, Family family, const std::string& why
   return {};
 }
 
-Result<FamilyContents> Engine::read(Family family) {
+Result<FamilyContents> Engine::read(Family family, Home first) {
   FamilyContents seen;
-  for (std::size_t h = 0; h < kHomes; ++h) {
+  for (auto h = static_cast<std::size_t>(first); h < kHomes; ++h) {
     if (!is_planned(static_cast<Home>(h))) continue;
     auto elements = kernel_.elements(table_of(family), set_of(family, static_cast<Home>(h)));
     if (!elements) return std::move(elements).error();
@@ -170,21 +170,13 @@ void Engine::start(PassOutcome& out, Clock::time_point now) {
   bool large = planner_.endpoints_wanted() > options_.read_limit;
   std::array<FamilyContents, 2> seen;
   for (Family f : kFamilies) {
-    for (std::size_t h = 0; h < kHomes; ++h) {
-      Home home = static_cast<Home>(h);
-      if (!is_planned(home) || (large && home <= Home::picks)) continue;
-      auto elements = kernel_.elements(table_of(f), set_of(f, home));
-      if (!elements) {
-        if (not_supported(elements.error())) break;  // creating the table will say so
-        out.failures.push_back(elements.error().to_string());
-        out.retry = true;
-        return;
-      }
-      auto& contents = seen[index_of(f)][h];
-      for (auto& e : *elements) {
-        auto key = e.key;
-        contents.emplace(key, std::move(e));
-      }
+    auto contents = read(f, large ? Home::affinity : Home::slots);
+    if (contents) {
+      seen[index_of(f)] = std::move(*contents);
+    } else if (!not_supported(contents.error())) {  // creating the table will say so
+      out.failures.push_back(contents.error().to_string());
+      out.retry = true;
+      return;
     }
     planner_.adopt(f, seen[index_of(f)], now);
   }

@@ -57,7 +57,8 @@ class Engine {
   bool verify(PassOutcome& out, Clock::time_point now, bool force);
   enum class Depth { structure, elements };
   Result<> verify_family(PassOutcome& out, Family family, Depth depth, Clock::time_point now);
-  Result<FamilyContents> read(Family family);
+  // The elements of this home and those behind it.
+  Result<FamilyContents> read(Family family, Home first = Home::slots);
   Result<> compare(PassOutcome& out, Family family, FamilyContents& seen);
   void apply(PassOutcome& out, Clock::time_point now);
   void apply_one_by_one(PassOutcome& out, Clock::time_point now);
