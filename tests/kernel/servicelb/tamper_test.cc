@@ -216,10 +216,13 @@ class Flushed : public test::Traffic {
       return test::eventually([&] { return busy.answers() > n + 20 * kEach || busy.open() == 0; }, 20'000);
     };
     EXPECT_TRUE(all_talk());
+    const auto whole = sorted_lines(listing());
     int heals = agent.heals();
     std::string said;
     EXPECT_EQ(lab.node().shell(command, &said), 0) << said;
     EXPECT_TRUE(test::eventually([&] { return agent.heals() > heals; }));
+    // A command of several parts is healed in as many.
+    EXPECT_TRUE(test::eventually([&] { return sorted_lines(listing()) == whole; })) << listing();
     EXPECT_EQ(test::who(ask(lab.outside(), Protocol::tcp, test::at("192.168.50.1", 30080))).substr(0, 4), "pod-");
     EXPECT_TRUE(all_talk());
     busy.stop();
