@@ -5,6 +5,8 @@ trama_test(servicelb_traffic_test LABEL kernel SOURCES kernel/servicelb/traffic_
 trama_test(servicelb_features_test LABEL kernel SOURCES kernel/servicelb/addresses_test.cc kernel/servicelb/policies_test.cc
            kernel/servicelb/affinity_test.cc kernel/servicelb/drawing_test.cc kernel/servicelb/leaving_test.cc
            kernel/servicelb/transitions_test.cc kernel/servicelb/faults_test.cc LINKS trama_servicelb trama_service_lab)
+trama_test(servicelb_hot_service_test LABEL kernel TIMEOUT 300 SOURCES kernel/servicelb/hot_service_test.cc
+           LINKS trama_servicelb trama_service_lab)
 trama_library(trama_fake_nft SOURCES support/fake_nft.cc support/nft_machine.cc support/service_reference.cc LINKS trama_servicelb_plan)
 trama_test(servicelb_plan_test LABEL unit SOURCES unit/servicelb/plan_test.cc LINKS trama_servicelb trama_fake_nft)
 trama_test(servicelb_faults_test LABEL unit SOURCES unit/servicelb/faults_test.cc LINKS trama_servicelb trama_fake_nft)

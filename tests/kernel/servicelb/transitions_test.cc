@@ -122,6 +122,10 @@ TEST_P(Transitions, LoseNoConnection) {
   flood(lab.pod(2), Protocol::tcp, at("203.0.113.11", 80));
   flood(lab.outside(), Protocol::tcp, at("203.0.113.11", 80));
   flood(lab.outside(), Protocol::tcp, at("192.168.50.1", 30080));
+  flood(lab.pod(2), Protocol::tcp, at("fd00:96::10", 80));
+  flood(lab.outside(), Protocol::tcp, at("fd00:50::1", 30080));
+  flood(lab.pod(2), Protocol::udp, at("10.96.0.10", 80));
+  flood(lab.outside(), Protocol::udp, at("fd00:50::1", 30080));
   int rounds = 0;
   auto end = Clock::now() + milliseconds(2000);
   while (Clock::now() < end) {
