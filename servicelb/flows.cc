@@ -21,6 +21,7 @@ Sides sides_of(const Placement& p) {
       if (side.cls == 0) continue;
       auto& to = out[{f, pool.id}];
       for (const auto& b : side.backends) to.endpoints.push_back(b.at());
+      to.endpoints.insert(to.endpoints.end(), side.retired.begin(), side.retired.end());
       to.udp |= pool.protocol == Protocol::udp;
     }
   for (const auto& d : p.doors)

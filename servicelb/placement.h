@@ -49,6 +49,8 @@ struct Pool {
     std::vector<Backend> backends;
     std::vector<std::uint16_t> slots;  // index of a backend each
     std::uint32_t cls = 0;             // 0 = the family has no front end
+    // Serving endpoints that get nothing new: their flows go on. Kept where flows are looked after at all.
+    std::vector<base::IpPort> retired;
     friend bool operator==(const Side&, const Side&) = default;
   };
   std::array<Side, 2> sides;

@@ -199,6 +199,11 @@ bool Planner::fill_pool(Pool& pool, const Service& service, std::size_t port, co
       shares.push_back(share);
       side.backends.push_back(std::move(b));
     }
+    if (pool.protocol == Protocol::udp || service.drain)
+      for (const Endpoint* e : usable)
+        if (e->serving && !(service.drain && e->terminating) &&
+            !std::binary_search(at.begin(), at.end(), base::IpPort{e->ip, e->port}))
+          side.retired.push_back({e->ip, e->port});
     if (at.empty()) {
       side.cls = pool.scope == Scope::local && !chosen.cluster.empty() ? kNoLocalClass : kRefuseClass;
       continue;

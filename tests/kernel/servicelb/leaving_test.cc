@@ -13,6 +13,7 @@ using test::at;
 using test::Traffic;
 using test::web;
 using test::who;
+using test::with;
 using ::testing::AnyOf;
 
 class Leaving : public Traffic {
@@ -168,6 +169,34 @@ TEST_F(Leaving, DatagramsMoveAtOnceOrAfterTheBound) {
   expect("pod-1", "draining");
   forward(seconds(31));
   expect("pod-2", "after the bound");
+}
+
+// As kube-proxy has it: who still serves keeps the flows it has.
+TEST_F(Leaving, DatagramsStayWithAServingEndpointThatGetsNothingNew) {
+  auto retired = [&](auto change, std::optional<seconds> drain = {}) {
+    return with(draining({1, 2}, drain), [&](Endpoint& e) {
+      if (e.pod == "default/pod-1") change(e);
+    });
+  };
+  auto terminating = [](Endpoint& e) { e.ready = false, e.terminating = true; };
+  for (const Service& next : {retired([](Endpoint& e) { e.weight = 0; }), retired(terminating),
+                              retired([](Endpoint& e) { e.weight = 0; }, seconds(30))}) {
+    tell({draining({1}, {})});
+    connect(Protocol::udp);
+    tell({next});
+    forward(seconds(31));
+    expect("pod-1", "while it serves");
+    EXPECT_EQ(answers(lab.pod(3), Protocol::udp, at("10.96.0.10", 80), 20),
+              (std::map<std::string, int>{{"pod-2", 20}}));
+    tell({retired([](Endpoint& e) { e.ready = e.serving = false, e.terminating = true; })});
+    expect("pod-2", "when it serves no longer");
+  }
+  tell({draining({1}, {})});
+  connect(Protocol::udp);
+  tell({retired(terminating, seconds(30))});
+  expect("pod-1", "before the bound");
+  forward(seconds(31));
+  expect("pod-2", "a terminating one after the bound");
 }
 
 }  // namespace

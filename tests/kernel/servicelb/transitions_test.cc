@@ -54,6 +54,8 @@ struct Transition {
   const char* name;
   std::vector<std::function<void(Service&)>> states;  // gone through in a circle
   int fewest_rounds = 10;
+  // Datagrams that an endpoint has answered while it is taken away are lost with their flow.
+  bool endpoints_go = false;
 };
 
 std::vector<Transition> transitions() {
@@ -91,7 +93,9 @@ std::vector<Transition> transitions() {
         [](Service& s) {
           s = web({2, 3}), s.affinity = seconds(60);
         },
-        [](Service& s) { s = web({1}), s.affinity = seconds(60); }}},
+        [](Service& s) { s = web({1}), s.affinity = seconds(60); }},
+       10,
+       true},
       {"everything",
        {plain,
         [](Service& s) {
@@ -124,8 +128,10 @@ TEST_P(Transitions, LoseNoConnection) {
   flood(lab.outside(), Protocol::tcp, at("192.168.50.1", 30080));
   flood(lab.pod(2), Protocol::tcp, at("fd00:96::10", 80));
   flood(lab.outside(), Protocol::tcp, at("fd00:50::1", 30080));
-  flood(lab.pod(2), Protocol::udp, at("10.96.0.10", 80));
-  flood(lab.outside(), Protocol::udp, at("fd00:50::1", 30080));
+  if (!GetParam().endpoints_go) {
+    flood(lab.pod(2), Protocol::udp, at("10.96.0.10", 80));
+    flood(lab.outside(), Protocol::udp, at("fd00:50::1", 30080));
+  }
   int rounds = 0;
   auto end = Clock::now() + milliseconds(2000);
   while (Clock::now() < end) {
