@@ -57,8 +57,8 @@ class Life {
       }
       node = world_.node;
     }
-    misfortune();
     PassInput in;
+    in.look = misfortune();
     in.changes = std::move(changes), in.node = std::move(node);
     now_ += std::chrono::milliseconds(roll(10) == 0 ? 700'000 : 50);
     auto out = engine_->pass(std::move(in), now_);
@@ -239,8 +239,9 @@ class Life {
     }
   }
 
-  // Somebody else, or bad luck.
-  void misfortune() {
+  // Somebody else, or bad luck. Whether single elements were touched: reading them has its ration, of real time, which
+  // a slow machine may have used up.
+  bool misfortune() {
     switch (roll(12)) {
       case 0: {  // an element vanishes, or is changed
         Family f = kFamilies[static_cast<std::size_t>(roll(2))];
@@ -255,7 +256,7 @@ class Life {
             it->second.comment = "changed by hand";
         }
         kernel_.touched();
-        break;
+        return true;
       }
       case 1: kernel_.tables.clear(), kernel_.touched(); break;
       case 2: {
@@ -275,6 +276,7 @@ class Life {
       }
       default: break;
     }
+    return false;
   }
 
   std::mt19937 random_;
