@@ -82,7 +82,9 @@ std::vector<std::string> mounts_among(std::string_view mountinfo, const std::vec
 
 Result<> enter_base(const PodLaunch& launch) {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0)
-    return Error::from_errno(errno, "make mounts private");
+    return Error::from_errno(errno, errno == EINVAL
+                                        ? "make mounts private (in a chroot? pods need a root that is a mount)"
+                                        : "make mounts private");
   std::vector<Piece> pieces;
   auto add = [&](const std::string& path, std::string place, bool directory) -> Result<> {
     auto tree = clone_mount(path);
