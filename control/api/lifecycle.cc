@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/digest.h"
+#include "control/api/job_selector.h"
 #include "control/api/schema.h"
 #include "control/api/service_update.h"
 #include "control/api/validate.h"
@@ -33,7 +34,9 @@ std::string random_suffix() {
 }
 
 bool has_generation(const Kind& kind) {
-  return kind.resource == "deployments" || kind.resource == "replicasets" || kind.resource == "endpointslices";
+  static constexpr std::string_view kKinds[] = {"deployments", "replicasets",    "daemonsets",
+                                                "jobs",        "endpointslices", "networkpolicies"};
+  return std::find(std::begin(kKinds), std::end(kKinds), kind.resource) != std::end(kKinds);
 }
 
 // "Guaranteed", "Burstable" or "BestEffort" by upstream's rule.
@@ -98,6 +101,7 @@ Answer<json::object> prepare_create(const Kind& kind, const Key& key, json::obje
        {"deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"})
     meta.erase(mine);
   if (has_generation(kind)) meta["generation"] = 1;
+  if (kind.resource == "jobs") generate_job_selector(body);
   apply_defaults(kind, body);
   initial_status(kind, body);
   auto causes = validate(kind, body, nullptr);

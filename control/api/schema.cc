@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/api/schema.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -200,6 +201,25 @@ void default_service(json::object& body) {
     }
 }
 
+void default_job(json::object& body) {
+  auto& spec = make_object_at(body, "spec");
+  if (!spec.contains("completions") && !spec.contains("parallelism")) spec["completions"] = 1;
+  if (!spec.contains("parallelism")) spec["parallelism"] = 1;
+  const auto& labels = object_at(body, "spec.template.metadata.labels");
+  if (object_at(body, "metadata.labels").empty() && !labels.empty())
+    make_object_at(body, "metadata")["labels"] = json::object(labels);
+}
+
+void default_network_policy(json::object& body) {
+  auto& spec = make_object_at(body, "spec");
+  make_object_at(spec, "podSelector");
+  if (!array_at(spec, "policyTypes").empty()) return;
+  json::array types;
+  types.emplace_back("Ingress");
+  if (!array_at(spec, "egress").empty()) types.emplace_back("Egress");
+  spec["policyTypes"] = std::move(types);
+}
+
 // limits without requests: the request is the limit.
 void default_requests(json::object& pod_spec) {
   for (const char* list : {"containers", "initContainers"}) {
@@ -235,12 +255,17 @@ void check_schema(const Kind& kind, json::object& body, Findings& findings) {
 }
 
 void apply_defaults(const Kind& kind, json::object& body) {
-  if (kind.kind == "Pod" || kind.kind == "Service" || kind.kind == "Deployment" || kind.kind == "ReplicaSet")
-    make_object_at(body, "spec");
+  static constexpr std::string_view kTemplates[] = {"Deployment", "ReplicaSet", "DaemonSet", "Job"};
+  bool has_template = std::find(std::begin(kTemplates), std::end(kTemplates), kind.kind) != std::end(kTemplates);
+  if (kind.kind == "Pod" || kind.kind == "Service" || has_template) make_object_at(body, "spec");
+  if (kind.kind == "DaemonSet" && text_at(body, "spec.updateStrategy.type", "RollingUpdate") == "RollingUpdate")
+    make_object_at(body, "spec.updateStrategy.rollingUpdate");
   fill(kind.kind, body);
   if (kind.kind == "Service") default_service(body);
+  if (kind.kind == "Job") default_job(body);
+  if (kind.kind == "NetworkPolicy") default_network_policy(body);
   if (kind.kind == "Pod") default_requests(make_object_at(body, "spec"));
-  if (kind.kind == "Deployment" || kind.kind == "ReplicaSet") {
+  if (has_template) {
     if (at(body, "spec.template.spec")) default_requests(make_object_at(body, "spec.template.spec"));
     if (!at(body, "spec.selector") && kind.kind == "ReplicaSet")
       make_object_at(body, "spec.selector")["matchLabels"] = object_at(body, "spec.template.metadata.labels");

@@ -61,6 +61,7 @@ const std::vector<std::string_view>& selectable_fields(const Kind& kind) {
   static const std::vector<std::string_view> secrets = {"metadata.name", "metadata.namespace", "type"};
   static const std::vector<std::string_view> csrs = {"metadata.name", "metadata.namespace", "spec.signerName"};
   static const std::vector<std::string_view> replicasets = {"metadata.name", "metadata.namespace", "status.replicas"};
+  static const std::vector<std::string_view> jobs = {"metadata.name", "metadata.namespace", "status.successful"};
   static const std::vector<std::string_view> events = {"metadata.name",
                                                        "metadata.namespace",
                                                        "involvedObject.kind",
@@ -87,6 +88,7 @@ const std::vector<std::string_view>& selectable_fields(const Kind& kind) {
   if (r == "secrets") return secrets;
   if (r == "events") return events;
   if (r == "replicasets") return replicasets;
+  if (r == "jobs") return jobs;
   if (r == "certificatesigningrequests") return csrs;
   return common;
 }
@@ -196,6 +198,7 @@ std::string field_value(const Object& object, std::string_view path) {
   if (path == "metadata.namespace") return object.key.ns;
   if (path == "spec.unschedulable" || path == "spec.hostNetwork") return bool_at(object.body, path) ? "true" : "false";
   if (path == "source") return text_at(object.body, "source.component");
+  if (path == "status.successful") return std::to_string(int_at(object.body, "status.succeeded"));
   if (path == "status.replicas") return std::to_string(int_at(object.body, path));
   std::string real(path);
   if (path.substr(0, 10) == "regarding.") real = "involvedObject." + std::string(path.substr(10));

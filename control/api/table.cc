@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/api/table.h"
 
+#include <algorithm>
 #include <ctime>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -52,6 +54,27 @@ std::string selector_text(const json::object& labels) {
   for (const auto& [k, v] : labels)
     if (v.is_string()) parts.push_back(fmt::format("{}={}", std::string_view(k), std::string_view(v.get_string())));
   return or_none(join(parts));
+}
+
+// A LabelSelector in the grammar of labelSelector=: "app=web,tier in (a,b),!canary".
+std::string label_selector_text(const json::object& selector) {
+  std::map<std::string, std::vector<std::string>> parts;  // by key, as upstream sorts them
+  for (const auto& [key, value] : strings_at(selector, "matchLabels"))
+    parts[key].push_back(fmt::format("{}={}", key, value));
+  for (const auto& v : array_at(selector, "matchExpressions")) {
+    if (!v.is_object()) continue;
+    const auto& e = v.get_object();
+    auto key = text_at(e, "key"), op = text_at(e, "operator");
+    auto values = texts(array_at(e, "values"));
+    std::sort(values.begin(), values.end());
+    parts[key].push_back(op == "Exists" ? key
+                         : op == "DoesNotExist"
+                             ? "!" + key
+                             : fmt::format("{} {} ({})", key, op == "In" ? "in" : "notin", join(values)));
+  }
+  std::vector<std::string> all;
+  for (const auto& [key, list] : parts) all.insert(all.end(), list.begin(), list.end());
+  return or_none(join(all));
 }
 
 // Upstream's printer: the reason of the container that explains the pod best, not just the phase.
@@ -186,6 +209,49 @@ Cells replicaset(const Context& c) {
           selector_text(object_at(c.body, "spec.selector.matchLabels"))};
 }
 
+Cells daemonset(const Context& c) {
+  return {c.object.key.name,
+          int_at(c.body, "status.desiredNumberScheduled"),
+          int_at(c.body, "status.currentNumberScheduled"),
+          int_at(c.body, "status.numberReady"),
+          int_at(c.body, "status.updatedNumberScheduled"),
+          int_at(c.body, "status.numberAvailable"),
+          selector_text(object_at(c.body, "spec.template.spec.nodeSelector")),
+          age_of(c),
+          join(images(c.body, "name")),
+          join(images(c.body, "image")),
+          label_selector_text(object_at(c.body, "spec.selector"))};
+}
+
+std::string job_status(const json::object& body) {
+  for (const char* end : {"Complete", "Failed"})
+    if (condition(body, end) == "True") return end;
+  if (at(body, "metadata.deletionTimestamp")) return "Terminating";
+  for (const char* state : {"Suspended", "FailureTarget", "SuccessCriteriaMet"})
+    if (condition(body, state) == "True") return state;
+  return "Running";
+}
+
+Cells job(const Context& c) {
+  auto done = int_at(c.body, "status.succeeded"), parallelism = int_at(c.body, "spec.parallelism");
+  auto completions = at(c.body, "spec.completions") ? fmt::format("{}/{}", done, int_at(c.body, "spec.completions"))
+                     : parallelism > 1              ? fmt::format("{}/1 of {}", done, parallelism)
+                                                    : fmt::format("{}/1", done);
+  std::string duration;
+  if (auto start = parse_time(text_at(c.body, "status.startTime"))) {
+    auto end = parse_time(text_at(c.body, "status.completionTime"));
+    duration = short_duration(std::chrono::seconds(std::max<std::int64_t>(0, (end ? end : c.now) - start)));
+  }
+  return {c.object.key.name,
+          job_status(c.body),
+          completions,
+          duration,
+          age_of(c),
+          join(images(c.body, "name")),
+          join(images(c.body, "image")),
+          label_selector_text(object_at(c.body, "spec.selector"))};
+}
+
 Cells slice(const Context& c) {
   std::vector<std::string> ports, addresses;
   for (const auto& p : array_at(c.body, "ports"))
@@ -287,6 +353,34 @@ const Printer& printer_of(const Kind& kind) {
          {"Images", "string", 1},
          {"Selector", "string", 1}},
         replicaset}},
+      {"daemonsets",
+       {{{"Name"},
+         {"Desired", "integer"},
+         {"Current", "integer"},
+         {"Ready", "integer"},
+         {"Up-to-date", "integer"},
+         {"Available", "integer"},
+         {"Node Selector"},
+         {"Age"},
+         {"Containers", "string", 1},
+         {"Images", "string", 1},
+         {"Selector", "string", 1}},
+        daemonset}},
+      {"jobs",
+       {{{"Name"},
+         {"Status"},
+         {"Completions"},
+         {"Duration"},
+         {"Age"},
+         {"Containers", "string", 1},
+         {"Images", "string", 1},
+         {"Selector", "string", 1}},
+        job}},
+      {"networkpolicies",
+       {{{"Name"}, {"Pod-Selector"}, {"Age"}},
+        [](const Context& c) -> Cells {
+          return {c.object.key.name, label_selector_text(object_at(c.body, "spec.podSelector")), age_of(c)};
+        }}},
       {"endpointslices", {{{"Name"}, {"AddressType"}, {"Ports"}, {"Endpoints"}, {"Age"}}, slice}},
       {"namespaces",
        {{{"Name"}, {"Status"}, {"Age"}},

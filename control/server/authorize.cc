@@ -45,7 +45,8 @@ bool selects_own_pods(const Attempt& a, const std::string& node) {
 
 bool node_may(const Attempt& a, const std::string& node) {
   auto r = a.kind->resource;
-  if (r == "services" || r == "endpointslices" || r == "namespaces") return reads(a) && a.subresource.empty();
+  if (r == "services" || r == "endpointslices" || r == "namespaces" || r == "networkpolicies")
+    return reads(a) && a.subresource.empty();
   if (r == "nodes") {
     if (reads(a)) return a.subresource.empty() || a.subresource == "status";
     // The name of a created object is in its body: authorize_object looks at it.
