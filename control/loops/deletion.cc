@@ -13,10 +13,21 @@ api::ObjectPtr begin_delete(store::Transaction& tx, const api::Key& key, Time no
   return removed ? *removed : nullptr;
 }
 
-api::ObjectPtr force_delete(store::Transaction& tx, const api::Key& key) {
+api::ObjectPtr force_delete(store::Transaction& tx, const api::Key& key, Time now) {
   auto have = tx.get(key);
-  if (have) tx.erase(key);
-  return have;
+  if (!have) return nullptr;
+  if (api::array_at(have->body, "metadata.finalizers").empty()) {
+    tx.erase(key);
+    return have;
+  }
+  auto body = have->body;
+  auto& metadata = api::make_object_at(body, "metadata");
+  if (!is_terminating(body)) metadata["deletionTimestamp"] = base::format_seconds(now);
+  metadata["deletionGracePeriodSeconds"] = 0;
+  auto& status = api::make_object_at(body, "status");
+  if (auto phase = api::text_at(status, "phase"); phase != "Succeeded" && phase != "Failed") status["phase"] = "Failed";
+  if (body == have->body) return have;
+  return tx.put(key, std::move(body));
 }
 
 api::ObjectPtr put_or_finish(store::Transaction& tx, const api::Key& key, json::object body) {

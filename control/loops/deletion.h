@@ -10,8 +10,9 @@ namespace trama::control {
 // Erases the object, or marks it as terminating when finalizers or a pod's node have to agree first. Marking twice
 // changes nothing. Returns the object as it was left (null when it does not exist).
 api::ObjectPtr begin_delete(store::Transaction& tx, const api::Key& key, Time now);
-// Erases without asking anybody: for pods whose node has gone.
-api::ObjectPtr force_delete(store::Transaction& tx, const api::Key& key);
+// For pods whose node has gone: erases without asking it. Whoever holds the pod with a finalizer still has its say, and
+// finds it Failed.
+api::ObjectPtr force_delete(store::Transaction& tx, const api::Key& key, Time now);
 // Writes `body` back, or erases the object when it is terminating and nothing holds it any more.
 api::ObjectPtr put_or_finish(store::Transaction& tx, const api::Key& key, json::object body);
 

@@ -11,27 +11,6 @@ namespace {
 
 constexpr std::int64_t kDefaultPods = 110;
 
-bool tolerated(const PodNeeds& pod, const api::Taint& taint) {
-  return std::any_of(pod.tolerations.begin(), pod.tolerations.end(),
-                     [&](const api::Toleration& t) { return tolerates(t, taint); });
-}
-
-bool matches(const NodeTerm& term, const NodeState& node) {
-  if (term.empty) return false;
-  Labels fields;
-  fields["metadata.name"] = node.name;
-  return term.labels.matches(node.labels) && term.fields.matches(fields);
-}
-
-bool matches_affinity(const PodNeeds& pod, const NodeState& node) {
-  for (const auto& [k, v] : pod.node_selector) {
-    auto it = node.labels.find(k);
-    if (it == node.labels.end() || it->second != v) return false;
-  }
-  if (!pod.has_required_terms) return true;
-  return std::any_of(pod.required.begin(), pod.required.end(), [&](const NodeTerm& t) { return matches(t, node); });
-}
-
 bool ports_collide(const HostPort& a, const HostPort& b) {
   bool all =
       std::get<1>(a) == "0.0.0.0" || std::get<1>(b) == "0.0.0.0" || std::get<1>(a) == "::" || std::get<1>(b) == "::";
@@ -47,39 +26,33 @@ std::int64_t free_share(std::int64_t used, std::int64_t total) {
 
 std::int64_t affinity_score(const PodNeeds& pod, const NodeState& node) {
   std::int64_t sum = 0, whole = 0;
-  for (const auto& t : pod.preferred) {
+  for (const auto& t : pod.nodes.preferred) {
     whole += t.weight;
-    if (matches(t, node)) sum += t.weight;
+    if (matches(t, node.name, node.labels)) sum += t.weight;
   }
   return whole == 0 ? 0 : sum * 100 / whole;
 }
 
 std::int64_t taint_score(const PodNeeds& pod, const NodeState& node) {
-  auto bad = std::count_if(node.taints.begin(), node.taints.end(),
-                           [&](const api::Taint& t) { return t.effect == "PreferNoSchedule" && !tolerated(pod, t); });
+  auto bad = std::count_if(node.taints.begin(), node.taints.end(), [&](const api::Taint& t) {
+    return t.effect == "PreferNoSchedule" && !any_tolerates(pod.tolerations, t);
+  });
   return bad == 0 ? 100 : 100 / (1 + bad) / 2;
 }
 
 }  // namespace
-
-bool tolerates(const api::Toleration& t, const api::Taint& taint) {
-  if (!t.effect.empty() && t.effect != taint.effect) return false;
-  if (t.key.empty()) return t.op == "Exists";
-  if (t.key != taint.key) return false;
-  return t.op == "Exists" || t.value == taint.value;
-}
 
 std::vector<std::string> reasons_against(const PodNeeds& pod, const NodeState& node) {
   if (node.unschedulable) {
     api::Taint cordoned;
     cordoned.key = "node.kubernetes.io/unschedulable";
     cordoned.effect = "NoSchedule";
-    if (!tolerated(pod, cordoned)) return {"node(s) were unschedulable"};
+    if (!any_tolerates(pod.tolerations, cordoned)) return {"node(s) were unschedulable"};
   }
   for (const auto& t : node.taints)
-    if ((t.effect == "NoSchedule" || t.effect == "NoExecute") && !tolerated(pod, t))
+    if ((t.effect == "NoSchedule" || t.effect == "NoExecute") && !any_tolerates(pod.tolerations, t))
       return {fmt::format("node(s) had untolerated taint {{{}: {}}}", t.key, t.value)};
-  if (!matches_affinity(pod, node)) return {"node(s) didn't match Pod's node affinity/selector"};
+  if (!allows(pod.nodes, node.name, node.labels)) return {"node(s) didn't match Pod's node affinity/selector"};
   for (const auto& wanted : pod.host_ports)
     for (const auto& used : node.host_ports)
       if (ports_collide(wanted, used)) return {"node(s) didn't have free ports for the requested pod ports"};

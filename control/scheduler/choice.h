@@ -29,6 +29,4 @@ struct Choice {
 // Of equally good nodes, `random` picks one.
 Choice choose_node(const PodNeeds& pod, const Nodes& nodes, std::uint64_t random);
 
-bool tolerates(const api::Toleration& toleration, const api::Taint& taint);
-
 }  // namespace trama::control

@@ -7,23 +7,10 @@
 
 namespace trama::control {
 
-namespace json = api::json;
-
 namespace {
 
 constexpr std::int64_t kAssumedCpu = 100;  // milli
 constexpr std::int64_t kAssumedMemory = 200LL << 20;
-
-NodeTerm term_of(const json::object& o, int weight) {
-  NodeTerm t;
-  const auto& labels = api::array_at(o, "matchExpressions");
-  const auto& fields = api::array_at(o, "matchFields");
-  t.labels = LabelSelector::expressions(labels);
-  t.fields = LabelSelector::expressions(fields);
-  t.empty = labels.empty() && fields.empty();
-  t.weight = weight;
-  return t;
-}
 
 // Init containers run one after the other before the rest: the pod needs the larger of the two.
 api::Resources requests_of(const api::Pod& pod) {
@@ -68,7 +55,7 @@ PodNeeds needs_of(const api::Object& o) {
   n.priority = api::int_at(o.body, "spec.priority");
   n.node = pod.node_name;
   n.requests = requests_of(pod);
-  n.node_selector = pod.node_selector;
+  n.nodes = node_affinity_of(api::object_at(o.body, "spec"));
   n.tolerations = pod.tolerations;
   n.group = group_of(pod);
   for (const auto& c : pod.containers)
@@ -76,17 +63,6 @@ PodNeeds needs_of(const api::Object& o) {
       int port = pod.host_network ? p.port : p.host_port;
       if (port != 0) n.host_ports.emplace_back(p.protocol, p.host_ip.empty() ? "0.0.0.0" : p.host_ip, port);
     }
-  const auto* required =
-      api::at(o.body, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
-  if (required != nullptr && required->is_array()) {
-    n.has_required_terms = true;
-    for (const auto& v : required->get_array())
-      if (const auto* t = v.if_object()) n.required.push_back(term_of(*t, 0));
-  }
-  for (const auto& v :
-       api::array_at(o.body, "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution"))
-    if (const auto* t = v.if_object())
-      n.preferred.push_back(term_of(api::object_at(*t, "preference"), static_cast<int>(api::int_at(*t, "weight"))));
   return n;
 }
 

@@ -10,19 +10,11 @@
 #include <vector>
 
 #include "control/api/types.h"
-#include "control/loops/label_selector.h"
+#include "control/loops/node_fit.h"
 
 namespace trama::control {
 
 using HostPort = std::tuple<std::string, std::string, int>;  // protocol, address ("0.0.0.0" = all), port
-
-// One nodeSelectorTerm: labels and fields (metadata.name) must all match.
-struct NodeTerm {
-  LabelSelector labels;
-  LabelSelector fields;
-  bool empty = false;  // an empty term matches nothing
-  int weight = 0;      // of a preferred term, 1-100
-};
 
 struct PodNeeds {
   api::Key key;
@@ -31,10 +23,7 @@ struct PodNeeds {
   std::int64_t priority = 0;
   std::string node;  // where it runs already, "" = to be placed
   api::Resources requests;
-  api::StringMap node_selector;
-  bool has_required_terms = false;
-  std::vector<NodeTerm> required;  // one of them must match
-  std::vector<NodeTerm> preferred;
+  NodeAffinity nodes;
   std::vector<api::Toleration> tolerations;
   std::vector<HostPort> host_ports;
   std::string group;  // pods of one group are spread: the controlling owner's uid, else namespace and labels
