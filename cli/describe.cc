@@ -2,6 +2,7 @@
 #include "cli/describe.h"
 
 #include <algorithm>
+#include <set>
 
 #include "cli/age.h"
 #include "cli/table.h"
@@ -220,15 +221,8 @@ void describe_node(Page& page, const json::object& o, const std::vector<json::ob
   page.indented(t.to_text());
 }
 
-void describe_workload(Page& page, const json::object& o) {
-  page.map("Selector", object_at(o, "spec.selector.matchLabels"));
-  page.line("Replicas",
-            fmt::format("{} wanted, {} there, {} updated, {} ready, {} available", int_at(o, "spec.replicas", 1),
-                        int_at(o, "status.replicas"), int_at(o, "status.updatedReplicas", int_at(o, "status.replicas")),
-                        int_at(o, "status.readyReplicas"), int_at(o, "status.availableReplicas")));
-  if (auto s = text_at(o, "spec.strategy.type"); !s.empty()) page.line("Strategy", s);
+void pod_template(Page& page, const json::object& o) {
   page.heading("Containers");
-  const json::array none;
   for (const auto& c : array_at(o, "spec.template.spec.containers")) {
     const auto* spec = c.if_object();
     if (!spec) continue;
@@ -238,6 +232,42 @@ void describe_workload(Page& page, const json::object& o) {
     inner.line("Command", words(array_at(*spec, "command")));
     page.indented(inner.take(), 4);
   }
+}
+
+void describe_workload(Page& page, const json::object& o) {
+  page.map("Selector", object_at(o, "spec.selector.matchLabels"));
+  page.line("Replicas",
+            fmt::format("{} wanted, {} there, {} updated, {} ready, {} available", int_at(o, "spec.replicas", 1),
+                        int_at(o, "status.replicas"), int_at(o, "status.updatedReplicas", int_at(o, "status.replicas")),
+                        int_at(o, "status.readyReplicas"), int_at(o, "status.availableReplicas")));
+  if (auto s = text_at(o, "spec.strategy.type"); !s.empty()) page.line("Strategy", s);
+  pod_template(page, o);
+}
+
+void describe_daemon_set(Page& page, const json::object& o) {
+  page.map("Selector", object_at(o, "spec.selector.matchLabels"));
+  page.map("Node selector", object_at(o, "spec.template.spec.nodeSelector"));
+  page.line("Nodes", fmt::format("{} wanted, {} have one, {} updated, {} ready, {} available, {} have one in vain",
+                                 int_at(o, "status.desiredNumberScheduled"), int_at(o, "status.currentNumberScheduled"),
+                                 int_at(o, "status.updatedNumberScheduled"), int_at(o, "status.numberReady"),
+                                 int_at(o, "status.numberAvailable"), int_at(o, "status.numberMisscheduled")));
+  page.text("Update strategy", o, "spec.updateStrategy.type");
+  pod_template(page, o);
+}
+
+void describe_job(Page& page, const json::object& o) {
+  page.map("Selector", object_at(o, "spec.selector.matchLabels"));
+  auto wanted = api::at(o, "spec.completions") ? std::to_string(int_at(o, "spec.completions")) : "any";
+  page.line("Completions", fmt::format("{} wanted, {} at a time, {}", wanted, int_at(o, "spec.parallelism", 1),
+                                       text_at(o, "spec.completionMode", "NonIndexed")));
+  page.line("Pods",
+            fmt::format("{} active, {} succeeded, {} failed of {} that may", int_at(o, "status.active"),
+                        int_at(o, "status.succeeded"), int_at(o, "status.failed"), int_at(o, "spec.backoffLimit", 6)));
+  page.text("Completed indexes", o, "status.completedIndexes");
+  page.text("Started", o, "status.startTime");
+  page.text("Completed", o, "status.completionTime");
+  if (api::bool_at(o, "spec.suspend")) page.line("Suspended", "yes");
+  pod_template(page, o);
 }
 
 void describe_generic(Page& page, const json::object& o) {
@@ -289,11 +319,14 @@ std::string describe_text(const Kind& kind, const json::object& o, const Surroun
     describe_node(page, o, around.related);
   else if (kind.resource == "deployments" || kind.resource == "replicasets")
     describe_workload(page, o);
+  else if (kind.resource == "daemonsets")
+    describe_daemon_set(page, o);
+  else if (kind.resource == "jobs")
+    describe_job(page, o);
   else
     describe_generic(page, o);
-  if (kind.resource == "pods" || kind.resource == "nodes" || kind.resource == "deployments" ||
-      kind.resource == "replicasets")
-    conditions(page, o);
+  static const std::set<std::string_view> kWithConditions = {"pods", "nodes", "deployments", "replicasets", "jobs"};
+  if (kWithConditions.contains(kind.resource)) conditions(page, o);
   if (!around.programmed.empty()) {
     page.heading("Programmed");
     page.indented(around.programmed);

@@ -10,9 +10,11 @@
 #include "control/controller.h"
 #include "control/controllers/bootstrap.h"
 #include "control/controllers/csr_loop.h"
+#include "control/controllers/daemon_set_loop.h"
 #include "control/controllers/deployment_loop.h"
 #include "control/controllers/endpoint_slice_loop.h"
 #include "control/controllers/garbage_loop.h"
+#include "control/controllers/job_loop.h"
 #include "control/controllers/node_cidr_loop.h"
 #include "control/controllers/node_lifecycle_loop.h"
 #include "control/controllers/replica_set_loop.h"
@@ -57,6 +59,8 @@ class LoopSet {
   NodeLifecycleLoop lifecycle_;
   ReplicaSetLoop replica_sets_;
   DeploymentLoop deployments_;
+  DaemonSetLoop daemon_sets_;
+  JobLoop jobs_;
   GarbageLoop garbage_;
   NamespaceLoop namespaces_;
   CsrLoop csrs_;

@@ -29,6 +29,8 @@ struct LoopTimers {
   std::size_t event_cap = 20'000;
   milliseconds scheduler_backoff_lowest{1'000};
   milliseconds scheduler_backoff_highest{10'000};
+  milliseconds job_backoff_lowest{10'000};  // before a Job's next pod after a failed one; doubles
+  milliseconds job_backoff_highest{600'000};
   milliseconds certificate_life{7LL * 24 * 3600 * 1000};  // of node certificates
   static LoopTimers lab() {
     LoopTimers t;
@@ -40,6 +42,8 @@ struct LoopTimers {
     t.cidr_cool_down = milliseconds(1'000);
     t.scheduler_backoff_lowest = milliseconds(100);
     t.scheduler_backoff_highest = milliseconds(2'000);
+    t.job_backoff_lowest = milliseconds(1'000);
+    t.job_backoff_highest = milliseconds(60'000);
     return t;
   }
 };

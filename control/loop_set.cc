@@ -19,6 +19,13 @@ NodeLifecycleOptions lifecycle_options(const LoopTimers& t) {
   return o;
 }
 
+JobOptions job_options(const LoopTimers& t) {
+  JobOptions o;
+  o.backoff_lowest = t.job_backoff_lowest;
+  o.backoff_highest = t.job_backoff_highest;
+  return o;
+}
+
 SchedulerOptions scheduler_options(const ControllerOptions& o) {
   SchedulerOptions s;
   s.backoff_lowest = o.timers.scheduler_backoff_lowest;
@@ -106,6 +113,8 @@ LoopSet::LoopSet(async::asio::any_io_executor ex, store::Store& store, const Che
       lifecycle_(ex, store, events_, lifecycle_options(options_.timers)),
       replica_sets_(ex, store, events_, seed_of(options_, 2)),
       deployments_(ex, store, events_),
+      daemon_sets_(ex, store, events_, seed_of(options_, 3)),
+      jobs_(ex, store, events_, job_options(options_.timers), seed_of(options_, 4)),
       garbage_(ex, store, options_.timers.node_grace),
       namespaces_(ex, store),
       csrs_(ex, store, authority, options_.timers.certificate_life),
@@ -117,15 +126,16 @@ void LoopSet::start(async::TaskGroup& group) {
   group.spawn("events", events_.run());
   group.spawn("event sweep", sweep_events(store_, options_.timers.event_ttl, options_.timers.event_cap));
   for (auto* loop : {&slices_.loop(), &cidrs_.loop(), &lifecycle_.loop(), &replica_sets_.loop(), &deployments_.loop(),
-                     &garbage_.loop(), &namespaces_.loop(), &csrs_.loop()})
+                     &daemon_sets_.loop(), &jobs_.loop(), &garbage_.loop(), &namespaces_.loop(), &csrs_.loop()})
     loop->start(group);
   scheduler_.start(group);
 }
 
 std::vector<const Loop*> LoopSet::loops() const {
   auto& self = const_cast<LoopSet&>(*this);  // the loops hand out themselves; only read here
-  return {&self.slices_.loop(),      &self.cidrs_.loop(),   &self.lifecycle_.loop(),  &self.replica_sets_.loop(),
-          &self.deployments_.loop(), &self.garbage_.loop(), &self.namespaces_.loop(), &self.csrs_.loop()};
+  return {&self.slices_.loop(),      &self.cidrs_.loop(),       &self.lifecycle_.loop(), &self.replica_sets_.loop(),
+          &self.deployments_.loop(), &self.daemon_sets_.loop(), &self.jobs_.loop(),      &self.garbage_.loop(),
+          &self.namespaces_.loop(),  &self.csrs_.loop()};
 }
 
 std::string LoopSet::scheduler_metrics() const {

@@ -33,6 +33,33 @@ bool has_replicas(const json::object& workload) {
          int_at(workload, "status.replicas") == wanted && int_at(workload, "status.readyReplicas") == wanted;
 }
 
+bool runs_everywhere(const json::object& daemon_set) {
+  auto wanted = int_at(daemon_set, "status.desiredNumberScheduled");
+  return int_at(daemon_set, "status.observedGeneration") >= int_at(daemon_set, "metadata.generation") &&
+         int_at(daemon_set, "status.updatedNumberScheduled") == wanted &&
+         int_at(daemon_set, "status.numberReady") == wanted;
+}
+
+// A pod that failed for a Job: whether another one follows is the Job's affair.
+bool spent(const json::object& pod) {
+  if (text_at(pod, "status.phase") != "Failed") return false;
+  for (const auto& r : array_at(pod, "metadata.ownerReferences"))
+    if (const auto* o = r.if_object(); o && text_at(*o, "kind") == "Job") return true;
+  return false;
+}
+
+// What is short of what it should be, in words; "" when nothing is.
+std::string shortage(const std::string& key, const json::object& o) {
+  auto kind = text_at(o, "kind");
+  if (kind == "DaemonSet")
+    return runs_everywhere(o) ? ""
+                              : fmt::format("DaemonSet {}: {} of {} ready", key, int_at(o, "status.numberReady"),
+                                            int_at(o, "status.desiredNumberScheduled"));
+  return has_replicas(o) ? ""
+                         : fmt::format("{} {}: {} of {} ready", kind, key, int_at(o, "status.readyReplicas"),
+                                       int_at(o, "spec.replicas", 1));
+}
+
 // "web-1 is waiting (CrashLoopBackOff: …)"
 std::string complaint(const json::object& pod) {
   auto name = text_at(pod, "metadata.name");
@@ -81,13 +108,11 @@ Result<> wait_nodes(Api& api, const std::vector<std::string>& names, const OnPro
 
 Result<> wait_pods(Api& api, const OnProgress& tell, Deadline deadline) {
   std::vector<std::string> unready;
-  for (auto resource : {"deployments", "replicasets"}) {
+  for (auto resource : {"deployments", "replicasets", "daemonsets"}) {
     auto check = [&](const ObjectSet& now, const json::object*) {
       unready.clear();
       for (const auto& [key, o] : now)
-        if (!has_replicas(o))
-          unready.push_back(fmt::format("{} {}: {} of {} ready", text_at(o, "kind"), key,
-                                        int_at(o, "status.readyReplicas"), int_at(o, "spec.replicas", 1)));
+        if (auto text = shortage(key, o); !text.empty()) unready.push_back(std::move(text));
       return unready.empty();
     };
     auto r = watch_until(api, path(resource), "", check, deadline);
@@ -102,7 +127,7 @@ Result<> wait_pods(Api& api, const OnProgress& tell, Deadline deadline) {
     Progress p;
     unready.clear();
     for (const auto& [key, pod] : now) {
-      if (leaving(pod)) continue;
+      if (leaving(pod) || spent(pod)) continue;
       ++p.wanted;
       if (condition_is(pod, "Ready") || finished(pod))
         ++p.done;

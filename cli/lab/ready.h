@@ -21,7 +21,8 @@ using Deadline = std::chrono::steady_clock::time_point;
 
 // The nodes of these names are Ready.
 base::Result<> wait_nodes(Api& api, const std::vector<std::string>& names, const OnProgress& tell, Deadline deadline);
-// Every Deployment and ReplicaSet has its replicas, every pod is Ready or has succeeded.
+// Every Deployment and ReplicaSet has its replicas, every DaemonSet its pod on each of its nodes; every pod is Ready or
+// has succeeded. Jobs need not have come to their end.
 // On ETIMEDOUT the error names what is missing and why.
 base::Result<> wait_pods(Api& api, const OnProgress& tell, Deadline deadline);
 // Every Service's endpoints are the ready pods that it selects, and every node has that in its kernel

@@ -225,11 +225,12 @@ awaitable<Result<>> GarbageLoop::settle_node(std::string name) {
   for (const auto& pod : store_.list("pods"))
     if (api::text_at(pod->body, "spec.nodeName") == name) stranded.push_back(pod->key);
   if (stranded.empty()) co_return Result<>();
+  auto now = std::chrono::system_clock::now();
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
     if (tx.get(node)) return api::Status::conflict(node, "it is back");
     api::ObjectPtr last;
     for (const auto& key : stranded)
-      if (auto o = force_delete(tx, key)) last = o;
+      if (auto o = force_delete(tx, key, now)) last = o;
     if (!last) return api::Status::not_found(stranded.front());
     return last;
   };

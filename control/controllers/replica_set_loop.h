@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include <map>
 #include <random>
-#include <set>
 #include <string>
 
+#include "control/controllers/owned_pods.h"
 #include "control/controllers/replica_set_plan.h"
 #include "control/loops/event_recorder.h"
-#include "control/loops/label_index.h"
 #include "control/loops/loop.h"
 
 namespace trama::control {
@@ -23,14 +21,11 @@ class ReplicaSetLoop {
  private:
   void set_seen(const store::Event& e);
   void pod_seen(const store::Event& e);
-  std::vector<api::ObjectPtr> pods_of(const api::Object& rs) const;
   awaitable<base::Result<>> handle(std::string key);
 
   store::Store& store_;
   EventRecorder& events_;
-  LabelIndex pods_;
-  LabelIndex sets_;                                     // by the first label of their selectors
-  std::map<std::string, std::set<std::string>> owned_;  // uid of the owner -> "namespace/name" of pods
+  OwnedPods pods_{"ReplicaSet"};
   std::mt19937_64 random_;
   Loop loop_;
 };

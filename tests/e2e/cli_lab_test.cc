@@ -13,6 +13,7 @@
 namespace trama::cli {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -201,7 +202,8 @@ TEST_F(LabTest, CtrlCWhileItComesUpLeavesNothing) {
 }
 
 TEST_F(LabTest, EveryExampleComesUp) {
-  for (auto example : {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml", "balancing.yaml"}) {
+  for (auto example :
+       {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml", "balancing.yaml", "workloads.yaml"}) {
     auto r = trama("lab up " + file_of(example, name_));
     EXPECT_EQ(r.code, 0) << example << ": " << r.out;
     if (std::string_view(example) == "stock-programs.yaml") {
@@ -226,6 +228,14 @@ TEST_F(LabTest, EveryExampleComesUp) {
       auto service = in_lab("service weighted --node n1");
       EXPECT_EQ(service.code, 0) << service.out;
       EXPECT_THAT(service.out, HasSubstr("big"));
+    }
+    if (std::string_view(example) == "workloads.yaml") {
+      auto done = in_lab("wait job/measure --for=condition=Complete --timeout 60s");
+      EXPECT_EQ(done.code, 0) << done.out << in_lab("describe job measure").out << in_lab("get pods").out;
+      EXPECT_THAT(in_lab("get jobs").out, HasSubstr("4/4"));
+      EXPECT_THAT(in_lab("get ds echo").out, ContainsRegex("echo +3 +3 +3 +3 +3"));
+      auto log = in_lab("logs $(" + binary_ + " --lab " + name_ + " get pods -o name | grep -m1 measure-2-)");
+      EXPECT_THAT(log.out, HasSubstr("run 2"));
     }
     EXPECT_EQ(trama("lab down " + name_).code, 0);
   }

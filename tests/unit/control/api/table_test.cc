@@ -124,6 +124,59 @@ TEST(Rows, ServicesNodesAndWorkloads) {
   EXPECT_EQ(deployment["Selector"], "app=a");
 }
 
+TEST(Rows, DaemonSets) {
+  auto r = row(
+      "daemonsets",
+      R"({"metadata":{"name":"probe","namespace":"d","creationTimestamp":"2026-01-02T03:02:05Z"},"spec":{"selector":{"matchLabels":{"app":"probe"}},
+      "template":{"spec":{"nodeSelector":{"disk":"ssd"},"containers":[{"name":"c","image":"i:1"}]}}},
+      "status":{"desiredNumberScheduled":5,"currentNumberScheduled":4,"numberReady":3,"updatedNumberScheduled":2,"numberAvailable":1}})");
+  EXPECT_EQ(r["Desired"], "5");
+  EXPECT_EQ(r["Current"], "4");
+  EXPECT_EQ(r["Ready"], "3");
+  EXPECT_EQ(r["Up-to-date"], "2");
+  EXPECT_EQ(r["Available"], "1");
+  EXPECT_EQ(r["Node Selector"], "disk=ssd");
+  EXPECT_EQ(r["Age"], "2m");
+  EXPECT_EQ(r["Selector"], "app=probe");
+  EXPECT_EQ(row("daemonsets", R"({"metadata":{"name":"x","namespace":"d"}})")["Node Selector"], "<none>");
+}
+
+TEST(Rows, Jobs) {
+  auto job = [](const std::string& spec, const std::string& status) {
+    return row("jobs", R"({"metadata":{"name":"j","namespace":"d"},"spec":)" + spec + R"(,"status":)" + status + "}");
+  };
+  auto running = job(R"({"completions":3,"parallelism":2})", R"({"succeeded":1,"startTime":"2026-01-02T03:02:05Z"})");
+  EXPECT_EQ(running["Status"], "Running");
+  EXPECT_EQ(running["Completions"], "1/3");
+  EXPECT_EQ(running["Duration"], "2m") << "so far";
+  auto complete = job(
+      R"({"completions":1,"parallelism":1})",
+      R"({"succeeded":1,"startTime":"2026-01-02T03:00:05Z","completionTime":"2026-01-02T03:00:15Z","conditions":[{"type":"SuccessCriteriaMet","status":"True"},{"type":"Complete","status":"True"}]})");
+  EXPECT_EQ(complete["Status"], "Complete");
+  EXPECT_EQ(complete["Duration"], "10s");
+  EXPECT_EQ(job(R"({"parallelism":4})", "{}")["Completions"], "0/1 of 4");
+  EXPECT_EQ(job(R"({"parallelism":1})", "{}")["Completions"], "0/1");
+  EXPECT_EQ(job("{}", "{}")["Duration"], "");
+  for (const char* state : {"Failed", "Suspended", "FailureTarget", "SuccessCriteriaMet"})
+    EXPECT_EQ(job("{}", std::string(R"({"conditions":[{"type":")") + state + R"(","status":"True"}]})")["Status"],
+              state);
+  EXPECT_EQ(
+      row("jobs", R"({"metadata":{"name":"j","namespace":"d","deletionTimestamp":"2026-01-02T03:04:35Z"}})")["Status"],
+      "Terminating");
+}
+
+TEST(Rows, NetworkPolicies) {
+  auto selector = [](const std::string& text) {
+    return row("networkpolicies",
+               R"({"metadata":{"name":"p","namespace":"d"},"spec":{"podSelector":)" + text + "}}")["Pod-Selector"];
+  };
+  EXPECT_EQ(selector("{}"), "<none>");
+  EXPECT_EQ(
+      selector(
+          R"({"matchLabels":{"z":"1","app":"web"},"matchExpressions":[{"key":"tier","operator":"In","values":["b","a"]},{"key":"x","operator":"DoesNotExist"},{"key":"y","operator":"Exists"}]})"),
+      "app=web,tier in (a,b),!x,y,z=1");
+}
+
 TEST(Rows, EveryKindHasAsManyCellsAsColumns) {
   for (const auto& kind : kinds())
     if (kind.served_as.empty()) row(std::string(kind.resource).c_str(), R"({"metadata":{"name":"x","namespace":"d"}})");

@@ -46,6 +46,9 @@ const std::vector<Row> kNodeMay = {
     {"get", "namespaces", "", "d", "", ""},
     {"list", "namespaces", "", "", "", ""},
     {"watch", "namespaces", "", "", "", ""},
+    {"get", "networkpolicies", "d", "p", "", ""},
+    {"list", "networkpolicies", "", "", "", ""},
+    {"watch", "networkpolicies", "", "", "", ""},
     {"get", "nodes", "", "n2", "", ""},
     {"list", "nodes", "", "", "", ""},
     {"watch", "nodes", "", "", "", ""},
@@ -112,9 +115,9 @@ TEST(Authorize, EverythingElseIsRefusedToNodes) {
         ++asked;
         bool reading = named ? std::string_view(verb) == "get"
                              : std::string_view(verb) == "list" || std::string_view(verb) == "watch";
-        bool readable =
-            reading && sub.empty() &&
-            (resource == "services" || resource == "endpointslices" || resource == "namespaces" || resource == "nodes");
+        bool readable = reading && sub.empty() &&
+                        (resource == "services" || resource == "endpointslices" || resource == "namespaces" ||
+                         resource == "networkpolicies" || resource == "nodes");
         // What depends on the object is let through here and decided by authorize_object.
         bool later =
             (resource == "pods" &&

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/controllers/daemon_set_loop.h"
+
+#include "control/loops/deletion.h"
+#include "control/store/writes.h"
+
+namespace trama::control {
+
+using base::Result;
+using Type = store::Event::Type;
+
+namespace {
+
+const char* kComponent = "daemonset-controller";
+constexpr milliseconds kLowest{1'000}, kHighest{15 * 60'000};  // between two replacements of failed pods on a node
+
+bool same_taints(const std::vector<api::Taint>& a, const std::vector<api::Taint>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const api::Taint& x, const api::Taint& y) {
+    return x.key == y.key && x.value == y.value && x.effect == y.effect;
+  });
+}
+
+}  // namespace
+
+DaemonSetLoop::DaemonSetLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events,
+                             std::uint64_t seed)
+    : store_(store),
+      events_(events),
+      random_(seed),
+      loop_(std::move(ex), store, {.name = "daemonset"},
+            {{"nodes", [this](const store::Event& e) { node_seen(e); }, [this] { nodes_.clear(); }},
+             {"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.forget_pods(); }},
+             {"daemonsets", [this](const store::Event& e) { set_seen(e); }, [this] { pods_.forget_owners(); }}},
+            [this](std::string key) { return handle(std::move(key)); }) {}
+
+void DaemonSetLoop::set_seen(const store::Event& e) {
+  pods_.owner_seen(e);
+  if (e.type == Type::deleted)
+    attempts_.erase(e.object->uid);
+  else
+    loop_.enqueue(queue_key(e.object->key));
+}
+
+void DaemonSetLoop::pod_seen(const store::Event& e) {
+  for (const auto& owner : pods_.pod_seen(e)) loop_.enqueue(owner);
+}
+
+// A node reports its status all the time: only what decides about daemons is worth a look.
+void DaemonSetLoop::node_seen(const store::Event& e) {
+  const auto& name = e.object->key.name;
+  auto had = nodes_.find(name);
+  if (e.type == Type::deleted) {
+    if (had == nodes_.end()) return;
+    nodes_.erase(had);
+  } else {
+    auto node = daemon_node_of(*e.object);
+    if (had != nodes_.end() && had->second.labels == node.labels && same_taints(had->second.taints, node.taints))
+      return;
+    nodes_[name] = std::move(node);
+  }
+  for (const auto& set : store_.list("daemonsets")) loop_.enqueue(queue_key(set->key));
+}
+
+std::map<std::string, Time> DaemonSetLoop::held(const std::string& uid) const {
+  std::map<std::string, Time> out;
+  if (auto it = attempts_.find(uid); it != attempts_.end())
+    for (const auto& [node, attempt] : it->second) out[node] = attempt.last + attempt.delay;
+  return out;
+}
+
+void DaemonSetLoop::failed_on(const std::string& uid, const std::string& node, Time now) {
+  auto& attempt = attempts_[uid][node];
+  bool forgotten = now - attempt.last > 2 * kHighest;
+  attempt.delay = forgotten || attempt.delay < kLowest ? kLowest : std::min(2 * attempt.delay, kHighest);
+  attempt.last = now;
+}
+
+awaitable<Result<>> DaemonSetLoop::handle(std::string key) {
+  auto where = from_queue_key("daemonsets", key);
+  auto set = store_.get(where);
+  if (!set) co_return Result<>();
+  auto now = std::chrono::system_clock::now();
+  std::vector<DaemonNode> nodes;
+  for (const auto& [name, node] : nodes_) nodes.push_back(node);
+  auto plan = plan_daemon_set(*set, nodes, pods_.of(*set, store_), held(set->uid), now);
+  if (plan.look_again)
+    loop_.enqueue_after(key, std::chrono::duration_cast<milliseconds>(*plan.look_again - now) + milliseconds(5));
+  bool status_differs = json::value(plan.status) != json::value(api::object_at(set->body, "status"));
+  if (!status_differs && plan.create.empty() && plan.adopt.empty() && plan.release.empty() && plan.remove.empty())
+    co_return Result<>();
+  std::vector<api::ObjectPtr> created;
+  store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    if (!unchanged(tx, where, set->revision)) return api::Status::conflict(where, "it has changed");
+    if (auto refused = write_claims(tx, *set, plan.adopt, plan.release)) return *refused;
+    for (const auto& node : plan.create) {
+      api::Key pod_key{"pods", where.ns, ""};
+      do pod_key.name = generated_name(where.name + "-", random_());
+      while (tx.get(pod_key));
+      auto pod = store::create(tx, *api::kind_of_resource("pods"), pod_key, daemon_pod(*set, node), now);
+      if (!pod) return pod.error();
+      created.push_back(*pod);
+    }
+    for (const auto& pod : plan.remove) begin_delete(tx, pod->key, now);
+    auto body = set->body;
+    body["status"] = plan.status;
+    return tx.put(where, std::move(body));
+  };
+  auto done = co_await write(store_, std::move(decide));
+  if (!done) {
+    if (!done.error().is(std::errc::resource_unavailable_try_again))
+      events_.record(*set, "Warning", "FailedCreate", "Error creating: " + done.error().to_string(), kComponent);
+    co_return std::move(done).error();
+  }
+  for (const auto& pod : created) pods_.created(*set, pod->key);
+  for (const auto& e : plan.ended)
+    if (e.failed) failed_on(set->uid, e.node, now);
+  tell(*set, plan, created);
+  co_return Result<>();
+}
+
+void DaemonSetLoop::tell(const api::Object& set, const DaemonSetPlan& plan,
+                         const std::vector<api::ObjectPtr>& created) {
+  for (const auto& e : plan.ended) {
+    auto found =
+        fmt::format("Found {} daemon pod {}/{} on node {}, will try to {} it", e.failed ? "failed" : "succeeded",
+                    e.pod->key.ns, e.pod->key.name, e.node, e.failed ? "kill" : "delete");
+    events_.record(set, e.failed ? "Warning" : "Normal", e.failed ? "FailedDaemonPod" : "SucceededDaemonPod", found,
+                   kComponent);
+  }
+  for (const auto& pod : created)
+    events_.record(set, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, kComponent);
+  for (const auto& pod : plan.remove)
+    events_.record(set, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, kComponent);
+}
+
+}  // namespace trama::control

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/controllers/owned_pods.h"
+
+#include "control/loops/deletion.h"
+#include "control/loops/loop.h"
+
+namespace trama::control {
+
+using Type = store::Event::Type;
+
+namespace {
+
+std::string owner_uid(const json::object& body) {
+  const auto* owner = controller_of(body);
+  return owner == nullptr ? "" : api::text_at(*owner, "uid");
+}
+
+std::optional<std::pair<std::string, std::string>> anchor_of(const api::Object& owner) {
+  return LabelSelector::of(api::object_at(owner.body, "spec.selector")).anchor();
+}
+
+void add_finalizer(json::object& body, std::string_view finalizer) {
+  if (has_finalizer(body, finalizer)) return;
+  json::array list = api::array_at(body, "metadata.finalizers");
+  list.emplace_back(finalizer);
+  api::make_object_at(body, "metadata")["finalizers"] = std::move(list);
+}
+
+}  // namespace
+
+void OwnedPods::owner_seen(const store::Event& e) {
+  const auto& key = e.object->key;
+  auto anchor = anchor_of(*e.object);
+  if (e.type == Type::deleted || !anchor)
+    owners_.remove(key.ns, key.name);
+  else
+    owners_.put(key.ns, key.name, {*anchor});
+}
+
+std::vector<std::string> OwnedPods::pod_seen(const store::Event& e) {
+  std::vector<std::string> out;
+  const auto& pod = *e.object;
+  auto name = queue_key(pod.key);
+  if (e.previous) {
+    if (auto was = owner_uid(e.previous->body); !was.empty()) {
+      owned_[was].erase(name);
+      if (owned_[was].empty()) owned_.erase(was);
+    }
+  }
+  const auto* owner = controller_of(pod.body);
+  if (owner != nullptr && api::text_at(*owner, "kind") == kind_) {
+    if (e.type != Type::deleted) owned_[api::text_at(*owner, "uid")].insert(name);
+    out.push_back(pod.key.ns + "/" + api::text_at(*owner, "name"));
+  }
+  if (e.type == Type::deleted)
+    pods_.remove(pod.key.ns, pod.key.name);
+  else
+    pods_.put(pod.key.ns, pod.key.name, pod.labels);
+  // An orphan, or one that was just released: whoever may want it.
+  if (owner == nullptr)
+    for (const auto& label : pod.labels)
+      for (const auto& one : owners_.with(pod.key.ns, label)) out.push_back(pod.key.ns + "/" + one);
+  return out;
+}
+
+void OwnedPods::created(const api::Object& owner, const api::Key& pod) { owned_[owner.uid].insert(queue_key(pod)); }
+
+std::vector<api::ObjectPtr> OwnedPods::of(const api::Object& owner, const store::Store& store) const {
+  std::set<std::string> names;
+  if (auto it = owned_.find(owner.uid); it != owned_.end()) names = it->second;
+  if (auto anchor = anchor_of(owner))
+    for (const auto& n : pods_.with(owner.key.ns, *anchor)) names.insert(owner.key.ns + "/" + n);
+  std::vector<api::ObjectPtr> pods;
+  for (const auto& n : names)
+    if (auto pod = store.get(from_queue_key("pods", n))) pods.push_back(std::move(pod));
+  return pods;
+}
+
+void OwnedPods::forget_pods() {
+  pods_.clear();
+  owned_.clear();
+}
+
+std::optional<api::Status> write_claims(store::Transaction& tx, const api::Object& owner,
+                                        const std::vector<api::ObjectPtr>& adopt,
+                                        const std::vector<api::ObjectPtr>& release, std::string_view finalizer) {
+  for (const auto& pod : adopt) {
+    if (!unchanged(tx, pod->key, pod->revision)) return api::Status::conflict(pod->key, "it has changed");
+    auto body = pod->body;
+    json::array owners = api::array_at(body, "metadata.ownerReferences");
+    owners.push_back(owner_reference(owner));
+    api::make_object_at(body, "metadata")["ownerReferences"] = std::move(owners);
+    if (!finalizer.empty()) add_finalizer(body, finalizer);
+    tx.put(pod->key, std::move(body));
+  }
+  for (const auto& pod : release) {
+    if (!unchanged(tx, pod->key, pod->revision)) return api::Status::conflict(pod->key, "it has changed");
+    auto body = pod->body;
+    json::array owners;
+    for (const auto& o : api::array_at(body, "metadata.ownerReferences"))
+      if (api::text_at(o.as_object(), "uid") != owner.uid) owners.push_back(o);
+    api::make_object_at(body, "metadata")["ownerReferences"] = std::move(owners);
+    if (!finalizer.empty()) remove_finalizer(body, finalizer);
+    put_or_finish(tx, pod->key, std::move(body));
+  }
+  return std::nullopt;
+}
+
+}  // namespace trama::control

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Whose pods are whose, for the loops that own pods: ReplicaSets, DaemonSets, Jobs.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/loops/label_index.h"
+#include "control/loops/meta.h"
+#include "control/store/store.h"
+
+namespace trama::control {
+
+// An index over the events of pods and of their owners: no owner looks at pods that can not concern it.
+class OwnedPods {
+ public:
+  explicit OwnedPods(std::string kind) : kind_(std::move(kind)) {}
+
+  void owner_seen(const store::Event& e);
+  // The owners ("namespace/name") that want to know of it.
+  std::vector<std::string> pod_seen(const store::Event& e);
+  // A pod that was just created: the watch will say so too, but the next pass may come before it.
+  void created(const api::Object& owner, const api::Key& pod);
+  // Pods that match the selector of the owner or are controlled by it.
+  std::vector<api::ObjectPtr> of(const api::Object& owner, const store::Store& store) const;
+  void forget_pods();
+  void forget_owners() { owners_.clear(); }
+
+ private:
+  std::string kind_;  // "ReplicaSet"
+  LabelIndex pods_;
+  LabelIndex owners_;                                   // by the first label of their selectors
+  std::map<std::string, std::set<std::string>> owned_;  // uid of the owner -> "namespace/name" of pods
+};
+
+// Carries out what a plan says of pods that come to the owner and pods that leave it. A pod that is not as it was
+// looked at is a Conflict. With a `finalizer` adopted pods get it and released ones lose it.
+std::optional<api::Status> write_claims(store::Transaction& tx, const api::Object& owner,
+                                        const std::vector<api::ObjectPtr>& adopt,
+                                        const std::vector<api::ObjectPtr>& release, std::string_view finalizer = "");
+
+}  // namespace trama::control
