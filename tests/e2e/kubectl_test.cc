@@ -18,6 +18,7 @@ namespace trama {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -187,6 +188,104 @@ TEST_F(Kubectl, WorkloadsBecomePodsAndSlices) {
   EXPECT_THAT(kubectl("delete deploy,svc web"),
               AllOf(HasSubstr("deployment.apps \"web\" deleted"), HasSubstr("service \"web\" deleted")));
   eventually("get pods", "No resources found");
+}
+
+constexpr const char* kDaemonSet = R"(
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: probe}
+spec:
+  selector: {matchLabels: {app: probe}}
+  template:
+    metadata: {labels: {app: probe}}
+    spec:
+      nodeSelector: {disk: ssd}
+      containers:
+      - {name: main, image: "host", command: ["sleep", "1000"]}
+)";
+
+constexpr const char* kJob = R"(
+apiVersion: batch/v1
+kind: Job
+metadata: {name: load}
+spec:
+  completions: 3
+  parallelism: 2
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {name: main, image: "host", command: ["true"]}
+)";
+
+constexpr const char* kPolicy = R"(
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from:
+    - namespaceSelector: {}
+      podSelector: {matchLabels: {role: client}}
+    - ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}
+    ports: [{protocol: TCP, port: 8080, endPort: 8090}]
+  egress: [{to: [{podSelector: {}}], ports: [{protocol: UDP, port: 53}]}]
+)";
+
+TEST_F(Kubectl, DaemonSetsAndJobsOnPaper) {
+  EXPECT_THAT(cluster("api-resources"),
+              AllOf(ContainsRegex("daemonsets +ds +(true +)?apps(/v1)?"), ContainsRegex("jobs +(true +)?batch(/v1)?")));
+  EXPECT_THAT(kubectl("apply -f -", kDaemonSet), HasSubstr("daemonset.apps/probe created"));
+  EXPECT_THAT(kubectl("apply -f -", kDaemonSet), HasSubstr("daemonset.apps/probe unchanged"));
+  EXPECT_THAT(eventually("get ds", "disk=ssd"),
+              AllOf(HasSubstr("NODE SELECTOR"), ContainsRegex("probe +0 +0 +0 +0 +0 +disk=ssd")));
+  EXPECT_THAT(kubectl("describe ds probe"), AllOf(HasSubstr("Node-Selector:  disk=ssd"), HasSubstr("app=probe")));
+  std::string moved = kDaemonSet;
+  for (auto at = moved.find("app: probe"); at != std::string::npos; at = moved.find("app: probe"))
+    moved.replace(at, 10, "app: other");
+  EXPECT_THAT(kubectl("apply -f -", moved, 1), AllOf(HasSubstr("spec.selector"), HasSubstr("field is immutable")));
+
+  EXPECT_THAT(kubectl("apply -f -", kJob), HasSubstr("job.batch/load created"));
+  EXPECT_THAT(kubectl("apply -f -", kJob), HasSubstr("job.batch/load unchanged"));
+  EXPECT_THAT(eventually("get jobs", "0/3"), AllOf(HasSubstr("COMPLETIONS"), ContainsRegex("load +Running +0/3")));
+  EXPECT_THAT(eventually("describe job load", "SuccessfulCreate"),
+              AllOf(ContainsRegex("Parallelism: +2"), ContainsRegex("Completions: +3")));
+  EXPECT_THAT(eventually("get pods -l job-name=load", "Pending"), HasSubstr("load-"));
+  EXPECT_THAT(kubectl("get all"), AllOf(HasSubstr("daemonset.apps/probe"), HasSubstr("job.batch/load")));
+  EXPECT_THAT(kubectl("get jobs --field-selector status.successful=0 -o name"), HasSubstr("job.batch/load"));
+  EXPECT_THAT(kubectl("get jobs --field-selector status.successful=1 -o name"), Not(HasSubstr("job.batch/load")));
+  std::string changed = kJob;
+  changed.replace(changed.find("\"true\""), 6, "\"false\"");
+  EXPECT_THAT(kubectl("apply -f -", changed, 1), AllOf(HasSubstr("spec.template"), HasSubstr("field is immutable")));
+  std::string forever = kJob;
+  forever.replace(forever.find("restartPolicy: Never"), 20, "restartPolicy: Always");
+  forever.replace(forever.find("load"), 4, "ever");
+  EXPECT_THAT(kubectl("apply -f -", forever, 1),
+              HasSubstr("spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""));
+  EXPECT_THAT(kubectl("delete job,ds --all"), AllOf(HasSubstr("\"load\" deleted"), HasSubstr("\"probe\" deleted")));
+  eventually("get pods", "No resources found");
+}
+
+TEST_F(Kubectl, NetworkPoliciesAreKeptAndChecked) {
+  EXPECT_THAT(cluster("api-resources"), ContainsRegex("networkpolicies +netpol +(true +)?networking.k8s.io"));
+  EXPECT_THAT(kubectl("apply -f -", kPolicy), HasSubstr("networkpolicy.networking.k8s.io/web created"));
+  EXPECT_THAT(kubectl("apply -f -", kPolicy), HasSubstr("networkpolicy.networking.k8s.io/web unchanged"));
+  EXPECT_THAT(kubectl("get netpol"), AllOf(HasSubstr("POD-SELECTOR"), ContainsRegex("web +app=web")));
+  EXPECT_THAT(kubectl("describe netpol web"),
+              AllOf(HasSubstr("PodSelector:     app=web"), HasSubstr("NamespaceSelector: <none>"),
+                    HasSubstr("CIDR: 10.0.0.0/8"), HasSubstr("Except: 10.1.0.0/16"),
+                    HasSubstr("Policy Types: Ingress, Egress"), HasSubstr("To Port: 53/UDP")));
+  EXPECT_EQ(kubectl("get netpol web -o 'jsonpath={.spec.policyTypes} {.spec.ingress[0].ports[0].endPort}'"),
+            R"(["Ingress","Egress"] 8090)");
+  std::string wrong = kPolicy;
+  wrong.replace(wrong.find("10.1.0.0/16"), 11, "11.0.0.0/16");
+  EXPECT_THAT(kubectl("apply -f -", wrong, 1),
+              HasSubstr("spec.ingress[0].from[1].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict "
+                        "subset of `cidr`"));
+  EXPECT_THAT(kubectl(R"(patch netpol web --type merge -p '{"spec":{"egress":[]}}')"), HasSubstr("patched"));
+  EXPECT_EQ(kubectl("get netpol web -o 'jsonpath={.metadata.generation}'"), "2");
+  EXPECT_THAT(kubectl("delete netpol web"), HasSubstr("deleted"));
 }
 
 TEST_F(Kubectl, PatchesLabelsAndSelectors) {
