@@ -105,7 +105,12 @@ void add_values(const Globals& globals, const CLI::App& command, const CLI::Opti
     for (auto o : objects ? Words{"wide", "json", "yaml", "name"} : Words{"json", "yaml"})
       out.push_back(o + "\toutput");
   } else if (option.check_name("--for") && command.get_name() == "wait") {
-    out = {"condition=Ready\tcondition", "condition=Available\tcondition", "delete\tgone", "create\tthere"};
+    out = {"condition=Ready\tcondition",
+           "condition=Available\tcondition",
+           "condition=Complete\tcondition",
+           "condition=Failed\tcondition",
+           "delete\tgone",
+           "create\tthere"};
   }
 }
 

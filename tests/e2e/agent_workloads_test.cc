@@ -219,6 +219,38 @@ TEST_F(Workloads, AFailingJobReachesItsLimit) {
       [&] { return kubectl("get pods -l job-name=slow").find("No resources found") != std::string::npos; }, 15000));
 }
 
+TEST_F(Workloads, AKilledControllerCountsNoPodTwiceAndNoneNever) {
+  up();
+  ASSERT_TRUE(cluster.apply(job("load", "completions: 16\n  parallelism: 4", "sleep 0.4")));
+  for (std::int64_t done : {2, 6, 10}) {
+    ASSERT_TRUE(eventually([&] { return number("job load", "status.succeeded") >= done; }, 20000));
+    cluster.stop_controller(9);
+    cluster.start_controller();
+    ASSERT_TRUE(cluster.ok());
+  }
+  EXPECT_THAT(kubectl("wait --for=condition=Complete job/load --timeout=60s"), HasSubstr("condition met"));
+  EXPECT_EQ(number("job load", "status.succeeded"), 16);
+  EXPECT_EQ(number("job load", "status.failed"), 0);
+  std::string phases;
+  for (int i = 0; i < 16; ++i) phases += i == 0 ? "Succeeded" : " Succeeded";
+  EXPECT_EQ(kubectl("get pods -l job-name=load -o 'jsonpath={.items[*].status.phase}'"), phases);
+}
+
+TEST_F(Workloads, PodsOfANodeThatIsGoneForGoodAreFailuresAndAreReplaced) {
+  up();
+  ASSERT_TRUE(cluster.apply(
+      job("pair", "completions: 2\n  parallelism: 2", "if [ $TRAMA_NODE = n2 ]; then sleep 1000; fi; sleep 1")));
+  auto stuck = [&] {
+    return kubectl("get pods -l job-name=pair --field-selector spec.nodeName=n2,status.phase=Running -o name");
+  };
+  ASSERT_TRUE(eventually([&] { return !stuck().empty(); }, 15000)) << "pods of one Job are spread";
+  cluster.stop_agent("n2", 9);
+  kubectl("delete node n2");
+  EXPECT_THAT(kubectl("wait --for=condition=Complete job/pair --timeout=60s"), HasSubstr("condition met"));
+  EXPECT_EQ(kubectl("get job pair -o 'jsonpath={.status.succeeded} {.status.failed}'"), "2 1");
+  EXPECT_EQ(stuck(), "");
+}
+
 TEST_F(Workloads, SuspendedDeletedAndExpiredJobsLeaveNothing) {
   up();
   auto gone = [&](const std::string& name) {

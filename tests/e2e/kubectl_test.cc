@@ -390,6 +390,12 @@ TEST_F(Kubectl, NamespacesGoWithTheirContent) {
   auto victim = ns_ + "-gone";
   cluster("create -f -", fmt::format(R"({{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{}"}}}})", victim));
   cluster("-n " + victim + " create -f -", R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}})");
+  cluster("-n " + victim + " apply -f -", kJob);
+  for (auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+       cluster("-n " + victim + " get pods -o name").empty() && std::chrono::steady_clock::now() < end;) {
+  }
+  EXPECT_THAT(cluster("-n " + victim + " get pods -o 'jsonpath={.items[*].metadata.finalizers}'"),
+              HasSubstr("batch.kubernetes.io/job-tracking"));
   EXPECT_THAT(cluster("delete ns " + victim), HasSubstr("deleted"));
   EXPECT_THAT(cluster("get ns " + victim, "", 1), HasSubstr("not found"));
   EXPECT_THAT(cluster("-n " + victim + " get cm a", "", 1), HasSubstr("not found"));
