@@ -247,7 +247,7 @@ void describe_workload(Page& page, const json::object& o) {
 void describe_daemon_set(Page& page, const json::object& o) {
   page.map("Selector", object_at(o, "spec.selector.matchLabels"));
   page.map("Node selector", object_at(o, "spec.template.spec.nodeSelector"));
-  page.line("Nodes", fmt::format("{} wanted, {} have one, {} updated, {} ready, {} available, {} have one in vain",
+  page.line("Nodes", fmt::format("{} wanted, {} have one, {} updated, {} ready, {} available, {} misplaced",
                                  int_at(o, "status.desiredNumberScheduled"), int_at(o, "status.currentNumberScheduled"),
                                  int_at(o, "status.updatedNumberScheduled"), int_at(o, "status.numberReady"),
                                  int_at(o, "status.numberAvailable"), int_at(o, "status.numberMisscheduled")));

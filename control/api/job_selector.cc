@@ -11,7 +11,7 @@ struct Label {
   std::string value;
 };
 std::vector<Label> labels_of(const json::object& job) {
-  auto uid = text_at(job, "metadata.uid"), name = text_at(job, "metadata.name").substr(0, 63);
+  auto uid = text_at(job, "metadata.uid"), name = text_at(job, "metadata.name");
   return {{kJobUidLabel, uid}, {"controller-uid", uid}, {kJobNameLabel, name}, {"job-name", name}};
 }
 

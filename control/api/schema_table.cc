@@ -307,6 +307,11 @@ const std::vector<Field>& schema_table() {
       {"JobSpec", "completionMode", text, "", "", false, "\"NonIndexed\"", "Indexed|NonIndexed"},
       {"JobSpec", "suspend", boolean, "", "", false, "false"},
       {"JobSpec", "podReplacementPolicy", text, "", "", false, "\"TerminatingOrFailed\"", "Failed|TerminatingOrFailed"},
+      {"JobSpec", "podFailurePolicy", any},
+      {"JobSpec", "successPolicy", any},
+      {"JobSpec", "backoffLimitPerIndex", integer},
+      {"JobSpec", "maxFailedIndexes", integer},
+      {"JobSpec", "managedBy"},
 
       // ---- NetworkPolicy
       {"NetworkPolicy", "spec", object, "NetworkPolicySpec"},

@@ -168,6 +168,11 @@ void validate_job(Causes& out, const json::object& body, const json::object* old
                 fmt::format("will not able to create pod with invalid DNS label: {}", last));
     }
   }
+  // Known, and not honoured: a Job that counts on them must not run without them.
+  for (const char* field :
+       {"podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes", "managedBy"})
+    if (at(body, std::string("spec.") + field))
+      forbidden(out, std::string("spec.") + field, "this server does not support it yet");
   if (old) job_update(out, body, *old);
 }
 

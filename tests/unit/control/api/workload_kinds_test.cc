@@ -165,9 +165,15 @@ TEST(Jobs, Refusals) {
   make_object_at(dotted, "metadata")["name"] = "a.b";
   EXPECT_THAT(make("jobs", json::serialize(dotted)).said,
               HasSubstr("will not able to create pod with invalid DNS label: a.b-1"));
-  EXPECT_THAT(make("jobs", job(R"("podFailurePolicy":{"rules":[]},)")).said,
-              HasSubstr("unknown field \"spec.podFailurePolicy\""))
-      << "what is not honoured is not taken in silence";
+  auto endless = parsed(job());
+  make_object_at(endless, "metadata")["name"] = std::string(64, 'a');
+  EXPECT_THAT(make("jobs", json::serialize(endless)).said, HasSubstr("at most 63 characters"))
+      << "the name is a label of its pods";
+  for (const char* field : {R"("podFailurePolicy":{"rules":[]})", R"("successPolicy":{"rules":[]})",
+                            R"("backoffLimitPerIndex":1)", R"("maxFailedIndexes":1)", R"("managedBy":"a.b/c")"})
+    EXPECT_THAT(make("jobs", job(std::string(field) + ",")).said,
+                HasSubstr("Forbidden: this server does not support it"))
+        << field << ": a Job that counts on it must not run without it";
 }
 
 TEST(Jobs, WhatMayChange) {
