@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/server/changes.h"
+
+#include <fmt/format.h>
+
+#include "control/api/patch.h"
+#include "control/server/answers.h"
+#include "control/server/body.h"
+#include "control/server/commit.h"
+#include "control/server/reads.h"
+#include "control/server/storage_form.h"
+
+namespace trama::server {
+
+namespace json = api::json;
+using api::Answer;
+using api::Key;
+using api::Kind;
+using api::ObjectPtr;
+using api::Status;
+
+namespace {
+
+void add_maker(const Request& r, const Kind& kind, json::object& body) {
+  if (kind.resource != "certificatesigningrequests") return;
+  auto& spec = api::make_object_at(body, "spec");
+  spec["username"] = r.identity.name;
+  json::array groups;
+  for (const auto& g : r.identity.groups) groups.emplace_back(g);
+  spec["groups"] = std::move(groups);
+}
+
+std::string base64(std::string_view in) {
+  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (std::size_t i = 0; i < in.size(); i += 3) {
+    std::uint32_t v = 0;
+    for (std::size_t k = 0; k < 3; ++k) v = v << 8 | (i + k < in.size() ? static_cast<unsigned char>(in[i + k]) : 0u);
+    for (std::size_t k = 0; k < 4; ++k) out += i + k <= in.size() ? kLetters[v >> (18 - 6 * k) & 63] : '=';
+  }
+  return out;
+}
+
+// stringData is write-only: it arrives as data.
+void fold_string_data(const Kind& kind, json::object& body) {
+  if (kind.resource != "secrets" || !body.contains("stringData")) return;
+  for (const auto& [name, value] : api::strings_at(body, "stringData"))
+    api::make_object_at(body, "data")[name] = base64(value);
+  body.erase("stringData");
+}
+
+api::Part part_of(const ResourcePath& path) {
+  return path.subresource == "status"     ? api::Part::status
+         : path.subresource == "approval" ? api::Part::approval
+                                          : api::Part::main;
+}
+
+// Turns the object that is there into the one that is wanted.
+using Change = std::function<Answer<json::object>(const api::Object& old)>;
+
+awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath& path, std::string verb, Change make,
+                                bool create_if_absent) {
+  auto dry = dry_run(r);
+  if (!dry) co_return dry.error();
+  auto warnings = std::make_shared<std::vector<std::string>>();
+  auto hook = hook_of(c, r, attempt_of(r, path, verb));
+  bool created = false;
+  store::Decision decide = [&](store::Transaction& tx) -> Answer<ObjectPtr> {
+    auto key = key_of(path);
+    auto old = tx.get(key);
+    if (!old && create_if_absent) {
+      auto fresh = make(api::Object{});
+      if (!fresh) return fresh.error();
+      created = true;
+      return store::create(tx, storage_kind(*path.kind), key, std::move(*fresh), now(), hook);
+    }
+    if (!old) return Status::not_found(key);
+    auto next = make(*old);
+    if (!next) return next.error();
+    if (auto bad = check_fields(r, storage_kind(*path.kind), *next, *warnings)) return *bad;
+    fold_string_data(*path.kind, *next);
+    return store::update(tx, storage_kind(*path.kind), key, std::move(*next), part_of(path), now(), hook);
+  };
+  auto done = co_await commit(c.store, std::move(decide), *dry);
+  if (!done) co_return done.error();
+  if (path.subresource == "scale") co_return reply_json(scale_of(**done));
+  co_return reply_object(r, *path.kind, *done, created ? 201 : 200, *warnings);
+}
+
+Answer<json::object> set_replicas(const api::Object& old, const json::object& scale) {
+  auto* replicas = api::at(scale, "spec.replicas");
+  if (!replicas || !replicas->is_int64() || replicas->get_int64() < 0)
+    return Status::invalid(
+        old.key, "Scale",
+        {{"FieldValueInvalid", "Invalid value: must be a number of replicas, 0 or more", "spec.replicas"}});
+  json::object next = old.body;
+  api::make_object_at(next, "spec")["replicas"] = *replicas;
+  auto version = api::text_at(scale, "metadata.resourceVersion");
+  if (version.empty())
+    api::make_object_at(next, "metadata").erase("resourceVersion");
+  else
+    api::make_object_at(next, "metadata")["resourceVersion"] = version;
+  return next;
+}
+
+Answer<json::object> apply_patch(const std::string& type, const Kind& kind, const json::object& from,
+                                 const json::value& patch) {
+  if (type == "application/json-patch+json") return api::json_patch(from, patch);
+  if (!patch.is_object()) return Status::bad_request("a patch of this type is an object");
+  if (type == "application/merge-patch+json") return api::merge_patch(from, patch.get_object());
+  return api::strategic_patch(kind, from, patch.get_object());
+}
+
+}  // namespace
+
+awaitable<Answer<Reply>> create(Context c, const Request& r, const ResourcePath& path) {
+  if (auto bad = require_json(r)) co_return *bad;
+  auto parsed = parse_body(r.body);
+  if (!parsed) co_return parsed.error();
+  if (!parsed->is_object()) co_return Status::bad_request("the body of the request is not an object");
+  auto dry = dry_run(r);
+  if (!dry) co_return dry.error();
+  auto body = std::move(parsed->get_object());
+  if (auto bad = check_identity(path, body)) co_return *bad;
+  std::vector<std::string> warnings;
+  if (auto bad = check_fields(r, *path.kind, body, warnings)) co_return *bad;
+  to_storage(*path.kind, body);
+  fold_string_data(*path.kind, body);
+  add_maker(r, *path.kind, body);
+  auto hook = hook_of(c, r, attempt_of(r, path, "create"));
+  store::Decision decide = [&](store::Transaction& tx) {
+    Key key{key_of(path).resource, path.ns, ""};
+    return store::create(tx, storage_kind(*path.kind), key, body, now(), hook);
+  };
+  auto made = co_await commit(c.store, std::move(decide), *dry);
+  if (!made) co_return made.error();
+  co_return reply_object(r, *path.kind, *made, 201, warnings);
+}
+
+awaitable<Answer<Reply>> update(Context c, const Request& r, const ResourcePath& path) {
+  if (auto bad = require_json(r)) co_return *bad;
+  auto parsed = parse_body(r.body);
+  if (!parsed) co_return parsed.error();
+  if (!parsed->is_object()) co_return Status::bad_request("the body of the request is not an object");
+  auto body = std::move(parsed->get_object());
+  Change make;
+  if (path.subresource == "scale") {
+    make = [&](const api::Object& old) { return set_replicas(old, body); };
+  } else {
+    if (auto bad = check_identity(path, body)) co_return *bad;
+    make = [&](const api::Object&) -> Answer<json::object> {
+      auto copy = body;
+      to_storage(*path.kind, copy);
+      return copy;
+    };
+  }
+  // Upstream creates a Lease or a Node by PUT as little as anything else: 404.
+  co_return co_await change(c, r, path, "update", std::move(make), false);
+}
+
+awaitable<Answer<Reply>> patch(Context c, const Request& r, const ResourcePath& path) {
+  auto type = media_type(r);
+  if (type != "application/json-patch+json" && type != "application/merge-patch+json" &&
+      type != "application/strategic-merge-patch+json")
+    co_return Status::unsupported_media_type(fmt::format(
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+        "application/merge-patch+json, application/strategic-merge-patch+json (got {}{})",
+        type,
+        type == "application/apply-patch+yaml" ? "; server-side apply is not there yet, use client-side apply" : ""));
+  auto parsed = parse_body(r.body);
+  if (!parsed) co_return parsed.error();
+  auto document = std::move(*parsed);
+  Change make = [&](const api::Object& old) -> Answer<json::object> {
+    if (path.subresource == "scale") {
+      auto patched = apply_patch(type, *path.kind, scale_of(old), document);
+      if (!patched) return patched.error();
+      // Only a version that the patch itself names is a precondition.
+      if (!document.is_object() || !api::at(document, "metadata.resourceVersion"))
+        api::make_object_at(*patched, "metadata").erase("resourceVersion");
+      return set_replicas(old, *patched);
+    }
+    auto base = path.kind->served_as.empty() ? old.body : view_of(*path.kind, old);
+    auto next = apply_patch(type, *path.kind, base, document);
+    if (!next) return next.error();
+    to_storage(*path.kind, *next);
+    return next;
+  };
+  co_return co_await change(c, r, path, "patch", std::move(make), false);
+}
+
+awaitable<Answer<Reply>> bind(Context c, const Request& r, const ResourcePath& path) {
+  auto parsed = parse_body(r.body);
+  if (!parsed) co_return parsed.error();
+  auto node = parsed->is_object() ? api::text_at(parsed->get_object(), "target.name") : "";
+  if (node.empty()) co_return Status::bad_request("Binding: target.name must name a node");
+  Change make = [&](const api::Object& old) -> Answer<json::object> {
+    if (!api::text_at(old.body, "spec.nodeName").empty())
+      return Status::conflict(old.key, fmt::format("pod {} is already assigned to node \"{}\"", old.key.name,
+                                                   api::text_at(old.body, "spec.nodeName")));
+    json::object next = old.body;
+    api::make_object_at(next, "spec")["nodeName"] = node;
+    return next;
+  };
+  auto plain = path;
+  plain.subresource.clear();
+  auto done = co_await change(c, r, plain, "create", std::move(make), false);
+  if (!done) co_return done.error();
+  auto out = success(key_of(path), "");
+  out.status = 201;
+  co_return out;
+}
+
+}  // namespace trama::server
