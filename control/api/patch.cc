@@ -239,9 +239,8 @@ class Strategic {
 
  private:
   static const Field* find(std::string_view message, std::string_view name) {
-    static const Field kMetadata{"", "metadata", Type::object, "ObjectMeta"};
     auto* f = find_field(message, name);
-    return !f && name == "metadata" ? &kMetadata : f;
+    return !f && name == "metadata" ? &metadata_field() : f;
   }
 
   void member(const Field* field, json::object& target, std::string_view name, const json::value& value,
@@ -350,7 +349,7 @@ class Strategic {
 
 Answer<json::object> strategic_patch(const Kind& kind, json::object target, const json::object& patch) {
   Strategic s;
-  s.object(kind.kind, target, patch);
+  s.object(message_of(kind), target, patch);
   if (s.failure) return *s.failure;
   return target;
 }

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "control/api/protobuf.h"
 #include "control/api/schema.h"
 #include "control/server/storage_form.h"
 
@@ -28,6 +29,27 @@ bool is_too_deep(const json::value& v, unsigned left) {
     for (const auto& member : v.get_object())
       if (is_too_deep(member.value(), left - 1)) return true;
   return false;
+}
+
+constexpr std::string_view kProtobuf = "application/vnd.kubernetes.protobuf";
+
+Answer<json::object> read_protobuf(std::string_view body, std::string_view message, std::string_view kind) {
+  auto envelope = api::open_envelope(body);
+  if (!envelope)
+    return Status::bad_request(
+        fmt::format("the object provided is unrecognized (must be of type {}): {}", kind, envelope.error().message));
+  auto refused = [&](std::string_view why) {
+    auto version = envelope->api_version.substr(envelope->api_version.rfind('/') + 1);
+    return Status::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: {}",
+                                           envelope->kind.empty() ? kind : envelope->kind, version, kind, why));
+  };
+  // Another kind's numbers would be read as this one's.
+  if (!envelope->kind.empty() && envelope->kind != kind) return refused("it is of another kind");
+  auto object = api::decode_message(message, envelope->message);
+  if (!object) return refused(object.error().message);
+  if (!envelope->api_version.empty()) (*object)["apiVersion"] = envelope->api_version;
+  if (!envelope->kind.empty()) (*object)["kind"] = envelope->kind;
+  return object;
 }
 
 }  // namespace
@@ -55,12 +77,18 @@ std::string media_type(const Request& r) {
   return type;
 }
 
-std::optional<Status> require_json(const Request& r) {
+Answer<json::object> read_object(const Request& r, std::string_view message, std::string_view kind) {
   auto type = media_type(r);
-  if (type.empty() || type == "application/json") return std::nullopt;
-  return Status::unsupported_media_type(fmt::format(
-      "the body of the request was in an unknown format - accepted media types include: application/json (got {})",
-      type));
+  if (type == kProtobuf) return read_protobuf(r.body, message, kind);
+  if (!type.empty() && type != "application/json")
+    return Status::unsupported_media_type(
+        fmt::format("the body of the request was in an unknown format - accepted media types include: "
+                    "application/json, {} (got {})",
+                    kProtobuf, type));
+  auto parsed = parse_body(r.body);
+  if (!parsed) return parsed.error();
+  if (!parsed->is_object()) return Status::bad_request("the body of the request is not an object");
+  return std::move(parsed->get_object());
 }
 
 std::optional<Status> check_fields(const Request& r, const Kind& kind, json::object& body,

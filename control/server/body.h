@@ -17,9 +17,11 @@ std::optional<std::uint64_t> number(const std::string& text);
 
 // Content-Type without its parameters.
 std::string media_type(const Request& request);
+// JSON.
 api::Answer<api::json::value> parse_body(const std::string& text);
-// 415 unless the body is JSON.
-std::optional<api::Status> require_json(const Request& request);
+// The body as an object, from JSON or from protobuf; 415 for anything else. `message` says in the schema table what
+// protobuf holds, `kind` what its envelope may name.
+api::Answer<api::json::object> read_object(const Request& request, std::string_view message, std::string_view kind);
 
 // Unknown and mistyped fields as the client asked to hear of them. Warnings are added to `warnings`.
 std::optional<api::Status> check_fields(const Request& request, const api::Kind& kind, api::json::object& body,

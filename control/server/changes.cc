@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include "control/api/base64.h"
 #include "control/api/patch.h"
+#include "control/api/schema.h"
 #include "control/server/answers.h"
 #include "control/server/body.h"
 #include "control/server/commit.h"
@@ -30,22 +32,11 @@ void add_maker(const Request& r, const Kind& kind, json::object& body) {
   spec["groups"] = std::move(groups);
 }
 
-std::string base64(std::string_view in) {
-  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < in.size(); i += 3) {
-    std::uint32_t v = 0;
-    for (std::size_t k = 0; k < 3; ++k) v = v << 8 | (i + k < in.size() ? static_cast<unsigned char>(in[i + k]) : 0u);
-    for (std::size_t k = 0; k < 4; ++k) out += i + k <= in.size() ? kLetters[v >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
-}
-
 // stringData is write-only: it arrives as data.
 void fold_string_data(const Kind& kind, json::object& body) {
   if (kind.resource != "secrets" || !body.contains("stringData")) return;
   for (const auto& [name, value] : api::strings_at(body, "stringData"))
-    api::make_object_at(body, "data")[name] = base64(value);
+    api::make_object_at(body, "data")[name] = api::base64(value);
   body.erase("stringData");
 }
 
@@ -88,8 +79,11 @@ awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath&
 }
 
 Answer<json::object> set_replicas(const api::Object& old, const json::object& scale) {
+  // Go's JSON leaves a zero out.
+  const json::value nothing = 0;
   auto* replicas = api::at(scale, "spec.replicas");
-  if (!replicas || !replicas->is_int64() || replicas->get_int64() < 0)
+  if (!replicas) replicas = &nothing;
+  if (!replicas->is_int64() || replicas->get_int64() < 0)
     return Status::invalid(
         old.key, "Scale",
         {{"FieldValueInvalid", "Invalid value: must be a number of replicas, 0 or more", "spec.replicas"}});
@@ -114,13 +108,11 @@ Answer<json::object> apply_patch(const std::string& type, const Kind& kind, cons
 }  // namespace
 
 awaitable<Answer<Reply>> create(Context c, const Request& r, const ResourcePath& path) {
-  if (auto bad = require_json(r)) co_return *bad;
-  auto parsed = parse_body(r.body);
+  auto parsed = read_object(r, api::message_of(*path.kind), path.kind->kind);
   if (!parsed) co_return parsed.error();
-  if (!parsed->is_object()) co_return Status::bad_request("the body of the request is not an object");
   auto dry = dry_run(r);
   if (!dry) co_return dry.error();
-  auto body = std::move(parsed->get_object());
+  auto body = std::move(*parsed);
   if (auto bad = check_identity(path, body)) co_return *bad;
   std::vector<std::string> warnings;
   if (auto bad = check_fields(r, *path.kind, body, warnings)) co_return *bad;
@@ -138,13 +130,13 @@ awaitable<Answer<Reply>> create(Context c, const Request& r, const ResourcePath&
 }
 
 awaitable<Answer<Reply>> update(Context c, const Request& r, const ResourcePath& path) {
-  if (auto bad = require_json(r)) co_return *bad;
-  auto parsed = parse_body(r.body);
+  bool scale = path.subresource == "scale";
+  auto message = scale ? std::string_view("Scale") : api::message_of(*path.kind);
+  auto parsed = read_object(r, message, scale ? message : path.kind->kind);
   if (!parsed) co_return parsed.error();
-  if (!parsed->is_object()) co_return Status::bad_request("the body of the request is not an object");
-  auto body = std::move(parsed->get_object());
+  auto body = std::move(*parsed);
   Change make;
-  if (path.subresource == "scale") {
+  if (scale) {
     make = [&](const api::Object& old) { return set_replicas(old, body); };
   } else {
     if (auto bad = check_identity(path, body)) co_return *bad;
@@ -189,9 +181,9 @@ awaitable<Answer<Reply>> patch(Context c, const Request& r, const ResourcePath& 
 }
 
 awaitable<Answer<Reply>> bind(Context c, const Request& r, const ResourcePath& path) {
-  auto parsed = parse_body(r.body);
+  auto parsed = read_object(r, "Binding", "Binding");
   if (!parsed) co_return parsed.error();
-  auto node = parsed->is_object() ? api::text_at(parsed->get_object(), "target.name") : "";
+  auto node = api::text_at(*parsed, "target.name");
   if (node.empty()) co_return Status::bad_request("Binding: target.name must name a node");
   Change make = [&](const api::Object& old) -> Answer<json::object> {
     if (!api::text_at(old.body, "spec.nodeName").empty())

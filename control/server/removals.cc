@@ -20,11 +20,9 @@ namespace {
 Answer<api::DeleteOptions> delete_options(const Request& r) {
   api::DeleteOptions options;
   if (!r.body.empty()) {
-    if (auto bad = require_json(r)) return *bad;
-    auto parsed = parse_body(r.body);
+    auto parsed = read_object(r, "DeleteOptions", "DeleteOptions");
     if (!parsed) return parsed.error();
-    if (!parsed->is_object()) return Status::bad_request("DeleteOptions: the body is not an object");
-    auto from_body = api::parse_delete_options(parsed->get_object());
+    auto from_body = api::parse_delete_options(*parsed);
     if (!from_body) return from_body.error();
     options = *from_body;
   }
@@ -81,11 +79,10 @@ awaitable<Answer<Reply>> remove_collection(Context c, const Request& r, const Re
 }
 
 awaitable<Answer<Reply>> evict(Context c, const Request& r, const ResourcePath& path) {
-  auto parsed = parse_body(r.body);
+  auto parsed = read_object(r, "Eviction", "Eviction");
   if (!parsed) co_return parsed.error();
   api::DeleteOptions options;
-  if (auto* inner = parsed->is_object() ? api::at(parsed->get_object(), "deleteOptions") : nullptr;
-      inner && inner->is_object()) {
+  if (auto* inner = api::at(*parsed, "deleteOptions"); inner && inner->is_object()) {
     auto read = api::parse_delete_options(inner->get_object());
     if (!read) co_return read.error();
     options = *read;
