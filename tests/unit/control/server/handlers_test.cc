@@ -2,6 +2,8 @@
 // Requests and their answers as tables; no socket, no TLS.
 #include "control/server/handlers.h"
 
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -368,6 +370,23 @@ TEST_F(Handlers, DiscoveryInBothForms) {
   EXPECT_TRUE(openapi.body.empty());
   EXPECT_EQ(openapi.content_type, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
   EXPECT_THAT(ask("GET", "/version").body, HasSubstr("gitVersion"));
+}
+
+TEST_F(Handlers, OpenApiDocumentsAreFoundThroughTheirIndex) {
+  std::set<std::string> urls;
+  auto index = body(ask("GET", "/openapi/v3"));
+  for (const auto& [name, entry] : api::object_at(index, "paths")) {
+    auto url = api::text_at(entry.as_object(), "serverRelativeURL");
+    EXPECT_THAT(url, HasSubstr("?hash="));
+    EXPECT_TRUE(urls.insert(url.substr(url.find('=') + 1)).second) << "two documents with one hash";
+    auto document = ask("GET", url);
+    EXPECT_EQ(document.status, 200) << url;
+    EXPECT_EQ(document.content_type, "application/json");
+    EXPECT_FALSE(api::object_at(body(document), "components.schemas").empty()) << url;
+    EXPECT_EQ(ask("GET", url).body, document.body);
+  }
+  EXPECT_EQ(urls.size(), 6u);
+  EXPECT_EQ(ask("GET", "/openapi/v3/apis/unicorns/v1").status, 404);
 }
 
 }  // namespace
