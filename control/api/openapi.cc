@@ -177,9 +177,22 @@ class Document {
       }
       out["enum"] = std::move(values);
     }
-    if (!f.merge_key.empty()) {
+    bool whole_list = f.type == Type::list || f.type == Type::texts || f.type == Type::long_integers;
+    if (f.keys.empty() && whole_list) out["x-kubernetes-list-type"] = "atomic";
+    if (f.atomic) out["x-kubernetes-map-type"] = "atomic";
+    if (!f.keys.empty()) {
       out["x-kubernetes-patch-strategy"] = "merge";
-      if (f.merge_key != "-") out["x-kubernetes-patch-merge-key"] = f.merge_key;
+      if (f.keys != "-") out["x-kubernetes-patch-merge-key"] = patch_key(f);
+      out["x-kubernetes-list-type"] = f.keys == "-" ? "set" : "map";
+      if (f.keys != "-") {
+        json::array keys;
+        for (std::size_t from = 0; from < f.keys.size();) {
+          auto comma = std::min(f.keys.find(',', from), f.keys.size());
+          keys.emplace_back(f.keys.substr(from, comma - from));
+          from = comma + 1;
+        }
+        out["x-kubernetes-list-map-keys"] = std::move(keys);
+      }
     }
     return out;
   }

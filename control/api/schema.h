@@ -49,14 +49,19 @@ struct Field {
   std::string_view name;     // in JSON
   Wire wire;
   Type type = Type::text;
-  std::string_view doc;             // a sentence for `kubectl explain`
-  std::string_view of = "";         // message of the object or of the list's items
-  std::string_view merge_key = "";  // lists: items are merged by this key; "-" = primitive items are merged
+  std::string_view doc;      // a sentence for `kubectl explain`
+  std::string_view of = "";  // message of the object or of the list's items
+  // Lists: what tells items apart, "port,protocol". Patches merge by the first, server-side apply by all of them; "-" =
+  // a set of texts.
+  std::string_view keys = "";
   bool required = false;
   std::string_view fallback = "";  // default, as JSON text
   std::string_view allowed = "";   // "A|B|C"
-  bool atomic = false;             // objects: replaced as a whole by a patch ($retainKeys semantics)
+  bool atomic = false;             // maps: one field for server-side apply
 };
+
+// By which key a strategic merge patch merges the items of a list; "-" for texts, "" where the list is replaced.
+inline std::string_view patch_key(const Field& f) { return f.keys.substr(0, f.keys.find(',')); }
 
 // The message of a kind: its name, but for kinds that two groups have.
 std::string_view message_of(const Kind& kind);

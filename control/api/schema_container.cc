@@ -16,7 +16,7 @@ std::span<const Field> container_schema() {
       {"Container", "workingDir", 5, text, "Directory that the program starts in."},
       {"Container", "ports", 6, list,
        "Ports that the container listens on. Those that are not listed can be reached too.", "ContainerPort",
-       "containerPort"},
+       "containerPort,protocol"},
       {"Container", "envFrom", 19, list, "ConfigMaps and Secrets whose content becomes environment variables.",
        "EnvFromSource"},
       {"Container", "env", 7, list, "Environment variables.", "EnvVar", "name"},

@@ -105,9 +105,10 @@ std::span<const Field> core_schema() {
       // ---- Service
       {"Service", "spec", 2, object, "How the service is reached and what is behind it.", "ServiceSpec"},
       {"Service", "status", 3, object, "What a load balancer reports.", "ServiceStatus"},
-      {"ServiceSpec", "ports", 1, list, "Ports of the service.", "ServicePort", "port"},
+      {"ServiceSpec", "ports", 1, list, "Ports of the service.", "ServicePort", "port,protocol"},
       {"ServiceSpec", "selector", 2, map,
-       "Labels of the pods behind the service. Without it the endpoints are somebody else's business."},
+       "Labels of the pods behind the service. Without it the endpoints are somebody else's business.", "", "", false,
+       "", "", true},
       {"ServiceSpec", "clusterIP", 3, text,
        "Virtual address of the service; None for a headless one. Given out by the server when empty."},
       {"ServiceSpec", "clusterIPs", 18, texts, "Virtual addresses of all families; the first one is clusterIP."},

@@ -16,7 +16,7 @@ std::span<const Field> apps_schema() {
        "LabelSelector", "", true},
       {"DeploymentSpec", "template", 3, object, "What the pods are made from.", "PodTemplateSpec", "", true},
       {"DeploymentSpec", "strategy", 4, object, "How old pods are replaced by new ones.", "DeploymentStrategy", "",
-       false, "{}", "", true},
+       false, "{}"},
       {"DeploymentSpec", "minReadySeconds", 5, integer,
        "Seconds that a pod must be ready for before it counts as available."},
       {"DeploymentSpec", "revisionHistoryLimit", zero(6), integer,

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "control/api/base64.h"
+#include "control/api/managed_fields.h"
 #include "control/api/patch.h"
 #include "control/api/schema.h"
 #include "control/server/answers.h"
@@ -46,31 +47,54 @@ api::Part part_of(const ResourcePath& path) {
                                           : api::Part::main;
 }
 
-// Turns the object that is there into the one that is wanted.
+// Turns the object that is there into the one that is wanted; an empty one where there is none and `applies` is true.
 using Change = std::function<Answer<json::object>(const api::Object& old)>;
 
+// Who is recorded for the fields of a write that does not say it.
+std::string manager_of(const Request& r) {
+  auto name = r.parameter("fieldManager");
+  if (name.empty()) name = r.header("user-agent").substr(0, r.header("user-agent").find('/'));
+  return name.substr(0, 128);
+}
+
+// `applies`: the change keeps the managers of fields itself, and may create the object.
 awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath& path, std::string verb, Change make,
-                                bool create_if_absent) {
+                                bool applies) {
   auto dry = dry_run(r);
   if (!dry) co_return dry.error();
   auto warnings = std::make_shared<std::vector<std::string>>();
-  auto hook = hook_of(c, r, attempt_of(r, path, verb));
+  const auto& kind = storage_kind(*path.kind);
+  std::vector<api::Manager> managers;
+  auto checks = hook_of(c, r, attempt_of(r, path, verb));
+  store::Hook hook = [&](store::Transaction& tx, const Key& key, const api::Object* old,
+                         json::object* body) -> std::optional<Status> {
+    if (auto refused = checks(tx, key, old, body)) return refused;
+    if (!old || !body) return std::nullopt;
+    if (applies)  // a write of the status takes nothing else from what was made
+      api::set_managers(*body, managers);
+    else
+      api::track_update(kind, old->body, *body, manager_of(r), path.subresource, now());
+    return std::nullopt;
+  };
+  auto create_hook = hook_of(c, r, attempt_of(r, path, "create"));
   bool created = false;
   store::Decision decide = [&](store::Transaction& tx) -> Answer<ObjectPtr> {
     auto key = key_of(path);
     auto old = tx.get(key);
-    if (!old && create_if_absent) {
-      auto fresh = make(api::Object{});
-      if (!fresh) return fresh.error();
-      created = true;
-      return store::create(tx, storage_kind(*path.kind), key, std::move(*fresh), now(), hook);
-    }
-    if (!old) return Status::not_found(key);
-    auto next = make(*old);
+    created = !old && applies && path.subresource.empty();
+    if (!old && !created) return Status::not_found(key);
+    if (created)
+      if (auto refused = authorize(r.identity, attempt_of(r, path, "create"))) return *refused;
+    auto next = make(created ? api::Object{} : *old);
     if (!next) return next.error();
-    if (auto bad = check_fields(r, storage_kind(*path.kind), *next, *warnings)) return *bad;
+    if (applies) managers = api::managers_of(*next);
+    if (auto bad = check_fields(r, kind, *next, *warnings)) return *bad;
     fold_string_data(*path.kind, *next);
-    return store::update(tx, storage_kind(*path.kind), key, std::move(*next), part_of(path), now(), hook);
+    if (created) {
+      add_maker(r, kind, *next);
+      return store::create(tx, kind, key, std::move(*next), now(), create_hook);
+    }
+    return store::update(tx, kind, key, std::move(*next), part_of(path), now(), hook);
   };
   auto done = co_await commit(c.store, std::move(decide), *dry);
   if (!done) co_return done.error();
@@ -103,6 +127,66 @@ Answer<json::object> apply_patch(const std::string& type, const Kind& kind, cons
   if (!patch.is_object()) return Status::bad_request("a patch of this type is an object");
   if (type == "application/merge-patch+json") return api::merge_patch(from, patch.get_object());
   return api::strategic_patch(kind, from, patch.get_object());
+}
+
+// ---- server-side apply
+
+constexpr std::string_view kApply = "application/apply-patch+yaml";
+
+Status invalid_options(const char* field, const char* reason, const char* message) {
+  return Status::invalid(Key{}, "PatchOptions", {{reason, message, field}});
+}
+
+Answer<api::Applier> applier_of(const Request& r, const ResourcePath& path) {
+  api::Applier out;
+  out.name = r.parameter("fieldManager");
+  out.subresource = path.subresource;
+  out.force = r.parameter("force") == "true" || r.parameter("force") == "1";
+  if (out.name.empty())
+    return invalid_options("fieldManager", "FieldValueRequired", "Required value: is required for apply patch");
+  if (out.name.size() > 128)
+    return invalid_options("fieldManager", "FieldValueTooLong", "Too long: may not be more than 128 bytes");
+  return out;
+}
+
+// What the applier wants, as it is stored. YAML is taken in the form that clients send: JSON.
+Answer<json::object> configuration(const Request& r, const ResourcePath& path) {
+  auto parsed = parse_body(r.body);
+  if (!parsed) return Status::bad_request("error decoding YAML: only its JSON form is read: " + parsed.error().message);
+  if (!parsed->is_object()) return Status::bad_request("error decoding YAML: this is not an object");
+  auto config = std::move(parsed->get_object());
+  for (const char* name : {"kind", "apiVersion"})
+    if (api::text_at(config, name).empty())
+      return Status::bad_request(fmt::format("the applied object does not say its {}", name));
+  if (auto bad = check_identity(path, config)) return *bad;
+  if (!api::array_at(config, "metadata.managedFields").empty())
+    return Status::bad_request("metadata.managedFields must be nil");
+  to_storage(*path.kind, config);
+  api::Findings found;
+  api::check_schema(storage_kind(*path.kind), config, found);
+  if (found.unknown.empty() && found.mistyped.empty()) return config;
+  std::string what;
+  if (found.unknown.empty()) {
+    what = "." + found.mistyped.front();
+  } else {
+    // unknown field "spec.x"
+    const auto& text = found.unknown.front();
+    auto from = text.find('"') + 1;
+    what = fmt::format(".{}: field not declared in schema", text.substr(from, text.rfind('"') - from));
+  }
+  return Status::bad_request(fmt::format("failed to create typed patch object ({}/{}; {}, Kind={}): {}", path.ns,
+                                         path.name, path.kind->api_version(), path.kind->kind, what));
+}
+
+awaitable<Answer<Reply>> apply(Context c, const Request& r, const ResourcePath& path) {
+  auto applier = applier_of(r, path);
+  if (!applier) co_return applier.error();
+  auto config = configuration(r, path);
+  if (!config) co_return config.error();
+  Change make = [&](const api::Object& old) {
+    return api::apply_fields(storage_kind(*path.kind), old.body, *config, *applier, now());
+  };
+  co_return co_await change(c, r, path, "patch", std::move(make), true);
 }
 
 }  // namespace
@@ -152,13 +236,16 @@ awaitable<Answer<Reply>> update(Context c, const Request& r, const ResourcePath&
 
 awaitable<Answer<Reply>> patch(Context c, const Request& r, const ResourcePath& path) {
   auto type = media_type(r);
+  bool can_apply = path.subresource.empty() || path.subresource == "status";
+  if (type == kApply && can_apply) co_return co_await apply(c, r, path);
   if (type != "application/json-patch+json" && type != "application/merge-patch+json" &&
       type != "application/strategic-merge-patch+json")
     co_return Status::unsupported_media_type(fmt::format(
         "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-        "application/merge-patch+json, application/strategic-merge-patch+json (got {}{})",
-        type,
-        type == "application/apply-patch+yaml" ? "; server-side apply is not there yet, use client-side apply" : ""));
+        "application/merge-patch+json, application/strategic-merge-patch+json{} (got {})",
+        can_apply ? ", application/apply-patch+yaml" : "", type));
+  if (r.has("force"))
+    co_return invalid_options("force", "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch");
   auto parsed = parse_body(r.body);
   if (!parsed) co_return parsed.error();
   auto document = std::move(*parsed);

@@ -295,6 +295,54 @@ int kubectl_minor() {
   return at == std::string::npos ? 0 : std::atoi(version.c_str() + at + 10);
 }
 
+TEST_F(Kubectl, ServerSideApply) {
+  auto config = [](const char* extra, int replicas) {
+    return fmt::format(R"(
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: {}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      containers:
+      - {{name: main, image: "host", command: ["sleep", "1000"]{}}}
+)",
+                       replicas, extra);
+  };
+  auto two_ports = ", ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]";
+  EXPECT_THAT(kubectl("apply --server-side -f -", config(two_ports, 0)), HasSubstr("serverside-applied"));
+  auto ports = "get deploy web -o 'jsonpath={.spec.template.spec.containers[0].ports[*].protocol}'";
+  EXPECT_EQ(kubectl(ports), "UDP TCP");
+  EXPECT_THAT(kubectl("apply --server-side -f -", config("", 0)), HasSubstr("serverside-applied"));
+  EXPECT_EQ(kubectl(ports), "") << "what is no longer applied goes";
+  EXPECT_EQ(kubectl("get deploy web -o 'jsonpath={.spec.template.spec.containers[0].image}'"), "host");
+
+  EXPECT_THAT(kubectl("apply --server-side --field-manager=other -f -", config("", 3), 1),
+              AllOf(HasSubstr("conflict with \"kubectl\""), HasSubstr(".spec.replicas")));
+  kubectl("scale deploy web --replicas=1");
+  EXPECT_THAT(kubectl("apply --server-side -f -", config("", 0), 1), HasSubstr(".spec.replicas"));
+  EXPECT_THAT(kubectl("apply --server-side --force-conflicts -f -", config("", 0)), HasSubstr("serverside-applied"));
+  EXPECT_EQ(kubectl("get deploy web -o 'jsonpath={.spec.replicas}'"), "0");
+  if (kubectl_minor() >= 27) {  // before, it looks for dryRun in the older form of the schemas
+    EXPECT_THAT(kubectl("apply --server-side --dry-run=server --force-conflicts -f -", config("", 2)),
+                HasSubstr("serverside-applied (server dry run)"));
+  }
+  EXPECT_EQ(kubectl("get deploy web -o 'jsonpath={.spec.replicas}'"), "0");
+
+  // From client-side apply to server-side apply.
+  auto map = [](const char* value) {
+    return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m"}},"data":{{"x":"{}"}}}})",
+                       value);
+  };
+  kubectl("apply -f -", map("1"));
+  EXPECT_THAT(kubectl("apply --server-side -f -", map("1")), HasSubstr("serverside-applied"));
+  EXPECT_THAT(kubectl("apply --server-side --force-conflicts -f -", map("2")), HasSubstr("serverside-applied"));
+  EXPECT_EQ(kubectl("get cm m -o 'jsonpath={.data.x}'"), "2");
+}
+
 // Generators of kubectl: from 1.32 on their bodies are protobuf.
 TEST_F(Kubectl, CreatesWithoutFiles) {
   EXPECT_THAT(kubectl("create deployment web --image=host --replicas=0 --port=80 -- sleep 1000"), HasSubstr("created"));

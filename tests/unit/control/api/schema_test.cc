@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/api/schema.h"
 
+#include <algorithm>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -51,8 +52,11 @@ TEST(SchemaTable, IsConsistent) {
         (void)json::parse({f.fallback.data(), f.fallback.size()}, ec);
         EXPECT_FALSE(ec) << "default is not JSON: " << f.fallback;
       }
-      if (!f.merge_key.empty() && f.merge_key != "-") {
-        EXPECT_NE(find_field(f.of, f.merge_key), nullptr) << "no merge key " << f.merge_key;
+      for (std::size_t from = 0; from < f.keys.size() && f.keys != "-";) {
+        auto comma = std::min(f.keys.find(',', from), f.keys.size());
+        auto key = f.keys.substr(from, comma - from);
+        EXPECT_NE(find_field(f.of, key), nullptr) << "no key " << key;
+        from = comma + 1;
       }
     }
   for (const auto& kind : kinds()) EXPECT_FALSE(fields_of(message_of(kind)).empty()) << "no schema for " << kind.kind;

@@ -98,7 +98,7 @@ TEST_F(Handlers, OtherMediaTypesAreRefused) {
   for (const char* type : {"application/yaml", "application/cbor", "text/plain"})
     EXPECT_EQ(ask("POST", kPods, "{}", {{"content-type", type}}).status, 415) << type;
   make_pod("a");
-  for (const char* type : {"application/apply-patch+yaml", "application/json", "text/plain"}) {
+  for (const char* type : {"application/apply-patch+cbor", "application/json", "text/plain"}) {
     auto r = patch(std::string(kPods) + "/a", "{}", type);
     EXPECT_EQ(r.status, 415) << type;
     EXPECT_THAT(r.body, HasSubstr("application/strategic-merge-patch+json"));
