@@ -67,6 +67,24 @@ Status conflict(const std::vector<std::pair<std::string, std::vector<std::string
   return s;
 }
 
+// From client-side to server-side apply without conflicts: kubectl may change what its annotation says that it has
+// applied, where nobody has changed it since. Another manager's name opts out.
+FieldSet client_side_fields(std::string_view message, const json::object& live, std::string_view applier) {
+  if (applier != "kubectl") return {};
+  const auto& annotations = object_at(live, "metadata.annotations");
+  const auto* text = annotations.if_contains("kubectl.kubernetes.io/last-applied-configuration");
+  if (!text || !text->is_string()) return {};
+  json::parse_options options;
+  options.max_depth = 64;
+  boost::system::error_code ec;
+  auto applied = json::parse(text->get_string(), ec, {}, options);
+  if (ec || !applied.is_object()) return {};
+  auto fields = fields_in(message, applied.get_object());
+  if (!fields) return {};
+  auto changed = compare_fields(message, applied.get_object(), live);
+  return subtracted(subtracted(*fields, changed.modified), changed.removed);
+}
+
 void forget(std::vector<Manager>& managers, const FieldSet& fields, const Manager* but) {
   for (auto& m : managers)
     if (&m != but) m.fields = subtracted(m.fields, fields);
@@ -161,15 +179,14 @@ Answer<json::object> apply_fields(const Kind& kind, const json::object& live, js
 
   auto changed = compare_fields(message, live, next);
   auto touched = united(changed.added, changed.modified);
+  auto granted = client_side_fields(message, live, applier.name);
   std::vector<std::pair<std::string, std::vector<std::string>>> conflicts;
   for (auto& m : managers) {
     if (&m == before) continue;
     auto taken = intersected(m.fields, touched);
-    if (taken.empty()) continue;
-    if (!applier.force)
-      conflicts.emplace_back(shown(m), paths_of(taken));
-    else
-      m.fields = subtracted(m.fields, taken);
+    auto disputed = applier.force ? FieldSet{} : subtracted(taken, granted);
+    if (!disputed.empty()) conflicts.emplace_back(shown(m), paths_of(disputed));
+    m.fields = subtracted(m.fields, taken);
   }
   if (!conflicts.empty()) {
     std::sort(conflicts.begin(), conflicts.end());

@@ -183,7 +183,11 @@ awaitable<Answer<Reply>> apply(Context c, const Request& r, const ResourcePath& 
   if (!applier) co_return applier.error();
   auto config = configuration(r, path);
   if (!config) co_return config.error();
-  Change make = [&](const api::Object& old) {
+  Change make = [&](const api::Object& old) -> Answer<json::object> {
+    if (auto uid = api::text_at(*config, "metadata.uid"); !uid.empty() && old.body.empty())
+      return Status::conflict(key_of(path), fmt::format("uid mismatch: the provided object specified uid {}, and no "
+                                                        "existing object was found",
+                                                        uid));
     return api::apply_fields(storage_kind(*path.kind), old.body, *config, *applier, now());
   };
   co_return co_await change(c, r, path, "patch", std::move(make), true);

@@ -332,14 +332,26 @@ spec:
   }
   EXPECT_EQ(kubectl("get deploy web -o 'jsonpath={.spec.replicas}'"), "0");
 
+  // A type that is no longer applied takes the node port that came with it along.
+  auto service = [](const char* type) {
+    return fmt::format(R"({{"apiVersion":"v1","kind":"Service","metadata":{{"name":"web"}},
+      "spec":{{{}"selector":{{"app":"web"}},"ports":[{{"port":80}}]}}}})",
+                       type);
+  };
+  kubectl("apply --server-side -f -", service(R"("type":"NodePort",)"));
+  EXPECT_THAT(kubectl("get svc web -o 'jsonpath={.spec.type} {.spec.ports[0].nodePort}'"), HasSubstr("NodePort 3"));
+  auto address = kubectl("get svc web -o 'jsonpath={.spec.clusterIP}'");
+  EXPECT_THAT(kubectl("apply --server-side -f -", service("")), HasSubstr("serverside-applied"));
+  EXPECT_EQ(kubectl("get svc web -o 'jsonpath={.spec.type} {.spec.ports[0].nodePort}'"), "ClusterIP ");
+  EXPECT_EQ(kubectl("get svc web -o 'jsonpath={.spec.clusterIP}'"), address) << "addresses stay";
+
   // From client-side apply to server-side apply.
   auto map = [](const char* value) {
     return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m"}},"data":{{"x":"{}"}}}})",
                        value);
   };
   kubectl("apply -f -", map("1"));
-  EXPECT_THAT(kubectl("apply --server-side -f -", map("1")), HasSubstr("serverside-applied"));
-  EXPECT_THAT(kubectl("apply --server-side --force-conflicts -f -", map("2")), HasSubstr("serverside-applied"));
+  EXPECT_THAT(kubectl("apply --server-side -f -", map("2")), HasSubstr("serverside-applied"));
   EXPECT_EQ(kubectl("get cm m -o 'jsonpath={.data.x}'"), "2");
 }
 

@@ -203,6 +203,24 @@ TEST(Apply, WhatWasThereBeforeBelongsToBeforeFirstApply) {
   EXPECT_EQ(int_at(live.body, "status.replicas"), 3);
 }
 
+TEST(Apply, ClientSideApplyIsTakenOverByKubectl) {
+  Live live("configmaps");
+  live.body = object(R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","annotations":{
+      "kubectl.kubernetes.io/last-applied-configuration":
+      "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c\"},\"data\":{\"x\":\"1\",\"y\":\"1\"}}"}},
+      "data":{"x":"1","y":"edited","z":"1"}})");
+  auto config = [](const char* key) {
+    return object(fmt::format(R"({{"metadata":{{"name":"c"}},"data":{{"{}":"2"}}}})", key));
+  };
+  EXPECT_FALSE(live.apply("ci", config("x"))) << "another manager did not apply it";
+  EXPECT_FALSE(live.apply("kubectl", config("y"))) << "somebody has changed it since";
+  EXPECT_FALSE(live.apply("kubectl", config("z"))) << "it was never applied";
+  ASSERT_TRUE(live.apply("kubectl", config("x")));
+  EXPECT_EQ(text_at(live.body, "data.x"), "2");
+  EXPECT_THAT(live.owned("kubectl"), ElementsAre(".data.x"));
+  EXPECT_THAT(live.owned("before-first-apply"), testing::Not(testing::Contains(".data.x")));
+}
+
 TEST(Apply, StatusIsItsOwnBusiness) {
   Live live("deployments");
   ASSERT_TRUE(live.apply("ci", R"({"metadata":{"name":"d"},"spec":{"replicas":2},"status":{"replicas":9}})"));

@@ -160,6 +160,8 @@ TEST_F(ServerSideApply, RefusalsSayWhy) {
        "omits key field"},
       {"?fieldManager=ci", R"({"apiVersion":"v1","kind":"Service","metadata":{"managedFields":[{"manager":"x"}]}})",
        400, "metadata.managedFields must be nil"},
+      {"?fieldManager=ci", R"({"apiVersion":"v1","kind":"Service","metadata":{"uid":"u"}})", 409,
+       "uid mismatch: the provided object specified uid u, and no existing object was found"},
       {"?fieldManager=ci", R"({"apiVersion":"v1","kind":"Service","spec":{"type":"Carrier"}})", 422,
        "Unsupported value"},
   };
