@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Tests of the API's objects, the store and the API server.
-set(api_tests service_options patch schema selector quantity lifecycle validate workload_kinds table types)
+set(api_tests service_options patch schema protobuf openapi managed_fields selector quantity lifecycle validate workload_kinds table types)
 list(TRANSFORM api_tests PREPEND unit/control/api/ OUTPUT_VARIABLE api_sources)
 list(TRANSFORM api_sources APPEND _test.cc)
 trama_test(control_api_test LABEL unit SOURCES ${api_sources} LINKS trama_api)
@@ -10,7 +10,9 @@ trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.c
 trama_fuzz(api_selector_fuzz SOURCES fuzz/api_selector_fuzz.cc LINKS trama_api CORPUS api_selector)
 trama_fuzz(service_options_fuzz SOURCES fuzz/service_options_fuzz.cc LINKS trama_api CORPUS service_options)
 trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS api_patch)
+trama_fuzz(api_protobuf_fuzz SOURCES fuzz/api_protobuf_fuzz.cc LINKS trama_api CORPUS api_protobuf)
 trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORPUS api_route)
 trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc
-  unit/control/server/handlers_test.cc LINKS trama_server trama_store_rig)
+  unit/control/server/handlers_test.cc unit/control/server/handlers_protobuf_test.cc
+  unit/control/server/handlers_apply_test.cc LINKS trama_server trama_store_rig)
 trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_test.cc LINKS trama_controller)

@@ -239,9 +239,8 @@ class Strategic {
 
  private:
   static const Field* find(std::string_view message, std::string_view name) {
-    static const Field kMetadata{"", "metadata", Type::object, "ObjectMeta"};
     auto* f = find_field(message, name);
-    return !f && name == "metadata" ? &kMetadata : f;
+    return !f && name == "metadata" ? &metadata_field() : f;
   }
 
   void member(const Field* field, json::object& target, std::string_view name, const json::value& value,
@@ -261,10 +260,10 @@ class Strategic {
       object(field ? field->of : "", there.get_object(), value.get_object());
       return;
     }
-    if (value.is_array() && field && !field->merge_key.empty()) {
+    if (value.is_array() && field && !field->keys.empty()) {
       auto& there = target[name];
       if (!there.is_array()) there = json::array();
-      if (field->merge_key == "-")
+      if (field->keys == "-")
         merge_primitives(there.get_array(), value.get_array());
       else
         merge_list(*field, there.get_array(), value.get_array(), name, patch);
@@ -308,13 +307,13 @@ class Strategic {
           if (!key_of(other, "$patch")) target.push_back(other);
         return;
       }
-      auto* id = key_of(item, field.merge_key);
+      auto* id = key_of(item, patch_key(field));
       if (!id) {
         failure = Status::bad_request(fmt::format(
-            "strategic merge patch: an item of \"{}\" has no \"{}\", its merge key", name, field.merge_key));
+            "strategic merge patch: an item of \"{}\" has no \"{}\", its merge key", name, patch_key(field)));
         return;
       }
-      auto* there = item_with(target, field.merge_key, *id);
+      auto* there = item_with(target, patch_key(field), *id);
       if (action == "delete") {
         if (there) target.erase(target.begin() + (there - &target[0]));
       } else if (there) {
@@ -333,14 +332,14 @@ class Strategic {
     if (!wanted || !wanted->is_array()) return;
     json::array sorted;
     for (const auto& id : wanted->get_array()) {
-      auto* key = key_of(id, field.merge_key);
+      auto* key = key_of(id, patch_key(field));
       if (!key) continue;
-      if (auto* item = item_with(target, field.merge_key, *key); item && !item_with(sorted, field.merge_key, *key))
+      if (auto* item = item_with(target, patch_key(field), *key); item && !item_with(sorted, patch_key(field), *key))
         sorted.push_back(*item);
     }
     for (const auto& item : target) {
-      auto* key = key_of(item, field.merge_key);
-      if (!key || !item_with(sorted, field.merge_key, *key)) sorted.push_back(item);
+      auto* key = key_of(item, patch_key(field));
+      if (!key || !item_with(sorted, patch_key(field), *key)) sorted.push_back(item);
     }
     target = std::move(sorted);
   }
@@ -350,7 +349,7 @@ class Strategic {
 
 Answer<json::object> strategic_patch(const Kind& kind, json::object target, const json::object& patch) {
   Strategic s;
-  s.object(kind.kind, target, patch);
+  s.object(message_of(kind), target, patch);
   if (s.failure) return *s.failure;
   return target;
 }

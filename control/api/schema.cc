@@ -14,10 +14,32 @@ namespace {
 
 using Index = std::unordered_map<std::string_view, std::vector<const Field*>>;
 
+// Rows by message, as they are in the table.
+const Index& rows() {
+  static const Index built = [] {
+    Index i;
+    for (const auto& part : schema_parts())
+      for (const auto& f : part.rows) i[f.message].push_back(&f);
+    return i;
+  }();
+  return built;
+}
+
+void flatten(std::string_view message, std::vector<const Field*>& out) {
+  auto it = rows().find(message);
+  if (it == rows().end()) return;
+  for (const auto* f : it->second) {
+    if (f->type == Type::inlined)
+      flatten(f->of, out);
+    else
+      out.push_back(f);
+  }
+}
+
 const Index& index() {
   static const Index built = [] {
     Index i;
-    for (const auto& f : schema_table()) i[f.message].push_back(&f);
+    for (const auto& [message, fields] : rows()) flatten(message, i[message]);
     return i;
   }();
   return built;
@@ -62,8 +84,7 @@ class Checker {
         ++it;
         continue;
       }
-      static const Field kMetadata{"", "metadata", Type::object, "ObjectMeta"};
-      const Field* field = whole && name == "metadata" ? &kMetadata : find_field(message, name);
+      const Field* field = whole && name == "metadata" ? &metadata_field() : find_field(message, name);
       if (!field) {
         out_.unknown.push_back(fmt::format("unknown field \"{}\"", here));
         it = body.erase(it);
@@ -85,11 +106,16 @@ class Checker {
 
   void value(const Field& f, json::value& v, const std::string& path) {
     switch (f.type) {
-      case Type::any: return;
+      case Type::any:
+      case Type::inlined: return;
       case Type::text:
+      case Type::time:
+      case Type::micro_time:
+      case Type::bytes:
         if (!v.is_string()) return mistyped(path, "a string", v);
         return allowed(f, v, path);
       case Type::integer:
+      case Type::long_integer:
         if (!is_integer(v)) return mistyped(path, "an integer", v);
         if (v.is_double()) v = static_cast<std::int64_t>(v.get_double());
         return;
@@ -103,14 +129,15 @@ class Checker {
       case Type::object:
         if (!v.is_object()) return mistyped(path, "an object", v);
         return object(f.of, v.get_object(), path, false);
-      case Type::texts:
-        if (!v.is_array()) return mistyped(path, "a list of strings", v);
+      case Type::texts: return texts(v, path);
+      case Type::long_integers:
+        if (!v.is_array()) return mistyped(path, "a list of integers", v);
         for (std::size_t i = 0; i < v.get_array().size(); ++i)
-          if (!v.get_array()[i].is_string()) mistyped(fmt::format("{}[{}]", path, i), "a string", v.get_array()[i]);
+          if (!is_integer(v.get_array()[i])) mistyped(fmt::format("{}[{}]", path, i), "an integer", v.get_array()[i]);
         return;
       case Type::list:
         if (!v.is_array()) return mistyped(path, "a list", v);
-        for (std::size_t i = 0; i < v.get_array().size() && !f.of.empty(); ++i) {
+        for (std::size_t i = 0; i < v.get_array().size(); ++i) {
           auto& item = v.get_array()[i];
           auto here = fmt::format("{}[{}]", path, i);
           if (!item.is_object())
@@ -120,17 +147,27 @@ class Checker {
         }
         return;
       case Type::map:
+      case Type::bytes_map:
       case Type::quantities:
+      case Type::text_lists:
         if (!v.is_object()) return mistyped(path, "an object", v);
         for (auto& member : v.get_object()) {
           auto here = join(path, std::string_view(member.key().data(), member.key().size()));
           if (f.type == Type::quantities)
             quantity(member.value(), here);
+          else if (f.type == Type::text_lists)
+            texts(member.value(), here);
           else if (!member.value().is_string())
             mistyped(here, "a string", member.value());
         }
         return;
     }
+  }
+
+  void texts(const json::value& v, const std::string& path) {
+    if (!v.is_array()) return mistyped(path, "a list of strings", v);
+    for (std::size_t i = 0; i < v.get_array().size(); ++i)
+      if (!v.get_array()[i].is_string()) mistyped(fmt::format("{}[{}]", path, i), "a string", v.get_array()[i]);
   }
 
   void allowed(const Field& f, const json::value& v, const std::string& path) {
@@ -250,8 +287,25 @@ const std::vector<const Field*>& fields_of(std::string_view message) {
   return it == index().end() ? none : it->second;
 }
 
+const Field* wire_field(std::string_view message, unsigned number) {
+  auto it = rows().find(message);
+  if (it == rows().end()) return nullptr;
+  for (const auto* f : it->second)
+    if (f->wire.number == number) return f;
+  return nullptr;
+}
+
+const Field& metadata_field() {
+  static constexpr Field field{"",          "metadata", 1, Type::object, "Name, labels and all that every object has.",
+                               "ObjectMeta"};
+  return field;
+}
+
+// Events are the only objects that two groups show, each with names of its own.
+std::string_view message_of(const Kind& kind) { return kind.served_as.empty() ? kind.kind : "events.Event"; }
+
 void check_schema(const Kind& kind, json::object& body, Findings& findings) {
-  Checker(findings).object(kind.kind, body, "", true);
+  Checker(findings).object(message_of(kind), body, "", true);
 }
 
 void apply_defaults(const Kind& kind, json::object& body) {
@@ -260,7 +314,7 @@ void apply_defaults(const Kind& kind, json::object& body) {
   if (kind.kind == "Pod" || kind.kind == "Service" || has_template) make_object_at(body, "spec");
   if (kind.kind == "DaemonSet" && text_at(body, "spec.updateStrategy.type", "RollingUpdate") == "RollingUpdate")
     make_object_at(body, "spec.updateStrategy.rollingUpdate");
-  fill(kind.kind, body);
+  fill(message_of(kind), body);
   if (kind.kind == "Service") default_service(body);
   if (kind.kind == "Job") default_job(body);
   if (kind.kind == "NetworkPolicy") default_network_policy(body);

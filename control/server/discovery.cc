@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/server/discovery.h"
 
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
 
+#include "base/digest.h"
 #include "control/api/kinds.h"
+#include "control/api/openapi.h"
 
 namespace trama::server {
 namespace {
@@ -176,40 +179,26 @@ Reply version(const std::string& cluster_version) {
   return reply(std::move(v));
 }
 
-// One PATCH stub per kind with a fieldValidation parameter: kubectl then sends fieldValidation=Strict and leaves
-// validation to us.
-json::object openapi_v3(std::string_view group, std::string_view group_version) {
-  json::object paths;
-  for (const auto& kind : api::kinds()) {
-    if (kind.group != group) continue;
-    json::object gvk, parameter, schema, operation, path, ok, responses;
-    gvk["group"] = kind.group;
-    gvk["version"] = kind.version;
-    gvk["kind"] = kind.kind;
-    schema["type"] = "string";
-    schema["uniqueItems"] = true;
-    parameter["name"] = "fieldValidation";
-    parameter["in"] = "query";
-    parameter["schema"] = std::move(schema);
-    json::array parameters;
-    parameters.push_back(std::move(parameter));
-    ok["description"] = "OK";
-    responses["200"] = std::move(ok);
-    operation["x-kubernetes-action"] = "patch";
-    operation["x-kubernetes-group-version-kind"] = std::move(gvk);
-    operation["parameters"] = std::move(parameters);
-    operation["responses"] = std::move(responses);
-    path["patch"] = std::move(operation);
-    paths[fmt::format("/{}/{}{}/{{name}}", group_version, kind.namespaced ? "namespaces/{namespace}/" : "",
-                      kind.resource)] = std::move(path);
+struct Document {
+  std::string text, hash;
+};
+// Made once; clients keep it as long as its hash stays.
+const Document& openapi_v3(std::string_view group) {
+  static std::map<std::string_view, Document> made;
+  auto it = made.find(group);
+  if (it == made.end()) {
+    Document fresh;
+    fresh.text = json::serialize(api::openapi_v3(group, TRAMA_VERSION));
+    fresh.hash = base::sha256_hex(fresh.text);
+    it = made.emplace(group, std::move(fresh)).first;
   }
-  json::object info, out;
-  info["title"] = "trama";
-  info["version"] = TRAMA_VERSION;
-  out["openapi"] = "3.0.0";
-  out["info"] = std::move(info);
-  out["paths"] = std::move(paths);
-  return out;
+  return it->second;
+}
+
+Reply openapi_reply(std::string_view group) {
+  Reply r;
+  r.body = openapi_v3(group).text;
+  return r;
 }
 
 }  // namespace
@@ -272,20 +261,20 @@ std::optional<Reply> discover(const Request& request, const std::string& cluster
   }
   if (path == "/openapi/v3") {
     json::object paths;
-    auto add = [&](const std::string& name) {
+    auto add = [&](std::string_view group, const std::string& name) {
       json::object one;
-      one["serverRelativeURL"] = "/openapi/v3/" + name + "?hash=" TRAMA_VERSION;
+      one["serverRelativeURL"] = fmt::format("/openapi/v3/{}?hash={}", name, openapi_v3(group).hash);
       paths[name] = std::move(one);
     };
-    add("api/v1");
-    for (auto g : groups()) add(fmt::format("apis/{}/v1", g));
+    add("", "api/v1");
+    for (auto g : groups()) add(g, fmt::format("apis/{}/v1", g));
     json::object out;
     out["paths"] = std::move(paths);
     return reply(std::move(out));
   }
-  if (path == "/openapi/v3/api/v1") return reply(openapi_v3("", "api/v1"));
+  if (path == "/openapi/v3/api/v1") return openapi_reply("");
   for (auto g : groups())
-    if (path == fmt::format("/openapi/v3/apis/{}/v1", g)) return reply(openapi_v3(g, fmt::format("apis/{}/v1", g)));
+    if (path == fmt::format("/openapi/v3/apis/{}/v1", g)) return openapi_reply(g);
   return std::nullopt;
 }
 

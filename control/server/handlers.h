@@ -19,20 +19,10 @@ awaitable<Reply> handle(Context context, Request request);
 // Headers that would change who is asking. Ignoring them would run a request with more rights than were asked for.
 std::optional<api::Status> refuse_impersonation(const Request& request);
 
-Reply reply_status(const api::Status& status);
-Reply reply_json(const api::json::object& body, int status = 200);
-
 // "watch=true" or the old /watch/ path, on a resource that can be listed.
 bool is_watch(const Request& request, const ResourcePath& path);
 // pods/log, pods/exec, nodes/proxy.
 bool is_raw(const ResourcePath& path);
 Attempt attempt_of(const Request& request, const ResourcePath& path, std::string verb);
-
-// Table when the client accepts it and the answer may be one.
-bool wants_table(const Request& request);
-enum class TableForm { none, v1, v1beta1 };
-
-// An object as this group sees it: events.k8s.io names some fields of Events differently than the core group.
-api::json::object view_of(const api::Kind& kind, const api::Object& object);
 
 }  // namespace trama::server

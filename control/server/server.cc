@@ -15,6 +15,7 @@
 
 #include "base/async/task_group.h"
 #include "base/log.h"
+#include "control/server/answers.h"
 #include "control/server/handlers.h"
 #include "control/server/watch_stream.h"
 

@@ -8,6 +8,8 @@
 
 #include "control/api/selector.h"
 #include "control/api/table.h"
+#include "control/server/answers.h"
+#include "control/server/storage_form.h"
 
 namespace trama::server {
 namespace {

@@ -37,7 +37,10 @@ Answer<ObjectPtr> update(Transaction& tx, const api::Kind& kind, const api::Key&
   if (!ready) return ready.error();
   if (hook)
     if (auto refused = hook(tx, key, old.get(), &*ready)) return *refused;
-  if (api::same_content(old->body, *ready)) return old;
+  // Who has set a field is worth a write too.
+  if (api::same_content(old->body, *ready) &&
+      api::array_at(old->body, "metadata.managedFields") == api::array_at(*ready, "metadata.managedFields"))
+    return old;
   if (api::is_removable(*ready)) {
     tx.erase(key);
     return api::make_object(key, std::move(*ready), old->revision);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The first line of the input is an object of the kind that its first letter names, the rest is a patch: schema check,
-// defaults, validation and all three patches, as a hostile client would send them.
+// defaults, validation all three patches and server-side apply, as a hostile client would send them.
+#include <cstdlib>
 #include <string_view>
 
 #include "control/api/lifecycle.h"
+#include "control/api/managed_fields.h"
 #include "control/api/patch.h"
 #include "control/api/schema.h"
 #include "control/api/table.h"
@@ -37,6 +39,19 @@ void whole_life(const Kind& kind, json::object body) {
       (void)decode_endpoint_slice(*object);
 }
 
+// What has been applied once changes nothing the second time.
+void apply_twice(const Kind& kind, json::object live, json::object config) {
+  Findings found;
+  check_schema(kind, live, found);
+  check_schema(kind, config, found);
+  if (!found.mistyped.empty()) return;
+  auto now = std::chrono::system_clock::from_time_t(1'767'323'045);
+  auto once = apply_fields(kind, live, config, {"f", "", true}, now);
+  if (!once) return;
+  auto twice = apply_fields(kind, *once, config, {"f", "", false}, now);
+  if (!twice || *twice != *once) abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -51,6 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   whole_life(kind, target.get_object());
   if (line == std::string_view::npos || !parse(text.substr(line + 1), patch)) return 0;
   if (patch.is_object()) {
+    apply_twice(kind, target.get_object(), patch.get_object());
     whole_life(kind, merge_patch(target.get_object(), patch.get_object()));
     if (auto got = strategic_patch(kind, target.get_object(), patch.get_object())) whole_life(kind, std::move(*got));
   }

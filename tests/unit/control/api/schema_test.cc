@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/api/schema.h"
 
+#include <algorithm>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -28,23 +29,46 @@ Findings check(const char* resource, json::object& body) {
 TEST(SchemaTable, IsConsistent) {
   std::set<std::string_view> messages;
   std::set<std::pair<std::string_view, std::string_view>> rows;
-  for (const auto& f : schema_table()) messages.insert(f.message);
-  for (const auto& f : schema_table()) {
-    EXPECT_TRUE(rows.insert({f.message, f.name}).second) << "twice: " << f.message << "." << f.name;
-    if (!f.of.empty()) {
-      EXPECT_TRUE(messages.count(f.of)) << f.message << "." << f.name << " is of unknown message " << f.of;
+  std::set<std::pair<std::string_view, unsigned>> numbers;
+  for (const auto& part : schema_parts())
+    for (const auto& f : part.rows) messages.insert(f.message);
+  for (const auto& part : schema_parts())
+    for (const auto& f : part.rows) {
+      SCOPED_TRACE(testing::Message() << f.message << "." << f.name);
+      EXPECT_TRUE(rows.insert({f.message, f.name}).second) << "twice";
+      EXPECT_TRUE(numbers.insert({f.message, f.wire.number}).second) << "number " << f.wire.number << " twice";
+      EXPECT_GT(f.wire.number, 0u);
+      bool nests = f.type == Type::object || f.type == Type::list || f.type == Type::inlined;
+      EXPECT_EQ(!f.of.empty(), nests);
+      EXPECT_EQ(f.doc.empty(), f.type == Type::inlined) << "every member has a sentence for kubectl explain";
+      if (!f.doc.empty()) {
+        EXPECT_TRUE(f.doc.ends_with('.')) << f.doc;
+      }
+      if (nests) {
+        EXPECT_TRUE(messages.count(f.of)) << "is of unknown message " << f.of;
+      }
+      if (!f.fallback.empty()) {
+        boost::system::error_code ec;
+        (void)json::parse({f.fallback.data(), f.fallback.size()}, ec);
+        EXPECT_FALSE(ec) << "default is not JSON: " << f.fallback;
+      }
+      for (std::size_t from = 0; from < f.keys.size() && f.keys != "-";) {
+        auto comma = std::min(f.keys.find(',', from), f.keys.size());
+        auto key = f.keys.substr(from, comma - from);
+        EXPECT_NE(find_field(f.of, key), nullptr) << "no key " << key;
+        from = comma + 1;
+      }
     }
-    if (!f.fallback.empty()) {
-      boost::system::error_code ec;
-      (void)json::parse({f.fallback.data(), f.fallback.size()}, ec);
-      EXPECT_FALSE(ec) << f.message << "." << f.name << ": default is not JSON: " << f.fallback;
-    }
-    if (!f.merge_key.empty() && f.merge_key != "-" && !f.of.empty()) {
-      EXPECT_NE(find_field(f.of, f.merge_key), nullptr)
-          << f.message << "." << f.name << ": no merge key " << f.merge_key;
-    }
-  }
-  for (const auto& kind : kinds()) EXPECT_FALSE(fields_of(kind.kind).empty()) << "no schema for " << kind.kind;
+  for (const auto& kind : kinds()) EXPECT_FALSE(fields_of(message_of(kind)).empty()) << "no schema for " << kind.kind;
+}
+
+TEST(SchemaTable, MembersOfInlinedMessagesStandAmongTheOthers) {
+  EXPECT_NE(find_field("Volume", "emptyDir"), nullptr);
+  EXPECT_EQ(find_field("Volume", "volumeSource"), nullptr);
+  EXPECT_EQ(wire_field("Volume", 2)->name, "volumeSource");
+  EXPECT_NE(find_field("EphemeralContainer", "image"), nullptr);
+  EXPECT_NE(find_field("EphemeralContainer", "targetContainerName"), nullptr);
+  EXPECT_EQ(find_field("Container", "targetContainerName"), nullptr);
 }
 
 TEST(Schema, UnknownFieldsAreNamedByPathAndDropped) {

@@ -2,59 +2,17 @@
 // Requests and their answers as tables; no socket, no TLS.
 #include "control/server/handlers.h"
 
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/contract/store/store_rig.h"
+#include "tests/unit/control/server/handlers_rig.h"
 
 namespace trama::server {
 namespace {
 
 using testing::HasSubstr;
-namespace json = api::json;
-
-class Handlers : public testing::Test {
- protected:
-  Handlers() {
-    ask("POST", "/api/v1/namespaces", R"({"metadata":{"name":"default"}})");
-    ask("POST", "/api/v1/namespaces", R"({"metadata":{"name":"kube-node-lease"}})");
-  }
-
-  Reply ask(std::string method, std::string target, std::string body = "",
-            std::map<std::string, std::string> headers = {}) {
-    Request r;
-    r.method = std::move(method);
-    auto parsed = parse_target(target);
-    if (!parsed) throw std::runtime_error("bad target " + target);
-    r.path = parsed->path;
-    r.query = parsed->query;
-    r.target = target;
-    r.body = std::move(body);
-    r.headers = std::move(headers);
-    if (!r.body.empty() && !r.headers.count("content-type")) r.headers["content-type"] = "application/json";
-    r.identity = who;
-    Context context{rig.store(), options};
-    return rig.run(handle(context, std::move(r)));
-  }
-  json::object body(const Reply& r) { return json::parse(r.body).as_object(); }
-  Reply patch(const std::string& target, const std::string& text, const char* kind) {
-    return ask("PATCH", target, text, {{"content-type", kind}});
-  }
-  Reply make_pod(const std::string& name, const std::string& more = "") {
-    return ask("POST", kPods,
-               R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name + R"("},"spec":{)" + more +
-                   R"("containers":[{"name":"c","image":"i"}]}})");
-  }
-
-  static constexpr const char* kPods = "/api/v1/namespaces/default/pods";
-  static constexpr const char* kMerge = "application/merge-patch+json";
-  static constexpr const char* kStrategic = "application/strategic-merge-patch+json";
-  static constexpr const char* kJson = "application/json-patch+json";
-  test::StoreRig rig{false};
-  Options options;
-  Identity who{"admin", {"system:masters"}};
-};
-
 TEST_F(Handlers, CreateGetDelete) {
   auto made = make_pod("a");
   EXPECT_EQ(made.status, 201) << made.body;
@@ -137,10 +95,10 @@ TEST_F(Handlers, UnknownFieldsWarnByDefault) {
 }
 
 TEST_F(Handlers, OtherMediaTypesAreRefused) {
-  for (const char* type : {"application/vnd.kubernetes.protobuf", "application/yaml", "text/plain"})
+  for (const char* type : {"application/yaml", "application/cbor", "text/plain"})
     EXPECT_EQ(ask("POST", kPods, "{}", {{"content-type", type}}).status, 415) << type;
   make_pod("a");
-  for (const char* type : {"application/apply-patch+yaml", "application/json", "text/plain"}) {
+  for (const char* type : {"application/apply-patch+cbor", "application/json", "text/plain"}) {
     auto r = patch(std::string(kPods) + "/a", "{}", type);
     EXPECT_EQ(r.status, 415) << type;
     EXPECT_THAT(r.body, HasSubstr("application/strategic-merge-patch+json"));
@@ -412,6 +370,23 @@ TEST_F(Handlers, DiscoveryInBothForms) {
   EXPECT_TRUE(openapi.body.empty());
   EXPECT_EQ(openapi.content_type, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
   EXPECT_THAT(ask("GET", "/version").body, HasSubstr("gitVersion"));
+}
+
+TEST_F(Handlers, OpenApiDocumentsAreFoundThroughTheirIndex) {
+  std::set<std::string> urls;
+  auto index = body(ask("GET", "/openapi/v3"));
+  for (const auto& [name, entry] : api::object_at(index, "paths")) {
+    auto url = api::text_at(entry.as_object(), "serverRelativeURL");
+    EXPECT_THAT(url, HasSubstr("?hash="));
+    EXPECT_TRUE(urls.insert(url.substr(url.find('=') + 1)).second) << "two documents with one hash";
+    auto document = ask("GET", url);
+    EXPECT_EQ(document.status, 200) << url;
+    EXPECT_EQ(document.content_type, "application/json");
+    EXPECT_FALSE(api::object_at(body(document), "components.schemas").empty()) << url;
+    EXPECT_EQ(ask("GET", url).body, document.body);
+  }
+  EXPECT_EQ(urls.size(), 8u);
+  EXPECT_EQ(ask("GET", "/openapi/v3/apis/unicorns/v1").status, 404);
 }
 
 }  // namespace

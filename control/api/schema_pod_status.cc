@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What nodes report of pods.
+#include "control/api/schema_table.h"
+
+namespace trama::api {
+
+using enum Type;
+
+std::span<const Field> pod_status_schema() {
+  static constexpr Field rows[] = {
+      // ---- PodStatus
+      {"PodStatus", "observedGeneration", 17, long_integer, "Generation that the status is about."},
+      {"PodStatus", "phase", 1, text, "Pending, Running, Succeeded, Failed or Unknown."},
+      {"PodStatus", "conditions", 2, list, "What is true of the pod: PodScheduled, Ready and others.", "PodCondition",
+       "type"},
+      {"PodStatus", "message", 3, text, "Why it is so, for people."},
+      {"PodStatus", "reason", 4, text, "Why it is so, in one word."},
+      {"PodStatus", "nominatedNodeName", 11, text, "Node that is being cleared for the pod."},
+      {"PodStatus", "hostIP", 5, text, "Address of the node."},
+      {"PodStatus", "hostIPs", 16, list, "Addresses of the node, of all families.", "HostIP", "ip"},
+      {"PodStatus", "podIP", 6, text, "Address of the pod."},
+      {"PodStatus", "podIPs", 12, list, "Addresses of the pod, of all families; the first one is podIP.", "PodIP",
+       "ip"},
+      {"PodStatus", "startTime", 7, time, "When the node took the pod up."},
+      {"PodStatus", "initContainerStatuses", 10, list, "State of the init containers.", "ContainerStatus"},
+      {"PodStatus", "containerStatuses", 8, list, "State of the containers.", "ContainerStatus"},
+      {"PodStatus", "qosClass", 9, text, "Guaranteed, Burstable or BestEffort, after its requests and limits."},
+      {"PodStatus", "ephemeralContainerStatuses", 13, list, "State of the ephemeral containers.", "ContainerStatus"},
+      {"PodStatus", "resize", 14, text, "State of a change of resources."},
+      {"PodStatus", "resourceClaimStatuses", 15, list, "Claims that were made for the pod.", "PodResourceClaimStatus",
+       "name"},
+      {"PodCondition", "type", 1, text, "What the condition is about.", "", "", true},
+      {"PodCondition", "observedGeneration", 7, long_integer, "Generation that the condition is about."},
+      {"PodCondition", "status", 2, text, "Whether it holds.", "", "", true, "", "True|False|Unknown"},
+      {"PodCondition", "lastProbeTime", 3, time, "When it was last looked at."},
+      {"PodCondition", "lastTransitionTime", 4, time, "When the status last changed."},
+      {"PodCondition", "reason", 5, text, "One word for why."},
+      {"PodCondition", "message", 6, text, "A sentence for people."},
+      {"HostIP", "ip", 1, text, "Address."},
+      {"PodIP", "ip", 1, text, "Address."},
+      {"PodResourceClaimStatus", "name", 1, text, "Name of the claim in the pod."},
+      {"PodResourceClaimStatus", "resourceClaimName", zero(2), text, "The claim."},
+      {"ContainerStatus", "name", 1, text, "Name of the container."},
+      {"ContainerStatus", "state", 2, object, "What it does now.", "ContainerState"},
+      {"ContainerStatus", "lastState", 3, object, "How it ended before.", "ContainerState"},
+      {"ContainerStatus", "ready", zero(4), boolean, "Whether it counts as ready."},
+      {"ContainerStatus", "restartCount", zero(5), integer, "How often it was started again."},
+      {"ContainerStatus", "image", 6, text, "Image that it runs."},
+      {"ContainerStatus", "imageID", 7, text, "Identity of the image."},
+      {"ContainerStatus", "containerID", 8, text, "Identity of the container."},
+      {"ContainerStatus", "started", zero(9), boolean, "Whether its startup is over."},
+      {"ContainerStatus", "allocatedResources", 10, quantities, "Resources that the node has set aside."},
+      {"ContainerStatus", "resources", 11, object, "Resources that it really has.", "ResourceRequirements"},
+      {"ContainerStatus", "volumeMounts", 12, list, "Its mounts.", "VolumeMountStatus", "mountPath"},
+      {"ContainerStatus", "user", 13, object, "User that its process began with.", "ContainerUser"},
+      {"ContainerStatus", "allocatedResourcesStatus", 14, list, "State of its devices.", "ResourceStatus", "name"},
+      {"ContainerStatus", "stopSignal", zero(15), text, "Signal that ends it."},
+      {"ContainerState", "waiting", 1, object, "It is not running yet.", "ContainerStateWaiting"},
+      {"ContainerState", "running", 2, object, "It is running.", "ContainerStateRunning"},
+      {"ContainerState", "terminated", 3, object, "It has ended.", "ContainerStateTerminated"},
+      {"ContainerStateWaiting", "reason", 1, text, "One word for why."},
+      {"ContainerStateWaiting", "message", 2, text, "A sentence for people."},
+      {"ContainerStateRunning", "startedAt", 1, time, "When it was started."},
+      {"ContainerStateTerminated", "exitCode", zero(1), integer, "Exit status."},
+      {"ContainerStateTerminated", "signal", 2, integer, "Signal that ended it."},
+      {"ContainerStateTerminated", "reason", 3, text, "One word for why."},
+      {"ContainerStateTerminated", "message", 4, text, "A sentence for people."},
+      {"ContainerStateTerminated", "startedAt", 5, time, "When it was started."},
+      {"ContainerStateTerminated", "finishedAt", 6, time, "When it ended."},
+      {"ContainerStateTerminated", "containerID", 7, text, "Identity of the container."},
+      {"VolumeMountStatus", "name", 1, text, "Name of the volume."},
+      {"VolumeMountStatus", "mountPath", 2, text, "Where it is mounted."},
+      {"VolumeMountStatus", "readOnly", 3, boolean, "Whether it is read-only."},
+      {"VolumeMountStatus", "recursiveReadOnly", zero(4), text, "Whether mounts below are too."},
+      {"ContainerUser", "linux", 1, object, "User and groups.", "LinuxContainerUser"},
+      {"LinuxContainerUser", "uid", zero(1), long_integer, "User id."},
+      {"LinuxContainerUser", "gid", zero(2), long_integer, "Group id."},
+      {"LinuxContainerUser", "supplementalGroups", 3, long_integers, "Further group ids."},
+      {"ResourceStatus", "name", 1, text, "Name of the resource."},
+      {"ResourceStatus", "resources", 2, list, "State of each device.", "ResourceHealth"},
+      {"ResourceHealth", "resourceID", 1, text, "Identity of the device."},
+      {"ResourceHealth", "health", 2, text, "Healthy, Unhealthy or Unknown."},
+  };
+  return rows;
+}
+
+}  // namespace trama::api
