@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/async/task_group.h"
 #include "tests/contract/store/store_rig.h"
@@ -244,7 +245,6 @@ TEST(SqliteStore, SurvivesARestart) {
   EXPECT_NE(rig.store().get({"leases", "kube-node-lease", "n1"}), nullptr)
       << "what was behind is written at a clean end";
   EXPECT_GT(rig.put("pods", "c", "1")->revision, last);
-  EXPECT_FALSE(rig.store().watch("pods", a->revision)) << "older than what can be replayed";
   EXPECT_TRUE(rig.store().watch("pods", last));
 }
 
@@ -257,8 +257,38 @@ TEST(SqliteStore, DeeplyNestedObjectsAreReadAgain) {
   EXPECT_NE(rig.store().get({"pods", "default", "deep"}), nullptr);
 }
 
-// The disk is full: writes are refused, reads go on, and when there is room again so do writes.
-TEST(SqliteStore, ADiskWithoutRoomRefusesAndRecovers) {
+// A watch goes on where it was before the restart: the log remembers the last events.
+TEST(SqliteStore, AWatchResumesAfterARestart) {
+  StoreRig rig(true);
+  rig.sqlite.ring = 8;
+  rig.reopen();
+  auto oldest = rig.put("pods", "a", "0")->revision;
+  for (int i = 1; i < 6; ++i) rig.put("pods", "a", std::to_string(i));
+  auto seen = rig.store().revision();
+  rig.put("pods", "b", "1");
+  rig.put("services", "s", "1");
+  rig.erase("pods", "a");
+  rig.put("leases", "n1", "beat", "kube-node-lease");
+  rig.reopen();
+  auto watch = rig.store().watch("pods", seen);
+  ASSERT_TRUE(watch) << watch.error().message;
+  auto events = rig.events(**watch, 3, 50ms);
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].type, Event::Type::added);
+  EXPECT_EQ(events[0].object->key.name, "b");
+  EXPECT_EQ(events[1].type, Event::Type::deleted);
+  EXPECT_EQ(api::text_at(events[1].object->body, "data"), "5");
+  EXPECT_EQ(api::text_at(events[1].previous->body, "data"), "5");
+  auto gone = rig.store().watch("pods", oldest - 1);
+  ASSERT_FALSE(gone) << "nine events do not fit into a ring of eight";
+  EXPECT_EQ(gone.error().code, 410);
+  auto behind = rig.store().watch("leases", seen);
+  ASSERT_FALSE(behind) << "what is written behind has no history on the disk";
+  EXPECT_EQ(behind.error().code, 410);
+}
+
+// The disk fails: writes are refused, reads go on, and when it works again so do writes.
+TEST(SqliteStore, ADiskThatFailsRefusesAndRecovers) {
   StoreRig rig(true);
   auto kept = rig.put("pods", "kept", "1");
   std::signal(SIGXFSZ, SIG_IGN);
@@ -295,9 +325,9 @@ TEST(SqliteStore, ASecondControllerIsRefused) {
   EXPECT_NE(second.error().to_string().find("another controller"), std::string::npos) << second.error().to_string();
 }
 
-// One flipped bit anywhere in a row: the store names the row and does not start.
-TEST(SqliteStore, AFlippedBitIsFoundAndNamed) {
-  for (const char* what : {"value", "revision", "name", "meta"}) {
+// Damage anywhere: the store names what it met, says what to do, and does not start.
+TEST(SqliteStore, DamageIsFoundAndNamed) {
+  for (const char* what : {"value", "revision", "name", "gone", "meta", "meta gone", "all gone"}) {
     StoreRig rig(true);
     rig.put("pods", "intact", "1");
     rig.put("pods", "victim", "precious");
@@ -307,9 +337,12 @@ TEST(SqliteStore, AFlippedBitIsFoundAndNamed) {
     ASSERT_FALSE(opened) << what;
     auto said = opened.error().to_string();
     EXPECT_NE(said.find("damaged"), std::string::npos) << said;
-    auto named = std::string_view(what) == "meta"   ? "reserved"
-                 : std::string_view(what) == "name" ? "victin"
-                                                    : "pods/default/victim";
+    auto one = std::string_view(what);
+    auto named = one == "meta" || one == "meta gone" ? "the meta row \"state\""
+                 : one == "name"                     ? "pods/default/victin"
+                 : one == "gone"                     ? "1 objects are there, 2 were written"
+                 : one == "all gone"                 ? "the table obj is missing"
+                                                     : "pods/default/victim";
     EXPECT_NE(said.find(named), std::string::npos) << said;
   }
   StoreRig untouched(true);  // negative control: closing, looking and opening again alone break nothing
@@ -317,6 +350,40 @@ TEST(SqliteStore, AFlippedBitIsFoundAndNamed) {
   untouched.close();
   untouched.damage("nothing");
   EXPECT_TRUE(untouched.try_open());
+  untouched.close();
+  untouched.damage("events gone");
+  ASSERT_TRUE(untouched.try_open()) << "history is not content";
+  EXPECT_FALSE(untouched.store().watch("pods", 0)) << "but it is not made up, either";
+  EXPECT_TRUE(untouched.store().watch("pods", untouched.store().revision()));
+}
+
+// An empty file where there has been a store is a loss, not a new beginning.
+TEST(SqliteStore, AFileThatBecameEmptyIsNotANewStore) {
+  StoreRig rig(true);
+  rig.put("pods", "a", "1");
+  rig.close();
+  ASSERT_EQ(truncate(rig.path().c_str(), 0), 0);
+  auto opened = rig.try_open();
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().to_string().find("empty"), std::string::npos) << opened.error().to_string();
+  ASSERT_EQ(unlink(rig.path().c_str()), 0);
+  EXPECT_TRUE(rig.try_open()) << "who removes it means it";
+}
+
+// A store of the first version, as earlier releases wrote it.
+TEST(SqliteStore, AStoreOfVersion1IsTakenOver) {
+  StoreRig rig(true);
+  auto a = rig.put("pods", "a", "1");
+  rig.close();
+  rig.damage("version 1");
+  ASSERT_TRUE(rig.try_open());
+  ASSERT_NE(rig.store().get(a->key), nullptr);
+  EXPECT_EQ(rig.store().get(a->key)->text(), a->text());
+  EXPECT_EQ(rig.store().revision(), 4711u) << "what it had reserved";
+  auto b = rig.put("pods", "b", "1");
+  rig.reopen();
+  EXPECT_NE(rig.store().get(b->key), nullptr);
+  EXPECT_TRUE(rig.store().watch("pods", 4711));
 }
 
 }  // namespace
