@@ -6,7 +6,8 @@ list(TRANSFORM api_sources APPEND _test.cc)
 trama_test(control_api_test LABEL unit SOURCES ${api_sources} LINKS trama_api)
 trama_library(trama_store_rig SOURCES contract/store/store_rig.cc contract/store/log_model.cc contract/store/memory_disk.cc
   LINKS trama_store SQLite::SQLite3)
-trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.cc LINKS trama_store_rig)
+trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.cc contract/store/backup_test.cc
+  LINKS trama_store_rig)
 trama_program(trama_store_writer SOURCES support/store_writer_main.cc LINKS trama_store)
 trama_test(control_store_crash_test LABEL contract SOURCES contract/store/store_crash_test.cc LINKS trama_store_rig)
 add_dependencies(control_store_crash_test trama_store_writer)
@@ -24,4 +25,6 @@ trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS 
 trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORPUS api_route)
 trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc
   unit/control/server/handlers_test.cc LINKS trama_server trama_store_rig)
+trama_test(control_backup_test LABEL e2e SOURCES e2e/controller_backup_test.cc LINKS trama_store_rig)
+add_dependencies(control_backup_test trama)
 trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_test.cc LINKS trama_controller)

@@ -155,6 +155,31 @@ TEST_P(StoreContract, ASlowWatcherIsCutOffAndOthersAreNot) {
   EXPECT_EQ(next.error().code, 410);
 }
 
+// Big objects: what a hundred watchers that never read hold on to is bounded in bytes, not only in events.
+TEST_P(StoreContract, SlowWatchersHoldABoundedAmount) {
+  StoreOptions small;
+  small.history_bytes = small.watch_backlog_bytes = 1 << 20;
+  StoreRig bounded(durable(), small);
+  std::vector<Answer<std::unique_ptr<Watch>>> slow;
+  for (int i = 0; i < 100; ++i) slow.push_back(bounded.store().watch("pods", bounded.store().revision()));
+  auto fast = bounded.store().watch("pods", bounded.store().revision());
+  std::vector<std::weak_ptr<const api::Object>> versions;
+  std::size_t seen = 0;
+  for (int i = 0; i < 400; ++i) {
+    versions.push_back(bounded.put("pods", "a", std::string(20'000, 'x')));
+    seen += bounded.events(**fast, 1).size();
+  }
+  EXPECT_EQ(seen, 400u) << "the others are not hurt";
+  auto alive = std::count_if(versions.begin(), versions.end(), [](const auto& v) { return !v.expired(); });
+  EXPECT_LT(alive, 60) << "8 MB were written, at most 1 MiB of it is remembered";
+  EXPECT_GT(alive, 40) << "but that is";
+  for (auto& w : slow) {
+    auto next = bounded.run((*w)->next(10ms));
+    ASSERT_FALSE(next);
+    EXPECT_EQ(next.error().code, 410);
+  }
+}
+
 TEST_P(StoreContract, HistoryThatIsGoneAnswers410) {
   StoreOptions small;
   small.history = 4;
