@@ -109,8 +109,17 @@ Result<std::string> move_aside(const std::string& path) {
 
 Result<BackupReport> backup_store(const std::string& path, const std::string& file, bool salvage) {
   if (exists(file)) return Error::text(file + " exists already; a backup overwrites nothing", std::errc::file_exists);
+  // Nobody has it open: then what a crash left is looked at as a controller would. Otherwise one has done so.
+  std::string wal_damaged;
+  auto lock = exists(path) ? StoreLock::take(path) : base::Result<StoreLock>();
+  if (lock) {
+    auto wal = check_wal(path);
+    if (!wal) return std::move(wal).error();
+    wal_damaged = *wal;
+  }
   auto contents = read_store(path);
   if (!contents) return std::move(contents).error();
+  if (!wal_damaged.empty()) contents->damage.push_back(wal_damaged + ": what was written behind it is lost");
   if (!contents->damage.empty() && !salvage) return damage_error(path, contents->damage);
   BackupReport report;
   report.objects = contents->objects.size();

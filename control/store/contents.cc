@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include "base/file.h"
+#include "control/store/wal.h"
+
 namespace trama::store {
 
 using api::Key;
@@ -149,6 +152,13 @@ class Reader {
 };
 
 }  // namespace
+
+Result<std::string> check_wal(const std::string& path) {
+  auto wal = base::read_file(path + "-wal", std::size_t{4} << 30);
+  if (!wal && wal.error().is(std::errc::no_such_file_or_directory)) return std::string();
+  if (!wal) return std::move(wal).error();
+  return wal_damage(*wal);
+}
 
 Result<Contents> read_contents(Database& database) {
   Contents out;

@@ -36,6 +36,8 @@ struct Contents {
   std::uint64_t revision() const;
 };
 
+// What is damaged in the write-ahead log beside `path`; "" when nothing is. Only while nobody else has the store open.
+base::Result<std::string> check_wal(const std::string& path);
 // Reads all there is; what is damaged is named in `damage` and left out. An error only when nothing can be read.
 base::Result<Contents> read_contents(Database& database);
 // The one error for all damage: what is damaged, and what to do.

@@ -21,6 +21,9 @@ class SqliteLog final : public Log {
     struct stat file {};
     if (lock->was_used() && ::stat(path.c_str(), &file) == 0 && file.st_size == 0)
       return damage_error(path, {"the file is empty, and has not always been"});
+    auto wal = check_wal(path);
+    if (!wal) return std::move(wal).error();
+    if (!wal->empty()) return damage_error(path, {*wal});
     Ballast ballast(path + ".ballast", options.ballast);
     auto prepared = prepared_database(path, options);
     if (!prepared && prepared.error().is(std::errc::no_space_on_device)) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "control/store/wal.h"
 #include "tests/contract/store/log_model.h"
 #include "tests/contract/store/memory_disk.h"
 #include "tests/contract/store/store_rig.h"
@@ -24,7 +25,7 @@ SqliteOptions small() {
   return o;
 }
 
-int images_wanted() { return std::getenv("TRAMA_LONG") ? 10'000 : 1'500; }
+int images_wanted() { return std::getenv("TRAMA_LONG") ? 10'000 : 2'000; }
 
 struct Outcome {
   int images = 0;
@@ -45,7 +46,10 @@ void cut_often(unsigned seed, bool lies, int images, Outcome& out) {
   disk.before_change = [&] {
     if (random() % 4 || out.images >= images) return;
     ++out.images;
-    MemoryDisk after(disk.after_power_cut(random));
+    auto image = disk.after_power_cut(random);
+    // A crash must never be taken for damage.
+    if (auto damage = wal_damage(image["store.db-wal"]); !damage.empty()) out.wrong.push_back(damage);
+    MemoryDisk after(std::move(image));
     auto path = there.path + "/store.db";
     auto opened = open_sqlite_log(path, small());
     auto loaded = opened ? (*opened)->load() : base::Result<Loaded>(std::move(opened).error());
@@ -104,6 +108,7 @@ TEST(FailingDisk, NoFailureLosesOrInventsAnything) {
       }
       if (disk.fails_in >= 0) first_changes = static_cast<int>(disk.changes);
       disk.fails_in = -1;
+      EXPECT_EQ(wal_damage(disk.seen()["store.db-wal"]), "") << "failure " << n;
     }
     auto opened = open_sqlite_log(path, small());
     ASSERT_TRUE(opened) << "failure " << n << ": " << opened.error().to_string();
