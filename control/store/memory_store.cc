@@ -155,6 +155,7 @@ class MemoryStore final : public Store {
     } else {
       put_behind(draft);
     }
+    hub_.next_commit();
     for (const auto& c : draft.kept()) publish(c);
     if (!draft.kept().empty()) visible_ = draft.kept().back().revision;
     for (auto& p : batch) p->done.set();

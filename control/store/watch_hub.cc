@@ -34,15 +34,17 @@ class HubWatch final : public Watch {
 
   // A part of the history, whose size is bounded already.
   void replay(const Event& e) { queue_.push_back(e); }
-  void offer(const Event& e, const StoreOptions& limits) {
+  // Whether it is too far behind is asked before each commit, not within one: who has read everything is not cut off by
+  // a single commit, however big it is.
+  void offer(const Event& e, std::uint64_t commit, const StoreOptions& limits) {
     if (cut_off_) return;
-    bytes_ += cost(e);
-    // One event is taken however big it is: it can not be delivered in parts.
-    if (queue_.size() >= limits.watch_backlog || (!queue_.empty() && bytes_ > limits.watch_backlog_bytes)) {
+    bool asked = std::exchange(commit_, commit) == commit;
+    if (!asked && (queue_.size() >= limits.watch_backlog || bytes_ >= limits.watch_backlog_bytes)) {
       cut_off_ = true;
       queue_ = {};
     } else {
       queue_.push_back(e);
+      bytes_ += cost(e);
     }
     wake_.set();
   }
@@ -52,6 +54,7 @@ class HubWatch final : public Watch {
   std::string resource_;
   std::vector<Event> queue_;
   std::size_t bytes_ = 0;
+  std::uint64_t commit_ = 0;  // of the newest event that was offered
   async::Event wake_;
   bool cut_off_ = false;
 };
@@ -80,7 +83,7 @@ void WatchHub::publish(const Event& e) {
   remember(e);
   auto found = watchers_.find(e.object->key.resource);
   if (found == watchers_.end()) return;
-  for (auto* w : found->second) w->offer(e, options_);
+  for (auto* w : found->second) w->offer(e, commit_, options_);
 }
 
 Answer<std::unique_ptr<Watch>> WatchHub::watch(const std::string& resource, std::uint64_t after) {

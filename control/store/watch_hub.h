@@ -24,6 +24,8 @@ class WatchHub {
   // What the log remembers, once, before anything else. `revision` is where this life begins: of what is written behind
   // nothing older can be replayed.
   void begin(std::vector<Event> history, std::uint64_t floor, std::uint64_t revision);
+  // Before the events of a commit.
+  void next_commit() { ++commit_; }
   void publish(const Event& event);
   // 410 when the history does not reach back to `after`.
   api::Answer<std::unique_ptr<Watch>> watch(const std::string& resource, std::uint64_t after);
@@ -41,7 +43,7 @@ class WatchHub {
   StoreOptions options_;
   std::map<std::string, History> history_;
   std::map<std::string, std::set<HubWatch*>> watchers_;
-  std::uint64_t floor_ = 0, start_ = 0;
+  std::uint64_t floor_ = 0, start_ = 0, commit_ = 0;
 };
 
 }  // namespace trama::store

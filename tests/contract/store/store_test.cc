@@ -180,6 +180,27 @@ TEST_P(StoreContract, SlowWatchersHoldABoundedAmount) {
   }
 }
 
+// One commit bigger than any backlog: who had read everything before gets all of it.
+TEST_P(StoreContract, ABigCommitCutsNobodyOff) {
+  StoreOptions small;
+  small.watch_backlog = 10;
+  small.watch_backlog_bytes = 10'000;
+  StoreRig bounded(durable(), small);
+  auto watch = bounded.store().watch("pods", bounded.store().revision());
+  auto all = bounded.write([](Transaction& tx) -> Answer<ObjectPtr> {
+    ObjectPtr last;
+    for (int i = 0; i < 50; ++i) {
+      auto name = "p" + std::to_string(i);
+      last = tx.put({"pods", "default", name}, StoreRig::body(name, std::string(5000, 'x')));
+    }
+    return last;
+  });
+  ASSERT_TRUE(all);
+  EXPECT_EQ(bounded.events(**watch, 50).size(), 50u);
+  bounded.put("pods", "after", "1");
+  EXPECT_EQ(bounded.events(**watch, 1).size(), 1u);
+}
+
 TEST_P(StoreContract, HistoryThatIsGoneAnswers410) {
   StoreOptions small;
   small.history = 4;
