@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Damage in the database file: ten thousand flipped bits, zeroed pages, lost ends. Either everything is as it was
 // written, or the store does not open and says why and what to do. Nothing is lost silently, nothing wrong is served.
-#include <cstdlib>
-
 #include <gtest/gtest.h>
 
 #include "base/file.h"
@@ -90,16 +88,17 @@ class Damage : public testing::Test {
 
 TEST_F(Damage, TenThousandFlippedBitsServeNothingWrong) {
   int refused = 0, harmless = 0, history = 0;
-  for (int i = 0; i < 10'000 && !HasFailure(); ++i) {
+  int flips = test::times(10'000, 10'000);
+  for (int i = 0; i < flips && !HasFailure(); ++i) {
     auto bit = random_() % (intact_.size() * 8);
     file()[bit / 8] = static_cast<char>(file()[bit / 8] ^ (1 << bit % 8));
     auto v = open();
     expect_sound(v, fmt::format("bit {}", bit));
     ++(!v.opened ? refused : v.history ? harmless : history);
   }
-  EXPECT_GT(refused, 1000) << "the flips did not meet what they should";
-  EXPECT_GT(harmless, 100);
-  EXPECT_GT(history, 100) << "damaged history costs history only";
+  EXPECT_GT(refused, flips / 10) << "the flips did not meet what they should";
+  EXPECT_GT(harmless, flips / 100);
+  EXPECT_GT(history, flips / 100) << "damaged history costs history only";
   RecordProperty("refused", refused);
   RecordProperty("harmless", harmless);
   RecordProperty("without_history", history);
@@ -132,7 +131,7 @@ TEST(DamagedWal, NothingButTheEndCanBeLostSilently) {
     options.checkpoint_pages = 1'000'000;
     auto log = open_sqlite_log(path, options);
     ASSERT_TRUE(log && (*log)->load());
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < 30; ++i) {
       auto [changes, reserved] = model.next();
       ASSERT_TRUE((*log)->commit(changes, reserved));
       model.acknowledged();
@@ -142,7 +141,7 @@ TEST(DamagedWal, NothingButTheEndCanBeLostSilently) {
   }
   std::mt19937 random(116);
   int refused = 0, whole = 0, end = 0;
-  int flips = std::getenv("TRAMA_LONG") ? 10'000 : 1'000;
+  int flips = test::times(1'000, 10'000);
   for (int i = 0; i <= flips && !HasFailure(); ++i) {
     auto bad = wal;
     auto bit = random() % (wal.size() * 8);

@@ -20,6 +20,10 @@ struct ScratchDirectory {
   std::string path;
 };
 
+// How often a proof is repeated: `usual`, a fifth of it under a sanitizer, `at_length` with TRAMA_LONG in the
+// environment.
+int times(int usual, int at_length);
+
 class LogModel {
  public:
   using Objects = std::map<api::Key, api::ObjectPtr>;

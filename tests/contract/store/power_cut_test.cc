@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a power cut, a failing disk or a full one leaves behind: every commit that was acknowledged, whole; of the one
 // that was under way all or nothing; and never a revision twice.
-#include <cstdlib>
-
 #include <gtest/gtest.h>
 
 #include "control/store/wal.h"
@@ -25,7 +23,7 @@ SqliteOptions small() {
   return o;
 }
 
-int images_wanted() { return std::getenv("TRAMA_LONG") ? 10'000 : 2'000; }
+int images_wanted() { return test::times(2'000, 10'000); }
 
 struct Outcome {
   int images = 0;

@@ -200,7 +200,7 @@ TEST(StoreCrash, NothingAcknowledgedIsLostAndNoRevisionIsReused) {
   std::map<std::uint64_t, std::string> meaning;
   Found before;
   std::size_t steps = 0, resumed = 0;
-  int cycles = std::getenv("TRAMA_LONG") ? 1'000 : 100;
+  int cycles = test::times(100, 1'000);
   for (int cycle = 0; cycle < cycles; ++cycle) {
     Life life;
     life.watched = before.pods;
