@@ -2,6 +2,7 @@
 // kill -9 of a process that writes, at random moments: what was acknowledged is there afterwards, no revision ever
 // means two things, and a watch goes on where it was or is told to begin anew.
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <random>
 #include <set>
@@ -195,7 +196,7 @@ Found look(const std::string& path, const Life& life) {
 }
 
 TEST(StoreCrash, NothingAcknowledgedIsLostAndNoRevisionIsReused) {
-  ScratchDirectory directory;
+  ScratchDirectory directory, copies;
   auto path = directory.path + "/store.db";
   std::map<std::uint64_t, std::string> meaning;
   Found before;
@@ -212,7 +213,16 @@ TEST(StoreCrash, NothingAcknowledgedIsLostAndNoRevisionIsReused) {
       auto [it, fresh] = meaning.emplace(revision, what);
       ASSERT_TRUE(fresh || it->second == what) << revision << " was " << it->second << " and is " << what;
     }
-    before = look(path, life);
+    // Every other time at a copy, so that the next life begins with what the crash left.
+    auto looked_at = path;
+    if (cycle % 2) {
+      looked_at = copies.path + "/store.db";
+      for (const char* suffix : {"", "-wal"}) {
+        std::filesystem::remove(looked_at + suffix);
+        if (std::filesystem::exists(path + suffix)) std::filesystem::copy(path + suffix, looked_at + suffix);
+      }
+    }
+    before = look(looked_at, life);
     ASSERT_EQ(before.wrong, "") << "cycle " << cycle;
     resumed += before.resumed;
   }
