@@ -73,6 +73,9 @@ struct ControllerOptions {
   std::atomic<bool>* stop = nullptr;  // for tests: polled every 20 ms; true ends run_controller cleanly
 };
 
+// The file that `store` and `data_dir` stand for.
+base::Result<std::string> store_path_of(const ControllerOptions& options);
+
 // Runs until SIGTERM/SIGINT; the value is the exit status. Prints one line when ready
 // ("trama controller ready at https://…, kubeconfig …"), tells NOTIFY_SOCKET when set.
 base::Result<int> run_controller(ControllerOptions options);

@@ -56,6 +56,12 @@ Result<std::vector<base::Cidr>> parse_ranges(const std::vector<std::string>& tex
 
 }  // namespace
 
+Result<std::string> store_path_of(const ControllerOptions& o) {
+  if (o.store.empty()) return o.data_dir + "/store.db";
+  if (o.store.starts_with("sqlite:") && o.store.size() > 7) return o.store.substr(7);
+  return Error::text(fmt::format("store \"{}\" is not known; use sqlite:PATH", o.store));
+}
+
 Result<CheckedOptions> check_options(ControllerOptions o) {
   CheckedOptions c;
   for (const auto& text : o.listen) {
@@ -84,13 +90,9 @@ Result<CheckedOptions> check_options(ControllerOptions o) {
         fmt::format("node grace {} ms is less than three lease periods of {} ms: one lost renewal would "
                     "make a node look dead",
                     o.timers.node_grace.count(), o.timers.lease_renew.count()));
-  if (o.store.empty()) {
-    c.store_path = o.data_dir + "/store.db";
-  } else if (o.store.starts_with("sqlite:") && o.store.size() > 7) {
-    c.store_path = o.store.substr(7);
-  } else {
-    return Error::text(fmt::format("store \"{}\" is not known; use sqlite:PATH", o.store));
-  }
+  auto path = store_path_of(o);
+  if (!path) return std::move(path).error();
+  c.store_path = std::move(*path);
   c.services.addresses = std::move(*services);
   c.services.node_port_first = o.node_port_first;
   c.services.node_port_last = o.node_port_last;

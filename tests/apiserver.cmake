@@ -4,9 +4,21 @@ set(api_tests service_options patch schema protobuf openapi managed_fields selec
 list(TRANSFORM api_tests PREPEND unit/control/api/ OUTPUT_VARIABLE api_sources)
 list(TRANSFORM api_sources APPEND _test.cc)
 trama_test(control_api_test LABEL unit SOURCES ${api_sources} LINKS trama_api)
-trama_library(trama_store_rig SOURCES contract/store/store_rig.cc LINKS trama_store SQLite::SQLite3)
-trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.cc contract/store/store_crash_test.cc
+trama_library(trama_store_rig SOURCES contract/store/store_rig.cc contract/store/log_model.cc contract/store/memory_disk.cc
+  LINKS trama_store SQLite::SQLite3)
+trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.cc contract/store/backup_test.cc
   LINKS trama_store_rig)
+trama_program(trama_store_writer SOURCES support/store_writer_main.cc LINKS trama_store)
+trama_test(control_store_crash_test LABEL contract SOURCES contract/store/store_crash_test.cc LINKS trama_store_rig)
+add_dependencies(control_store_crash_test trama_store_writer)
+set_property(TEST control_store_crash_test APPEND PROPERTY ENVIRONMENT
+  "TRAMA_STORE_WRITER=$<TARGET_FILE:trama_store_writer>")
+trama_test(control_store_damage_test LABEL contract SOURCES contract/store/power_cut_test.cc contract/store/damage_test.cc
+  LINKS trama_store_rig)
+trama_test(control_store_history_test LABEL contract SOURCES contract/store/watch_guarantees_test.cc
+  contract/store/watch_history.cc contract/store/linearizability_test.cc contract/store/linearizable.cc
+  LINKS trama_server trama_store_rig)
+trama_test(control_store_disk_test LABEL kernel SOURCES kernel/store_disk_full_test.cc LINKS trama_store_rig)
 trama_fuzz(api_selector_fuzz SOURCES fuzz/api_selector_fuzz.cc LINKS trama_api CORPUS api_selector)
 trama_fuzz(service_options_fuzz SOURCES fuzz/service_options_fuzz.cc LINKS trama_api CORPUS service_options)
 trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS api_patch)
@@ -15,4 +27,6 @@ trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORP
 trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc
   unit/control/server/handlers_test.cc unit/control/server/handlers_protobuf_test.cc
   unit/control/server/handlers_apply_test.cc LINKS trama_server trama_store_rig)
+trama_test(control_backup_test LABEL e2e SOURCES e2e/controller_backup_test.cc LINKS trama_store_rig)
+add_dependencies(control_backup_test trama)
 trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_test.cc LINKS trama_controller)

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/commands/program.h"
 #include "cli/exit.h"
+#include "cli/verbs/store_files.h"
 #include "control/controller.h"
 
 namespace trama::cli {
@@ -18,6 +19,7 @@ namespace {
 [[maybe_unused]] int daemon_exit(const base::Result<int>& result) {
   if (result) return *result;
   int rc = fail(result.error());
+  if (result.error().is(std::errc::bad_message)) return code(Exit::config);  // a damaged store
   return rc == code(Exit::usage) ? code(Exit::config) : rc;
 }
 
@@ -26,6 +28,7 @@ struct ControllerArguments {
   control::ControllerOptions options;
   bool lab_timers = false;
   std::string log_level = "info";
+  StoreFileOptions backup, restore;
 };
 
 void add_controller(Program& p) {
@@ -33,6 +36,9 @@ void add_controller(Program& p) {
   auto a = p.verb<ControllerArguments>(c, [c](const ControllerArguments& given) {
     if (auto r = base::configure_logging(given.log_level); !r) return fail(r.error());
     auto options = given.options;
+    // --data-dir and --store mean the same to the two below as to the controller.
+    if (c->got_subcommand("backup")) return controller_backup(options, given.backup);
+    if (c->got_subcommand("restore")) return controller_restore(options, given.restore);
     if (given.lab_timers) options.timers = control::LoopTimers::lab();
     // Sockets handed over are all there is, unless --listen says more.
     if (std::getenv("LISTEN_FDS") && c->count("--listen") == 0) options.listen.clear();
@@ -59,6 +65,11 @@ void add_controller(Program& p) {
   c->add_option("--ready-fd", o.ready_fd, "Write READY to this descriptor once all listeners serve");
   c->add_option("--log-level", a->log_level, "error, warn, info, debug, trace [,component=level…]")
       ->capture_default_str();
+  auto* backup = c->add_subcommand("backup", "Copy the store to a new file, while the controller runs or not");
+  backup->add_option("FILE", a->backup.file, "File to make")->required();
+  backup->add_flag("--salvage", a->backup.salvage, "Of a damaged store: take what is whole, name the rest");
+  auto* restore = c->add_subcommand("restore", "Put a backup in the place of the store of a stopped controller");
+  restore->add_option("FILE", a->restore.file, "File that backup made")->required();
 }
 #else
 void add_controller(Program&) {}

@@ -99,5 +99,8 @@ Status Status::unavailable(std::string message) {
   s.retry_after_seconds = 1;
   return s;
 }
+Status Status::insufficient_storage(std::string message) {
+  return plain(507, "InsufficientStorage", std::move(message));
+}
 
 }  // namespace trama::api

@@ -42,6 +42,7 @@ struct Status {
   static Status expired(std::string message);  // 410
   static Status internal(std::string message);
   static Status unavailable(std::string message);
+  static Status insufficient_storage(std::string message);  // 507
 };
 
 // A value or a Status.

@@ -84,7 +84,7 @@ struct Options {
   RawHandler raw;
   std::function<std::string()> metrics;     // text of /metrics; empty = 404
   std::string cluster_version = "v1.31.0";  // what /version claims to be compatible with
-  std::chrono::seconds bookmark_period{30};
+  std::chrono::milliseconds bookmark_period{30'000};
   std::chrono::seconds slow_client{10};  // to send a request, or to take an answer
   std::size_t connections = 4096;        // more than that wait in the listen queue
 };

@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <random>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -18,6 +19,8 @@ namespace json = api::json;
 using api::ObjectPtr;
 using api::Status;
 using std::chrono::steady_clock;
+
+constexpr std::size_t kPiece = 256 << 10;  // what waits for a slow client as text, besides one object
 
 // Writes events of one watch in the form that its client asked for.
 class Writer {
@@ -122,23 +125,31 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
   }
   Writer writer(r, path);
   std::string resource(path.kind->served_as.empty() ? path.kind->resource : path.kind->served_as);
-  std::string out;
+  std::vector<ObjectPtr> listed;
   std::uint64_t reached = *after;
   if (from_now || initial) {
     reached = c.store.revision();
-    for (const auto& object : c.store.list(resource, path.ns))
-      if (selector->matches(*object)) out += writer.event("ADDED", object);
-    if (initial && bookmarks) out += writer.bookmark(reached, true);
+    listed = c.store.list(resource, path.ns);
+    std::erase_if(listed, [&](const ObjectPtr& object) { return !selector->matches(*object); });
   }
   auto watch = c.store.watch(resource, reached);
   if (!co_await stream.begin(200, "application/json")) co_return;
   if (!watch) {
-    auto text = Writer::error(watch.error());
-    (void)co_await stream.chunk(std::move(text));
+    auto error = Writer::error(watch.error());
+    (void)co_await stream.chunk(std::move(error));
     (void)co_await stream.finish();
     co_return;
   }
-  if (!out.empty() && !co_await stream.chunk(std::move(out))) co_return;
+  std::string text;
+  for (const auto& object : listed) {
+    text += writer.event("ADDED", object);
+    if (text.size() < kPiece) continue;
+    auto piece = std::exchange(text, std::string());
+    if (!co_await stream.chunk(std::move(piece))) co_return;
+  }
+  listed.clear();
+  if (initial && bookmarks) text += writer.bookmark(reached, true);
+  if (!text.empty() && !co_await stream.chunk(std::move(text))) co_return;
   auto end = steady_clock::now() + limit;
   auto next_bookmark = steady_clock::now() + c.options.bookmark_period;
   for (;;) {
@@ -148,14 +159,17 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
     auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(until - now) + std::chrono::milliseconds(1);
     auto events = co_await (*watch)->next(wait);
     if (!events) {
-      auto text = Writer::error(events.error());
-      (void)co_await stream.chunk(std::move(text));
+      auto error = Writer::error(events.error());
+      (void)co_await stream.chunk(std::move(error));
       break;
     }
-    std::string text;
+    text.clear();
     for (const auto& e : *events) {
       text += translate(writer, *selector, path.ns, e);
       reached = e.revision;
+      if (text.size() < kPiece) continue;
+      auto piece = std::exchange(text, std::string());
+      if (!co_await stream.chunk(std::move(piece))) co_return;
     }
     now = steady_clock::now();
     if (bookmarks && (now >= next_bookmark || now + std::chrono::seconds(2) >= end)) {
@@ -167,8 +181,8 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
     if (!text.empty() && !co_await stream.chunk(std::move(text))) co_return;
   }
   if (bookmarks) {
-    auto text = writer.bookmark(reached, false);
-    (void)co_await stream.chunk(std::move(text));
+    auto last = writer.bookmark(reached, false);
+    (void)co_await stream.chunk(std::move(last));
   }
   (void)co_await stream.finish();
 }

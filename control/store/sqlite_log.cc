@@ -1,200 +1,244 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <sqlite3.h>
+#include <sys/stat.h>
 
-#include "base/c_ptr.h"
 #include "base/digest.h"
 #include "base/log.h"
-#include "control/store/log.h"
+#include "control/store/ballast.h"
+#include "control/store/contents.h"
+#include "control/store/store_lock.h"
 
 namespace trama::store {
 namespace {
 
 using base::Error;
 using base::Result;
-using Database = base::CPtr<sqlite3, sqlite3_close>;
-using Statement = base::CPtr<sqlite3_stmt, sqlite3_finalize>;
-
-constexpr std::size_t kDepth = 256;  // of a stored object; the API takes 64
-
-constexpr const char* kSchema =
-    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=2000;"
-    "CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS obj(res TEXT NOT NULL, ns TEXT NOT NULL, name TEXT NOT NULL, rv INTEGER NOT NULL,"
-    " crc INTEGER NOT NULL, val BLOB NOT NULL, PRIMARY KEY(res, ns, name)) WITHOUT ROWID;";
-
-// SQLite's own pages carry no checksum of content: a flipped bit would be served. The row's key is part of the sum,
-// so that a row which moved to another key is found too.
-std::uint32_t row_sum(const api::Key& key, std::uint64_t revision, std::string_view value) {
-  std::string text = fmt::format("{}\n{}\n{}\n{}\n", key.resource, key.ns, key.name, revision);
-  text += value;
-  return base::crc32c(text);
-}
-
-std::string meta_sum(const std::string& key, const std::string& value) {
-  return fmt::format("{:08x}", base::crc32c(key + "\n" + value));
-}
 
 class SqliteLog final : public Log {
  public:
-  static Result<std::unique_ptr<Log>> open(const std::string& path) {
-    sqlite3* raw = nullptr;
-    int rc =
-        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
-    auto log = std::unique_ptr<SqliteLog>(new SqliteLog(Database(raw), path));
-    if (rc != SQLITE_OK) return log->failure("open");
-    sqlite3_busy_timeout(raw, 5000);
-    if (auto r = log->run("PRAGMA locking_mode=EXCLUSIVE;"); !r) return std::move(r).error();
-    if (auto r = log->run(kSchema); !r) return std::move(r).error();
-    for (auto [text, slot] : {std::pair{"INSERT OR REPLACE INTO obj VALUES(?,?,?,?,?,?)", &log->put_},
-                              {"DELETE FROM obj WHERE res=? AND ns=? AND name=?", &log->erase_},
-                              {"INSERT OR REPLACE INTO meta VALUES(?,?)", &log->meta_}}) {
-      auto s = log->prepare(text);
-      if (!s) return std::move(s).error();
-      *slot = std::move(*s);
+  static Result<std::unique_ptr<Log>> open(const std::string& path, const SqliteOptions& options) {
+    auto lock = StoreLock::take(path);
+    if (!lock) return std::move(lock).error();
+    struct stat file {};
+    if (lock->was_used() && ::stat(path.c_str(), &file) == 0 && file.st_size == 0)
+      return damage_error(path, {"the file is empty, and has not always been"});
+    auto wal = check_wal(path);
+    if (!wal) return std::move(wal).error();
+    if (!wal->empty()) return damage_error(path, {*wal});
+    Ballast ballast(path + ".ballast", options.ballast);
+    auto prepared = prepared_database(path, options);
+    if (!prepared && prepared.error().is(std::errc::no_space_on_device)) {
+      ballast.release();
+      prepared = prepared_database(path, options);
     }
-    return std::unique_ptr<Log>(std::move(log));
+    if (!prepared) return with_advice(std::move(prepared).error(), path);
+    return std::unique_ptr<Log>(new SqliteLog(std::move(*prepared), std::move(*lock), std::move(ballast), options));
   }
 
   Result<Loaded> load() override {
+    auto contents = read_contents(db_);
+    if (!contents) return with_advice(std::move(contents).error(), db_.path());
+    auto& c = *contents;
+    if (c.fresh) {
+      c.cluster_uid = base::random_uuid();
+    } else {
+      if (c.schema > 2)
+        return Error::text(fmt::format("{} has schema version {}, this trama knows version 2; use a newer trama",
+                                       db_.path(), c.schema));
+      if (!c.damage.empty()) return damage_error(db_.path(), c.damage);
+    }
     Loaded out;
-    auto meta = prepare("SELECT k, v FROM meta");
-    if (!meta) return std::move(meta).error();
-    std::string schema, clean;
-    std::uint64_t reserved = 0, revision = 0;
-    int rc;
-    while ((rc = sqlite3_step(meta->get())) == SQLITE_ROW) {
-      auto key = text(meta->get(), 0), stored = text(meta->get(), 1);
-      auto bar = stored.rfind('|');
-      auto value = stored.substr(0, bar);
-      if (bar == std::string::npos || stored.substr(bar + 1) != meta_sum(key, value))
-        return Error::text(
-            fmt::format("{}: the meta row \"{}\" is damaged: its checksum does not match; restore a backup", path_,
-                        key),
-            std::errc::io_error);
-      if (key == "schema") schema = value;
-      if (key == "clean") clean = value;
-      if (key == "cluster_uid") out.cluster_uid = value;
-      if (key == "reserved") reserved = std::strtoull(value.c_str(), nullptr, 10);
-      if (key == "revision") revision = std::strtoull(value.c_str(), nullptr, 10);
-    }
-    if (rc != SQLITE_DONE) return failure("read the meta table");
-    if (!schema.empty() && schema != "1")
-      return Error::text(
-          fmt::format("{} has schema version {}, this trama knows version 1; use a newer trama", path_, schema));
-    auto rows = prepare("SELECT res, ns, name, rv, crc, val FROM obj");
-    if (!rows) return std::move(rows).error();
-    while ((rc = sqlite3_step(rows->get())) == SQLITE_ROW) {
-      api::Key key{text(rows->get(), 0), text(rows->get(), 1), text(rows->get(), 2)};
-      auto rv = static_cast<std::uint64_t>(sqlite3_column_int64(rows->get(), 3));
-      auto sum = static_cast<std::uint32_t>(sqlite3_column_int64(rows->get(), 4));
-      std::string_view value(static_cast<const char*>(sqlite3_column_blob(rows->get(), 5)),
-                             static_cast<std::size_t>(sqlite3_column_bytes(rows->get(), 5)));
-      if (row_sum(key, rv, value) != sum)
-        return Error::text(
-            fmt::format("{}: the row of {} (revision {}) is damaged: its checksum does not match; restore a "
-                        "backup, or delete that row with sqlite3 and create the object again",
-                        path_, key.to_string(), rv),
-            std::errc::io_error);
-      boost::system::error_code ec;
-      api::json::parse_options options;
-      options.max_depth = kDepth;
-      auto parsed = api::json::parse({value.data(), value.size()}, ec, {}, options);
-      if (ec || !parsed.is_object())
-        return Error::text(fmt::format("{}: the row of {} does not parse: {}", path_, key.to_string(), ec.message()),
-                           std::errc::io_error);
-      out.objects.push_back(api::make_object(std::move(key), std::move(parsed.get_object()), rv));
-      revision = std::max(revision, rv);
-    }
-    if (rc != SQLITE_DONE) return failure("read the objects");
+    out.cluster_uid = c.cluster_uid;
     // After an unclean end, revisions up to `reserved` may have been seen by somebody: they are never used again.
-    out.revision = clean == "1" ? revision : std::max(revision, reserved);
-    bool fresh = out.cluster_uid.empty();
-    if (fresh) out.cluster_uid = base::random_uuid();
-    if (auto r = run("BEGIN IMMEDIATE"); !r) return std::move(r).error();
-    auto written = set_meta("clean", "0");
-    if (written && fresh) written = set_meta("schema", "1");
-    if (written && fresh) written = set_meta("cluster_uid", out.cluster_uid);
-    if (written) written = run("COMMIT");
-    if (!written) return std::move(written).error();
+    out.revision = c.revision();
+    state_ = c.state;
+    bool drop = c.schema < 2 || !c.history_damage.empty() || state_.ring != options_.ring;
+    if (!c.fresh && drop) {
+      if (!c.history_damage.empty())
+        base::logger("store")->warn("{}: the history is damaged, watchers list again: {}", db_.path(),
+                                    c.history_damage);
+      state_.floor = out.revision;
+      c.history = History{{}, out.revision};
+    }
+    if (drop) state_.ring = options_.ring, state_.next = 0, state_.newest = 0;
+    if (c.schema < 2) state_.reserved = out.revision, state_.digest = c.digest;
+    auto begun = begin(c, drop);
+    if (!begun && begun.error().is(std::errc::no_space_on_device)) {
+      ballast_.release();
+      begun = begin(c, drop);
+    }
+    if (!begun) return with_advice(std::move(begun).error(), db_.path());
+    for (auto& [key, object] : c.objects) out.objects.push_back(std::move(object));
+    out.history = std::move(c.history.events);
+    out.history_floor = c.history.floor;
+    out.room = ballast_.take(0);
+    tight_ = !out.room;
     return out;
   }
 
   Result<> commit(const std::vector<Change>& changes, std::uint64_t reserved) override {
-    if (auto r = run("BEGIN IMMEDIATE"); !r) return r;
-    auto r = apply(changes, reserved);
-    if (r) r = run("COMMIT");
-    if (!r && !sqlite3_get_autocommit(db_.get())) (void)run("ROLLBACK");
+    auto before = state_;
+    auto work = [&]() -> Result<> {
+      if (tight_ && !changes.empty())
+        if (auto dropped = drop_history(changes.back().revision); !dropped) return dropped;
+      return apply(changes, reserved);
+    };
+    auto r = in_transaction(work);
+    if (!r) state_ = before;
+    if (!r) return r;
+    // While the reserve is given up, the write-ahead log must not eat it: it begins anew with every commit.
+    if (tight_) sqlite3_wal_checkpoint_v2(db_.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
     return r;
+  }
+
+  void release_reserve() override {
+    tight_ = true;
+    ballast_.release();
+    sqlite3_wal_checkpoint_v2(db_.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  }
+
+  bool restore_reserve() override {
+    // Twice its size must be free: a disk that is full again at once would refuse a batch each time.
+    if (!ballast_.take(ballast_.bytes())) return false;
+    tight_ = false;
+    return true;
   }
 
   Result<> finish(std::uint64_t revision) override {
-    if (auto r = run("BEGIN IMMEDIATE"); !r) return r;
-    auto r = set_meta("revision", std::to_string(revision));
-    if (r) r = set_meta("clean", "1");
-    if (r) r = run("COMMIT");
-    return r;
+    return in_transaction([&]() -> Result<> {
+      if (auto r = set_meta("revision", std::to_string(revision)); !r) return r;
+      return set_meta("clean", "1");
+    });
   }
 
  private:
-  SqliteLog(Database db, std::string path) : db_(std::move(db)), path_(std::move(path)) {}
+  SqliteLog(Database db, StoreLock lock, Ballast ballast, const SqliteOptions& options)
+      : lock_(std::move(lock)), db_(std::move(db)), ballast_(std::move(ballast)), options_(options) {}
+
+  static Result<Database> prepared_database(const std::string& path, const SqliteOptions& options) {
+    auto db = Database::open(path, Database::Mode::write);
+    if (!db) return std::move(db).error();
+    auto mode = db->value("PRAGMA journal_mode=WAL");
+    if (!mode) return std::move(mode).error();
+    if (*mode != "wal") return Error::text(fmt::format("{}: no write-ahead log here, only \"{}\"", path, *mode));
+    auto set = db->run(fmt::format("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint={}", options.checkpoint_pages));
+    if (!set) return std::move(set).error();
+    return std::move(*db);
+  }
+
+  template <class F>
+  Result<> in_transaction(F&& work) {
+    if (auto r = db_.run("BEGIN IMMEDIATE"); !r) return r;
+    auto r = work();
+    if (r) r = db_.run("COMMIT");
+    if (!r && db_.in_transaction()) (void)db_.run("ROLLBACK");
+    return r;
+  }
+
+  // From here on an end without finish() is an unclean one. Makes or changes the tables where that is due.
+  Result<> begin(const Contents& c, bool drop_history) {
+    auto r = in_transaction([&]() -> Result<> {
+      if (c.fresh)
+        for (const auto& sql : {std::string(kMetaTable), std::string(kObjectTable)})
+          if (auto made = db_.run(sql); !made) return made;
+      if (c.schema < 2 || drop_history)
+        if (auto made = db_.run(
+                fmt::format("DROP TABLE IF EXISTS ev; {}; PRAGMA application_id={}", kEventTable, kApplicationId));
+            !made)
+          return made;
+      if (!statements_ready_)
+        if (auto made = prepare_statements(); !made) return made;
+      if (auto set = set_meta("schema", "2"); !set) return set;
+      if (auto set = set_meta("clean", "0"); !set) return set;
+      if (auto set = set_meta("cluster_uid", c.cluster_uid); !set) return set;
+      return set_meta("state", state_.to_text());
+    });
+    if (r) lock_.mark_used();
+    return r;
+  }
+
+  Result<> prepare_statements() {
+    for (auto [text, slot] : {std::pair{"INSERT OR REPLACE INTO obj VALUES(?,?,?,?,?,?)", &put_},
+                              {"DELETE FROM obj WHERE res=? AND ns=? AND name=?", &erase_},
+                              {"SELECT rv, crc FROM obj WHERE res=? AND ns=? AND name=?", &find_},
+                              {"INSERT OR REPLACE INTO ev VALUES(?,?,?,?,?,?,?,?,?)", &event_},
+                              {"INSERT OR REPLACE INTO meta VALUES(?,?)", &meta_}}) {
+      auto s = db_.prepare(text);
+      if (!s) return std::move(s).error();
+      *slot = std::move(*s);
+    }
+    statements_ready_ = true;
+    return {};
+  }
 
   Result<> apply(const std::vector<Change>& changes, std::uint64_t reserved) {
     for (const auto& c : changes) {
-      auto* s = c.object ? put_.get() : erase_.get();
-      sqlite3_reset(s);
-      bind(s, 1, c.key.resource), bind(s, 2, c.key.ns), bind(s, 3, c.key.name);
+      if (!c.object && !c.previous) continue;  // there was nothing to erase
+      find_.bind(1, c.key.resource), find_.bind(2, c.key.ns), find_.bind(3, c.key.name);
+      int rc = find_.step();
+      if (rc == SQLITE_ROW) state_.digest.remove(find_.number(0), static_cast<std::uint32_t>(find_.integer(1)));
+      find_.reset();
+      if (rc != SQLITE_ROW && rc != SQLITE_DONE) return db_.failure("look up " + c.key.to_string());
+      auto& s = c.object ? put_ : erase_;
+      s.bind(1, c.key.resource), s.bind(2, c.key.ns), s.bind(3, c.key.name);
       if (c.object) {
-        const auto& value = c.object->text();
-        sqlite3_bind_int64(s, 4, static_cast<sqlite3_int64>(c.revision));
-        sqlite3_bind_int64(s, 5, row_sum(c.key, c.revision, value));
-        sqlite3_bind_blob64(s, 6, value.data(), value.size(), SQLITE_STATIC);
+        auto crc = row_sum(c.key, c.revision, c.object->text());
+        s.bind(4, c.revision), s.bind(5, std::int64_t{crc}), s.bind_blob(6, c.object->text());
+        state_.digest.add(c.revision, crc);
       }
-      if (sqlite3_step(s) != SQLITE_DONE) return failure("write " + c.key.to_string());
+      rc = s.step();
+      if (rc != SQLITE_DONE) return lost(s, db_.failure("write " + c.key.to_string()));
+      s.reset();
+      if (is_write_behind(c.key) || c.revision <= state_.floor) continue;
+      if (auto r = remember(c); !r) return r;
     }
-    return set_meta("reserved", std::to_string(reserved));
+    state_.reserved = std::max(state_.reserved, reserved);
+    return set_meta("state", state_.to_text());
   }
 
-  Result<> set_meta(const std::string& key, const std::string& value) {
-    sqlite3_reset(meta_.get());
-    auto stored = value + "|" + meta_sum(key, value);
-    bind(meta_.get(), 1, key), bind(meta_.get(), 2, stored);
-    bool done = sqlite3_step(meta_.get()) == SQLITE_DONE;
-    auto result = done ? Result<>() : Result<>(failure("write meta " + key));
-    sqlite3_reset(meta_.get());
-    if (!done) return result;
+  // Without the reserve nothing may make the file grow, not even what is deleted: watchers list again after a restart.
+  Result<> drop_history(std::uint64_t floor) {
+    bool there = state_.newest != 0;
+    state_.floor = floor, state_.next = 0, state_.newest = 0;
+    if (!there) return {};
+    return db_.run("DELETE FROM ev");
+  }
+
+  // The change takes the place of the oldest one in the ring.
+  Result<> remember(const Change& c) {
+    EventRow row;
+    row.slot = state_.next, row.revision = c.revision, row.key = c.key, row.erased = !c.object;
+    if (c.previous) row.previous_revision = c.previous->revision, row.previous = c.previous->text();
+    event_.bind(1, row.slot), event_.bind(2, row.revision), event_.bind(3, row.key.resource);
+    event_.bind(4, row.key.ns), event_.bind(5, row.key.name), event_.bind(6, std::int64_t{row.erased});
+    event_.bind(7, row.previous_revision), event_.bind_blob(8, row.previous), event_.bind(9, std::int64_t{row.sum()});
+    if (event_.step() != SQLITE_DONE) return lost(event_, db_.failure("write the event of " + c.key.to_string()));
+    event_.reset();
+    state_.next = (state_.next + 1) % state_.ring;
+    state_.newest = c.revision;
     return {};
   }
 
-  static void bind(sqlite3_stmt* s, int i, const std::string& text) {
-    sqlite3_bind_text(s, i, text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
-  }
-  static std::string text(sqlite3_stmt* s, int i) {
-    auto* p = reinterpret_cast<const char*>(sqlite3_column_text(s, i));
-    return p ? p : "";
-  }
-
-  Result<Statement> prepare(const char* sql) {
-    sqlite3_stmt* s = nullptr;
-    if (sqlite3_prepare_v2(db_.get(), sql, -1, &s, nullptr) != SQLITE_OK) return failure(sql);
-    return Statement(s);
-  }
-  Result<> run(const char* sql) {
-    if (sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr) != SQLITE_OK) return failure(sql);
+  Result<> set_meta(const std::string& name, const std::string& value) {
+    auto stored = seal(name, value);
+    meta_.bind(1, name), meta_.bind(2, stored);
+    if (meta_.step() != SQLITE_DONE) return lost(meta_, db_.failure("write the meta row " + name));
+    meta_.reset();
     return {};
   }
-  Error failure(const std::string& doing) {
-    int code = db_ ? sqlite3_errcode(db_.get()) : SQLITE_NOMEM;
-    auto kind = code == SQLITE_FULL   ? std::errc::no_space_on_device
-                : code == SQLITE_BUSY ? std::errc::device_or_resource_busy
-                                      : std::errc::io_error;
-    auto hint = code == SQLITE_BUSY ? " (does another controller use it?)" : "";
-    return Error::text(
-        fmt::format("{}: {}: {}{}", path_, doing, db_ ? sqlite3_errmsg(db_.get()) : "out of memory", hint), kind);
+
+  static Error lost(Statement& s, Error e) {
+    s.reset();
+    return e;
   }
 
+  StoreLock lock_;
   Database db_;
-  std::string path_;
-  Statement put_, erase_, meta_;
+  Statement put_, erase_, find_, event_, meta_;
+  Ballast ballast_;
+  SqliteOptions options_;
+  LogState state_;
+  bool statements_ready_ = false;
+  bool tight_ = false;  // the reserve is given up
 };
 
 class NullLog final : public Log {
@@ -210,7 +254,9 @@ class NullLog final : public Log {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Log>> open_sqlite_log(const std::string& path) { return SqliteLog::open(path); }
+base::Result<std::unique_ptr<Log>> open_sqlite_log(const std::string& path, SqliteOptions options) {
+  return SqliteLog::open(path, options);
+}
 std::unique_ptr<Log> make_null_log() { return std::make_unique<NullLog>(); }
 
 }  // namespace trama::store

@@ -14,18 +14,11 @@
 #include "base/async/event.h"
 #include "control/api/object.h"
 #include "control/api/status.h"
+#include "control/store/event.h"
 
 namespace trama::store {
 
 using async::awaitable;
-
-struct Event {
-  enum class Type { added, modified, deleted };
-  Type type = Type::added;
-  std::uint64_t revision = 0;
-  api::ObjectPtr object;    // for `deleted`: the last content, carrying the revision of the deletion
-  api::ObjectPtr previous;  // null for `added`
-};
 
 // What a transaction sees and does: the committed state plus everything decided earlier in the same batch.
 class Transaction {
@@ -44,7 +37,8 @@ class Transaction {
 using Decision = std::function<api::Answer<api::ObjectPtr>(Transaction&)>;
 
 // One subscriber's view of a resource from a revision on, in order, without gaps or repeats.
-// A subscriber that falls more than `limit` events behind is cut off: next() answers 410 and it must list again.
+// What one transaction wrote comes in one answer. A subscriber that falls too far behind (StoreOptions::watch_backlog)
+// is cut off: its events are let go, next() answers 410 and it must list again.
 class Watch {
  public:
   virtual ~Watch() = default;
@@ -61,6 +55,8 @@ class Store {
   // Revision of the newest committed write.
   virtual std::uint64_t revision() const = 0;
   // Runs `decide` against the newest state and commits what it wrote; answers after the commit is durable.
+  // 507 when the disk is full: then only what makes the store smaller is taken, until there is room again. 503 when the
+  // log could not be written for another reason. Either way nothing happened.
   // Node leases and Events are kept in memory and written behind: losing the last seconds of them is no loss.
   virtual awaitable<api::Answer<api::ObjectPtr>> write(Decision decide) = 0;
   // Events of `resource` with a revision greater than `after`. 410 when the history no longer reaches back.

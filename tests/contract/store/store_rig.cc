@@ -6,13 +6,15 @@
 
 #include <sqlite3.h>
 
+#include "control/store/rows.h"
+
 namespace trama::test {
 
 using api::Answer;
 using api::ObjectPtr;
 namespace json = api::json;
 
-StoreRig::StoreRig(bool sqlite, store::StoreOptions options) : options_(options), sqlite_(sqlite) {
+StoreRig::StoreRig(bool durable, store::StoreOptions options) : options_(options), sqlite_(durable) {
   std::string pattern = std::filesystem::temp_directory_path() / "trama-store-XXXXXX";
   if (!mkdtemp(pattern.data())) throw std::runtime_error("mkdtemp failed");
   directory_ = pattern;
@@ -26,7 +28,7 @@ StoreRig::~StoreRig() {
 
 base::Result<> StoreRig::try_open() {
   auto ex = context_.get_executor();
-  auto opened = sqlite_ ? store::open_sqlite_store(path(), ex, options_)
+  auto opened = sqlite_ ? store::open_sqlite_store(path(), ex, options_, sqlite)
                         : store::open_store(store::make_null_log(), ex, options_);
   if (!opened) return std::move(opened).error();
   store_ = std::move(*opened);
@@ -107,7 +109,7 @@ std::vector<store::Event> StoreRig::events(store::Watch& watch, std::size_t coun
 unsigned long StoreRig::largest_file() const {
   std::uintmax_t size = 0;
   for (const auto& file : std::filesystem::directory_iterator(directory_))
-    if (file.is_regular_file() && file.path().extension() != ".db-shm") size = std::max(size, file.file_size());
+    if (file.is_regular_file() && file.path().extension() != ".ballast") size = std::max(size, file.file_size());
   return static_cast<unsigned long>(size);
 }
 
@@ -119,10 +121,19 @@ void StoreRig::damage(const std::string& what) {
     sql = "UPDATE obj SET val = CAST(replace(CAST(val AS TEXT), 'precious', 'precioqs') AS BLOB) WHERE name='victim'";
   if (what == "revision") sql = "UPDATE obj SET rv = rv + 2 WHERE name='victim'";
   if (what == "name") sql = "UPDATE obj SET name = 'victin' WHERE name='victim'";
-  if (what == "meta")
-    sql =
-        "UPDATE meta SET v = '1' || substr(v, 2) || '' WHERE k='reserved' AND substr(v,1,1) <> '1'; "
-        "UPDATE meta SET v = '0' || substr(v, 2) WHERE k='reserved' AND substr(v,1,1) = '1'";
+  if (what == "meta") sql = "UPDATE meta SET v = replace(v, 'reserved=', 'reserved=1') WHERE k='state'";
+  // Each of these leaves every row with a checksum that matches.
+  if (what == "gone") sql = "DELETE FROM obj WHERE name='victim'";
+  if (what == "meta gone") sql = "DELETE FROM meta WHERE k='state'";
+  if (what == "all gone") sql = "DELETE FROM obj; DROP TABLE obj; DROP TABLE meta; DROP TABLE ev";
+  if (what == "events gone") sql = "DELETE FROM ev WHERE slot = 0";
+  if (what == "version 1") {
+    auto meta = [](const std::string& name, const std::string& value) {
+      return fmt::format("INSERT OR REPLACE INTO meta VALUES('{}', '{}');", name, store::seal(name, value));
+    };
+    sql = "DROP TABLE ev; PRAGMA application_id=0; DELETE FROM meta WHERE k='state' OR k='revision';" +
+          meta("schema", "1") + meta("clean", "0") + meta("reserved", "4711");
+  }
   int rc = sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr);
   bool changed = what == "nothing" || sqlite3_total_changes(db) > 0;
   sqlite3_close(db);

@@ -13,7 +13,7 @@ namespace trama::test {
 
 class StoreRig {
  public:
-  explicit StoreRig(bool sqlite, store::StoreOptions options = {});
+  explicit StoreRig(bool durable, store::StoreOptions options = {});
   ~StoreRig();
   StoreRig(const StoreRig&) = delete;
   StoreRig& operator=(const StoreRig&) = delete;
@@ -41,9 +41,11 @@ class StoreRig {
   void close();
   void reopen();
   base::Result<> try_open();
+  store::SqliteOptions sqlite;  // of the next try_open()
   // Size of the largest of the store's files.
   unsigned long largest_file() const;
-  // Flips one bit of the row of pods/default/victim ("value", "revision", "name") or of a meta row ("meta").
+  // Changes the row of pods/default/victim ("value", "revision", "name", "gone"), the meta rows ("meta", "meta gone"),
+  // the tables ("all gone") or the history ("events gone") behind the store's back.
   void damage(const std::string& what);
 
  private:

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/async/task_group.h"
 #include "tests/contract/store/store_rig.h"
@@ -154,6 +155,52 @@ TEST_P(StoreContract, ASlowWatcherIsCutOffAndOthersAreNot) {
   EXPECT_EQ(next.error().code, 410);
 }
 
+// Big objects: what a hundred watchers that never read hold on to is bounded in bytes, not only in events.
+TEST_P(StoreContract, SlowWatchersHoldABoundedAmount) {
+  StoreOptions small;
+  small.history_bytes = small.watch_backlog_bytes = 1 << 20;
+  StoreRig bounded(durable(), small);
+  std::vector<Answer<std::unique_ptr<Watch>>> slow;
+  for (int i = 0; i < 100; ++i) slow.push_back(bounded.store().watch("pods", bounded.store().revision()));
+  auto fast = bounded.store().watch("pods", bounded.store().revision());
+  std::vector<std::weak_ptr<const api::Object>> versions;
+  std::size_t seen = 0;
+  for (int i = 0; i < 400; ++i) {
+    versions.push_back(bounded.put("pods", "a", std::string(20'000, 'x')));
+    seen += bounded.events(**fast, 1).size();
+  }
+  EXPECT_EQ(seen, 400u) << "the others are not hurt";
+  auto alive = std::count_if(versions.begin(), versions.end(), [](const auto& v) { return !v.expired(); });
+  EXPECT_LT(alive, 60) << "8 MB were written, at most 1 MiB of it is remembered";
+  EXPECT_GT(alive, 40) << "but that is";
+  for (auto& w : slow) {
+    auto next = bounded.run((*w)->next(10ms));
+    ASSERT_FALSE(next);
+    EXPECT_EQ(next.error().code, 410);
+  }
+}
+
+// One commit bigger than any backlog: who had read everything before gets all of it.
+TEST_P(StoreContract, ABigCommitCutsNobodyOff) {
+  StoreOptions small;
+  small.watch_backlog = 10;
+  small.watch_backlog_bytes = 10'000;
+  StoreRig bounded(durable(), small);
+  auto watch = bounded.store().watch("pods", bounded.store().revision());
+  auto all = bounded.write([](Transaction& tx) -> Answer<ObjectPtr> {
+    ObjectPtr last;
+    for (int i = 0; i < 50; ++i) {
+      auto name = "p" + std::to_string(i);
+      last = tx.put({"pods", "default", name}, StoreRig::body(name, std::string(5000, 'x')));
+    }
+    return last;
+  });
+  ASSERT_TRUE(all);
+  EXPECT_EQ(bounded.events(**watch, 50).size(), 50u);
+  bounded.put("pods", "after", "1");
+  EXPECT_EQ(bounded.events(**watch, 1).size(), 1u);
+}
+
 TEST_P(StoreContract, HistoryThatIsGoneAnswers410) {
   StoreOptions small;
   small.history = 4;
@@ -244,7 +291,6 @@ TEST(SqliteStore, SurvivesARestart) {
   EXPECT_NE(rig.store().get({"leases", "kube-node-lease", "n1"}), nullptr)
       << "what was behind is written at a clean end";
   EXPECT_GT(rig.put("pods", "c", "1")->revision, last);
-  EXPECT_FALSE(rig.store().watch("pods", a->revision)) << "older than what can be replayed";
   EXPECT_TRUE(rig.store().watch("pods", last));
 }
 
@@ -257,8 +303,38 @@ TEST(SqliteStore, DeeplyNestedObjectsAreReadAgain) {
   EXPECT_NE(rig.store().get({"pods", "default", "deep"}), nullptr);
 }
 
-// The disk is full: writes are refused, reads go on, and when there is room again so do writes.
-TEST(SqliteStore, ADiskWithoutRoomRefusesAndRecovers) {
+// A watch goes on where it was before the restart: the log remembers the last events.
+TEST(SqliteStore, AWatchResumesAfterARestart) {
+  StoreRig rig(true);
+  rig.sqlite.ring = 8;
+  rig.reopen();
+  auto oldest = rig.put("pods", "a", "0")->revision;
+  for (int i = 1; i < 6; ++i) rig.put("pods", "a", std::to_string(i));
+  auto seen = rig.store().revision();
+  rig.put("pods", "b", "1");
+  rig.put("services", "s", "1");
+  rig.erase("pods", "a");
+  rig.put("leases", "n1", "beat", "kube-node-lease");
+  rig.reopen();
+  auto watch = rig.store().watch("pods", seen);
+  ASSERT_TRUE(watch) << watch.error().message;
+  auto events = rig.events(**watch, 3, 50ms);
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].type, Event::Type::added);
+  EXPECT_EQ(events[0].object->key.name, "b");
+  EXPECT_EQ(events[1].type, Event::Type::deleted);
+  EXPECT_EQ(api::text_at(events[1].object->body, "data"), "5");
+  EXPECT_EQ(api::text_at(events[1].previous->body, "data"), "5");
+  auto gone = rig.store().watch("pods", oldest - 1);
+  ASSERT_FALSE(gone) << "nine events do not fit into a ring of eight";
+  EXPECT_EQ(gone.error().code, 410);
+  auto behind = rig.store().watch("leases", seen);
+  ASSERT_FALSE(behind) << "what is written behind has no history on the disk";
+  EXPECT_EQ(behind.error().code, 410);
+}
+
+// The disk fails: writes are refused, reads go on, and when it works again so do writes.
+TEST(SqliteStore, ADiskThatFailsRefusesAndRecovers) {
   StoreRig rig(true);
   auto kept = rig.put("pods", "kept", "1");
   std::signal(SIGXFSZ, SIG_IGN);
@@ -295,9 +371,9 @@ TEST(SqliteStore, ASecondControllerIsRefused) {
   EXPECT_NE(second.error().to_string().find("another controller"), std::string::npos) << second.error().to_string();
 }
 
-// One flipped bit anywhere in a row: the store names the row and does not start.
-TEST(SqliteStore, AFlippedBitIsFoundAndNamed) {
-  for (const char* what : {"value", "revision", "name", "meta"}) {
+// Damage anywhere: the store names what it met, says what to do, and does not start.
+TEST(SqliteStore, DamageIsFoundAndNamed) {
+  for (const char* what : {"value", "revision", "name", "gone", "meta", "meta gone", "all gone"}) {
     StoreRig rig(true);
     rig.put("pods", "intact", "1");
     rig.put("pods", "victim", "precious");
@@ -307,9 +383,12 @@ TEST(SqliteStore, AFlippedBitIsFoundAndNamed) {
     ASSERT_FALSE(opened) << what;
     auto said = opened.error().to_string();
     EXPECT_NE(said.find("damaged"), std::string::npos) << said;
-    auto named = std::string_view(what) == "meta"   ? "reserved"
-                 : std::string_view(what) == "name" ? "victin"
-                                                    : "pods/default/victim";
+    auto one = std::string_view(what);
+    auto named = one == "meta" || one == "meta gone" ? "the meta row \"state\""
+                 : one == "name"                     ? "pods/default/victin"
+                 : one == "gone"                     ? "1 objects are there, 2 were written"
+                 : one == "all gone"                 ? "the table obj is missing"
+                                                     : "pods/default/victim";
     EXPECT_NE(said.find(named), std::string::npos) << said;
   }
   StoreRig untouched(true);  // negative control: closing, looking and opening again alone break nothing
@@ -317,6 +396,40 @@ TEST(SqliteStore, AFlippedBitIsFoundAndNamed) {
   untouched.close();
   untouched.damage("nothing");
   EXPECT_TRUE(untouched.try_open());
+  untouched.close();
+  untouched.damage("events gone");
+  ASSERT_TRUE(untouched.try_open()) << "history is not content";
+  EXPECT_FALSE(untouched.store().watch("pods", 0)) << "but it is not made up, either";
+  EXPECT_TRUE(untouched.store().watch("pods", untouched.store().revision()));
+}
+
+// An empty file where there has been a store is a loss, not a new beginning.
+TEST(SqliteStore, AFileThatBecameEmptyIsNotANewStore) {
+  StoreRig rig(true);
+  rig.put("pods", "a", "1");
+  rig.close();
+  ASSERT_EQ(truncate(rig.path().c_str(), 0), 0);
+  auto opened = rig.try_open();
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().to_string().find("empty"), std::string::npos) << opened.error().to_string();
+  ASSERT_EQ(unlink(rig.path().c_str()), 0);
+  EXPECT_TRUE(rig.try_open()) << "who removes it means it";
+}
+
+// A store of the first version, as earlier releases wrote it.
+TEST(SqliteStore, AStoreOfVersion1IsTakenOver) {
+  StoreRig rig(true);
+  auto a = rig.put("pods", "a", "1");
+  rig.close();
+  rig.damage("version 1");
+  ASSERT_TRUE(rig.try_open());
+  ASSERT_NE(rig.store().get(a->key), nullptr);
+  EXPECT_EQ(rig.store().get(a->key)->text(), a->text());
+  EXPECT_EQ(rig.store().revision(), 4711u) << "what it had reserved";
+  auto b = rig.put("pods", "b", "1");
+  rig.reopen();
+  EXPECT_NE(rig.store().get(b->key), nullptr);
+  EXPECT_TRUE(rig.store().watch("pods", 4711));
 }
 
 }  // namespace
