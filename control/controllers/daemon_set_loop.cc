@@ -2,7 +2,6 @@
 #include "control/controllers/daemon_set_loop.h"
 
 #include "control/loops/deletion.h"
-#include "control/store/writes.h"
 
 namespace trama::control {
 
@@ -93,10 +92,7 @@ awaitable<Result<>> DaemonSetLoop::handle(std::string key) {
     if (!unchanged(tx, where, set->revision)) return api::Status::conflict(where, "it has changed");
     if (auto refused = write_claims(tx, *set, plan.adopt, plan.release)) return *refused;
     for (const auto& node : plan.create) {
-      api::Key pod_key{"pods", where.ns, ""};
-      do pod_key.name = generated_name(where.name + "-", random_());
-      while (tx.get(pod_key));
-      auto pod = store::create(tx, *api::kind_of_resource("pods"), pod_key, daemon_pod(*set, node), now);
+      auto pod = create_pod(tx, where.ns, where.name + "-", random_, daemon_pod(*set, node), now);
       if (!pod) return pod.error();
       created.push_back(*pod);
     }

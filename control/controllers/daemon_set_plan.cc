@@ -6,6 +6,7 @@
 
 #include "control/api/decode.h"
 #include "control/controllers/deployment_plan.h"
+#include "control/controllers/owned_pods.h"
 #include "control/controllers/replica_set_plan.h"
 
 namespace trama::control {
@@ -249,18 +250,11 @@ void put_status(Look& l, const Count& c) {
 OnNodes claim(Look& l, const std::vector<api::ObjectPtr>& pods) {
   OnNodes out;
   auto selector = LabelSelector::of(api::object_at(l.set.body, "spec.selector"));
-  bool leaving = is_terminating(l.set.body);
   for (const auto& pod : pods) {
-    bool match = selector.matches(pod->labels);
-    if (is_controlled_by(pod->body, l.set.uid)) {
-      if (!match && !leaving) {
-        l.plan.release.push_back(pod);
-        continue;
-      }
-    } else {
-      if (controller_of(pod->body) != nullptr || !match || leaving || is_terminating(pod->body)) continue;
-      l.plan.adopt.push_back(pod);
-    }
+    auto claim = claim_on(l.set, selector, *pod);
+    if (claim == Claim::release) l.plan.release.push_back(pod);
+    if (claim == Claim::adopt) l.plan.adopt.push_back(pod);
+    if (claim == Claim::none || claim == Claim::release) continue;
     out[node_of_daemon(pod->body)].push_back(pod);
   }
   for (auto& [node, daemons] : out) std::sort(daemons.begin(), daemons.end(), stands_before);

@@ -123,10 +123,7 @@ api::Answer<api::ObjectPtr> JobLoop::carry_out(store::Transaction& tx, const api
   for (const auto* list : {&plan.remove, &plan.end})
     for (const auto& pod : *list) begin_delete(tx, pod->key, now);
   for (const auto& index : plan.create) {
-    api::Key key{"pods", job.key.ns, ""};
-    do key.name = generated_name(job_pod_prefix(job, index), random_());
-    while (tx.get(key));
-    auto pod = store::create(tx, *api::kind_of_resource("pods"), key, job_pod(job, index), now);
+    auto pod = create_pod(tx, job.key.ns, job_pod_prefix(job, index), random_, job_pod(job, index), now);
     if (!pod) return pod.error();
     created.push_back(*pod);
   }

@@ -7,8 +7,8 @@
 #include <fmt/format.h>
 
 #include "control/controllers/job_indexes.h"
+#include "control/controllers/owned_pods.h"
 #include "control/controllers/replica_set_plan.h"
-#include "control/loops/label_selector.h"
 
 namespace trama::control {
 
@@ -82,20 +82,13 @@ bool counts_as_failed(const Look& l, const api::Object& pod) {
 
 void claim(Look& l, const Pods& pods) {
   auto selector = LabelSelector::of(api::object_at(l.job.body, "spec.selector"));
-  bool leaving = is_terminating(l.job.body);
   for (const auto& pod : pods) {
-    bool match = selector.matches(pod->labels);
-    if (is_controlled_by(pod->body, l.job.uid)) {
-      if (!match && !leaving) {
-        l.plan.release.push_back(pod);
-        continue;
-      }
-    } else {
-      if (controller_of(pod->body) != nullptr || !match || leaving || is_terminating(pod->body)) continue;
-      l.plan.adopt.push_back(pod);
-      continue;  // counted from the next look on, when it is ours
+    switch (claim_on(l.job, selector, *pod)) {
+      case Claim::none: break;
+      case Claim::held: l.mine.push_back(pod); break;
+      case Claim::adopt: l.plan.adopt.push_back(pod); break;  // counted from the next look on, when it is ours
+      case Claim::release: l.plan.release.push_back(pod); break;
     }
-    l.mine.push_back(pod);
   }
 }
 

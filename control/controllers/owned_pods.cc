@@ -3,6 +3,7 @@
 
 #include "control/loops/deletion.h"
 #include "control/loops/loop.h"
+#include "control/store/writes.h"
 
 namespace trama::control {
 
@@ -79,6 +80,21 @@ std::vector<api::ObjectPtr> OwnedPods::of(const api::Object& owner, const store:
 void OwnedPods::forget_pods() {
   pods_.clear();
   owned_.clear();
+}
+
+Claim claim_on(const api::Object& owner, const LabelSelector& selector, const api::Object& pod) {
+  bool match = selector.matches(pod.labels), leaving = is_terminating(owner.body);
+  if (is_controlled_by(pod.body, owner.uid)) return match || leaving ? Claim::held : Claim::release;
+  bool free = controller_of(pod.body) == nullptr && !is_terminating(pod.body);
+  return free && match && !leaving ? Claim::adopt : Claim::none;
+}
+
+api::Answer<api::ObjectPtr> create_pod(store::Transaction& tx, const std::string& ns, const std::string& prefix,
+                                       std::mt19937_64& random, json::object body, Time now) {
+  api::Key key{"pods", ns, ""};
+  do key.name = generated_name(prefix, random());
+  while (tx.get(key));
+  return store::create(tx, *api::kind_of_resource("pods"), key, std::move(body), now);
 }
 
 std::optional<api::Status> write_claims(store::Transaction& tx, const api::Object& owner,

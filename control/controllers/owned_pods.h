@@ -4,11 +4,13 @@
 
 #include <map>
 #include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "control/loops/label_index.h"
+#include "control/loops/label_selector.h"
 #include "control/loops/meta.h"
 #include "control/store/store.h"
 
@@ -35,6 +37,15 @@ class OwnedPods {
   LabelIndex owners_;                                   // by the first label of their selectors
   std::map<std::string, std::set<std::string>> owned_;  // uid of the owner -> "namespace/name" of pods
 };
+
+// What an owner of pods has to do with one that OwnedPods::of() shows: nothing, it holds it, takes it in, or lets it
+// go. An owner on its way out takes in and lets go no more. Pure.
+enum class Claim { none, held, adopt, release };
+Claim claim_on(const api::Object& owner, const LabelSelector& selector, const api::Object& pod);
+
+// A pod of that body with a name that no other has: the prefix and five random characters.
+api::Answer<api::ObjectPtr> create_pod(store::Transaction& tx, const std::string& ns, const std::string& prefix,
+                                       std::mt19937_64& random, json::object body, Time now);
 
 // Carries out what a plan says of pods that come to the owner and pods that leave it. A pod that is not as it was
 // looked at is a Conflict. With a `finalizer` adopted pods get it and released ones lose it.

@@ -2,7 +2,6 @@
 #include "control/controllers/replica_set_loop.h"
 
 #include "control/loops/deletion.h"
-#include "control/store/writes.h"
 
 namespace trama::control {
 
@@ -50,12 +49,7 @@ awaitable<Result<>> ReplicaSetLoop::handle(std::string key) {
     if (!unchanged(tx, where, rs->revision)) return api::Status::conflict(where, "it has changed");
     if (auto refused = write_claims(tx, *rs, plan.adopt, plan.release)) return *refused;
     for (std::size_t i = 0; i < plan.create; ++i) {
-      api::Key pod_key;
-      pod_key.resource = "pods";
-      pod_key.ns = where.ns;
-      do pod_key.name = generated_name(where.name + "-", random_());
-      while (tx.get(pod_key));
-      auto pod = store::create(tx, *api::kind_of_resource("pods"), pod_key, pod_from_template(*rs), now);
+      auto pod = create_pod(tx, where.ns, where.name + "-", random_, pod_from_template(*rs), now);
       if (!pod) return pod.error();
       created.push_back(*pod);
     }

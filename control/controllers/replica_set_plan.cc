@@ -6,7 +6,7 @@
 #include <map>
 #include <tuple>
 
-#include "control/loops/label_selector.h"
+#include "control/controllers/owned_pods.h"
 
 namespace trama::control {
 
@@ -84,16 +84,10 @@ ReplicaSetPlan plan_replica_set(const api::Object& rs, const std::vector<api::Ob
   bool leaving = is_terminating(rs.body);
   std::vector<api::ObjectPtr> mine;
   for (const auto& pod : pods) {
-    bool matches = selector.matches(pod->labels);
-    if (is_controlled_by(pod->body, rs.uid)) {
-      if (!matches && !leaving) {
-        plan.release.push_back(pod);
-        continue;
-      }
-    } else {
-      if (controller_of(pod->body) != nullptr || !matches || leaving || is_terminating(pod->body)) continue;
-      plan.adopt.push_back(pod);
-    }
+    auto claim = claim_on(rs, selector, *pod);
+    if (claim == Claim::release) plan.release.push_back(pod);
+    if (claim == Claim::adopt) plan.adopt.push_back(pod);
+    if (claim == Claim::none || claim == Claim::release) continue;
     if (is_pod_active(pod->body)) mine.push_back(pod);
   }
   auto wanted = static_cast<std::size_t>(std::max<std::int64_t>(0, api::int_at(rs.body, "spec.replicas", 1)));
