@@ -35,21 +35,24 @@ class Damage : public testing::Test {
   void SetUp() override {
     ASSERT_TRUE(base::configure_logging("error"));  // thousands of warnings about history otherwise
     MemoryDisk disk;
+    ASSERT_NO_FATAL_FAILURE(transactions(60));
+    for (auto& [name, content] : disk.seen())
+      if (!content.empty()) whole_[name] = content;
+    ASSERT_EQ(whole_.size(), 1u);
+    file().swap(intact_);
+    file() = intact_;
+  }
+  // So many, and a clean end, on the disk that is in place.
+  void transactions(int count) {
     auto log = open_sqlite_log(path(), small());
     ASSERT_TRUE(log && (*log)->load());
-    for (int i = 0; i < 60; ++i) {
+    for (int i = 0; i < count; ++i) {
       auto [changes, reserved] = model_.next();
       ASSERT_TRUE((*log)->commit(changes, reserved));
       model_.acknowledged();
       revision_ = changes.back().revision;
     }
     ASSERT_TRUE((*log)->finish(revision_));
-    log->reset();
-    for (auto& [name, content] : disk.seen())
-      if (!content.empty()) whole_[name] = content;
-    ASSERT_EQ(whole_.size(), 1u);
-    file().swap(intact_);
-    file() = intact_;
   }
   std::string path() const { return directory_.path + "/store.db"; }
   std::string& file() { return whole_.begin()->second; }
@@ -176,16 +179,7 @@ TEST_F(Damage, OldPagesAreFound) {
   auto old = intact_;
   {
     MemoryDisk disk(whole_);
-    auto log = open_sqlite_log(path(), small());
-    ASSERT_TRUE(log && (*log)->load());
-    for (int i = 0; i < 20; ++i) {
-      auto [changes, reserved] = model_.next();
-      ASSERT_TRUE((*log)->commit(changes, reserved));
-      model_.acknowledged();
-      revision_ = changes.back().revision;
-    }
-    ASSERT_TRUE((*log)->finish(revision_));
-    log->reset();
+    ASSERT_NO_FATAL_FAILURE(transactions(20));
     intact_ = disk.seen()["store.db"];
   }
   file() = intact_;
