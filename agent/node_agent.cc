@@ -63,7 +63,6 @@ base::Result<> NodeAgent::open() {
   RoomsOptions how;
   how.paths = settings_.paths();
   how.resync = options.resync;
-  how.hold_translation = options.hold_translation;
   RoomsEvents events;
   events.observed = [this](std::shared_ptr<const netns::Observed> seen) {
     if (pods_) pods_->on_observed(std::move(seen));
@@ -152,6 +151,7 @@ void NodeAgent::start_parts() {
   tasks_.spawn("health check ports", health_ports_->run());
   if (localhost_ports_) tasks_.spawn("localhost node ports", localhost_ports_->run());
   tasks_.spawn("obstacles", watch_obstacles());
+  if (settings_.options.hold_translation) tasks_.spawn("hold translation", hold_translation());
   describe_service_ = [this](servicelb::ServiceKey key) { return rooms_->services().describe(std::move(key)); };
 }
 

@@ -60,6 +60,7 @@ class NodeAgent {
   awaitable<void> flow();
   awaitable<void> tick();
   awaitable<void> watch_obstacles();
+  awaitable<void> hold_translation();
 
   void process_changes();
   void overlay_status(const overlay::Status& status);

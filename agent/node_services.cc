@@ -5,6 +5,7 @@
 #include "agent/conntrack_sysctls.h"
 #include "agent/machine.h"
 #include "agent/node_agent.h"
+#include "servicelb/translation_hold.h"
 
 namespace trama::agent {
 
@@ -110,6 +111,26 @@ void NodeAgent::service_report(const servicelb::Reconciler::Report& report) {
   if (settings_.options.conntrack_sysctls && !std::exchange(conntrack_set_, true))
     for (const auto& line : apply_conntrack_sysctls(machine_.cpus)) log_->debug("sysctl {}", line);
   changed_.set();
+}
+
+// Until the hold is there. A killed agent's goes with its socket, a moment later; a kernel that cannot is asked once.
+awaitable<void> NodeAgent::hold_translation() {
+  constexpr const char* kPrice =
+      "while this node's tables are away, as after `nft flush ruleset`, busy connections to "
+      "Services may be reset";
+  for (int tries = 1;; ++tries) {
+    auto held = co_await rooms_->hold_translation();
+    if (held) co_return;
+    bool taken = held.error().is(std::errc::operation_not_permitted);
+    if (!taken) {
+      log_->warn("{}: this kernel has no tables with an owner (Linux 5.12); {}", held.error().to_string(), kPrice);
+      co_return;
+    }
+    if (tries == 10)
+      log_->warn("{}: another process owns table inet {}, another agent perhaps; {}. Trying again",
+                 held.error().to_string(), servicelb::TranslationHold::kTable, kPrice);
+    co_await async::sleep_for(std::chrono::milliseconds(500));
+  }
 }
 
 awaitable<std::vector<CountedEndpoint>> NodeAgent::counted_endpoints() {

@@ -27,7 +27,6 @@ struct OnWorker {
   std::unique_ptr<netns::KernelLinux> sandboxes;
   std::unique_ptr<overlay::KernelLinux> overlay;
   std::unique_ptr<servicelb::LinuxKernel> services;
-
   std::optional<servicelb::TranslationHold> hold;
 
   base::Result<> open(const RoomsOptions& rooms) {
@@ -53,10 +52,6 @@ struct OnWorker {
     auto balancer = servicelb::LinuxKernel::open(*session);
     if (!balancer) return base::Error(balancer.error()).in("services");
     services = std::move(*balancer);
-    if (!rooms.hold_translation) return {};
-    auto held = servicelb::TranslationHold::open();
-    if (!held) return base::Error(held.error()).in("--hold-translation");
-    hold.emplace(std::move(*held));
     return {};
   }
   void close() {
@@ -181,6 +176,16 @@ awaitable<base::Result<Rooms::BaseChains>> Rooms::look_at_base_chains(std::uint6
     if (!chains) return chains.error();
     out.chains = std::move(*chains);
     return out;
+  };
+  co_return co_await async::run_on(impl_->worker.executor(), job);
+}
+
+awaitable<base::Result<>> Rooms::hold_translation() {
+  auto job = [this]() -> base::Result<> {
+    auto held = servicelb::TranslationHold::open();
+    if (!held) return held.error();
+    impl_->there.hold.emplace(std::move(*held));
+    return {};
   };
   co_return co_await async::run_on(impl_->worker.executor(), job);
 }

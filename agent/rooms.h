@@ -24,7 +24,6 @@ using async::awaitable;
 struct RoomsOptions {
   netns::Paths paths;
   std::chrono::milliseconds resync{30'000};
-  bool hold_translation = false;
 };
 
 // All called on the brain.
@@ -61,6 +60,8 @@ class Rooms {
     std::optional<std::vector<nft::ChainSeen>> chains;  // nothing while the epoch is the one known
   };
   awaitable<base::Result<BaseChains>> look_at_base_chains(std::uint64_t known_epoch);
+  // Until the rooms are gone; once is enough. See servicelb/translation_hold.h.
+  awaitable<base::Result<>> hold_translation();
   // Deletes the tables of servicelb. Only after stop(), or without start().
   awaitable<base::Result<>> remove_services();
 

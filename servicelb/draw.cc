@@ -77,12 +77,30 @@ Rule plain(Family f, const Draw& d, Draw::How how, std::uint32_t slots) {
       .add(dnat(a.nft, r(0), r(a.size / 4)));
 }
 
-// ---- affinity: meta priority carries the endpoint's number from one lookup to the next. Of all marks a packet has it
+// ---- affinity
+void add(Exprs& to, Exprs more) { to.insert(to.end(), more.begin(), more.end()); }
+
+// Who the client is, in what a key of 16 bytes leaves beside the id: nft 1.0.6 puts the data of a longer one on top of
+// its end when it loads the listing of a rule that writes into a map. Of an IPv6 address that is its second half and a
+// hash of all of it; should two clients ever agree in both, they share an endpoint.
+constexpr std::uint32_t kMostHashes = 0xffffffff;
+std::string client(const AddressLayout& a) {
+  if (a.size == 4) return "ip saddr";
+  return fmt::format("@nh,128,64 . jhash ip6 saddr mod {} seed 0x{:x}", kMostHashes, kSeed);
+}
+// To register 1 and on; `spare` and what follows it are free. All registers as nft takes them.
+Exprs load_client(const AddressLayout& a, Reg spare) {
+  if (a.size == 4) return {load_saddr(a, r(1))};
+  return {load_payload(Base::network, a.saddr + 8, 8, r(1)), load_saddr(a, spare),
+          jhash(spare, a.size, kMostHashes, kSeed, r(3))};
+}
+
+// meta priority carries the endpoint's number from one lookup to the next. Of all marks a packet has it
 // is the one nobody misses: forwarding sets it anew (IPv4), queueing is all it is for, and only first packets come
 // here.
 Exprs recall(const AddressLayout& a) {
   Exprs e = load_id();
-  e.push_back(load_saddr(a, r(1)));
+  add(e, load_client(a, r(8)));
   e.push_back(map("affinity", r(0), r(0)));
   e.push_back(set_meta(Meta::priority, r(0)));
   return e;
@@ -97,21 +115,18 @@ Exprs pick(std::uint32_t slots) {
   return e;
 }
 Exprs remember(const AddressLayout& a, std::chrono::seconds timeout) {
-  // The registers nft takes; for IPv6 it takes one that holds the end of the address already (1.0.6), so not there.
-  Reg data = a.size == 4 ? r(4) : r(8);
   Exprs e = load_id();
-  e.push_back(load_saddr(a, r(1)));
-  e.push_back(load_meta(Meta::priority, data));
-  e.push_back(dynset_map(Dyn::update, "affinity", r(0), data, timeout));
+  add(e, load_client(a, r(4)));
+  e.push_back(load_meta(Meta::priority, r(4)));
+  e.push_back(dynset_map(Dyn::update, "affinity", r(0), r(4), timeout));
   return e;
 }
 // An update of what is in the map changes its timeout, not its data: a client that moves is forgotten first.
 Exprs forget(const AddressLayout& a) {
-  Reg data = a.size == 4 ? r(4) : r(8);
   Exprs e = load_id();
-  e.push_back(load_saddr(a, r(1)));
-  e.push_back(load_meta(Meta::priority, data));
-  e.push_back(dynset_map(Dyn::remove, "affinity", r(0), data));
+  add(e, load_client(a, r(4)));
+  e.push_back(load_meta(Meta::priority, r(4)));
+  e.push_back(dynset_map(Dyn::remove, "affinity", r(0), r(4)));
   return e;
 }
 Exprs to_number(const AddressLayout& a) {
@@ -125,14 +140,14 @@ Exprs to_number(const AddressLayout& a) {
 }
 std::vector<Rule> sticky_rules(Family f, const Draw& d) {
   const auto& a = layout(f);
-  std::string known = fmt::format("meta priority set ct mark & 0xfffff000 . {} saddr map @affinity", a.name);
+  std::string known = fmt::format("meta priority set ct mark & 0xfffff000 . {} map @affinity", client(a));
   auto picked = [](std::uint32_t n) {
     return fmt::format(
         "meta priority set ct mark & 0xfffff000 . meta l4proto . th dport . numgen random mod {} map @picks", n);
   };
-  std::string drop_old = fmt::format("delete @affinity {{ ct mark & 0xfffff000 . {} saddr : meta priority }}", a.name);
-  std::string note = fmt::format("update @affinity {{ ct mark & 0xfffff000 . {} saddr timeout {} : meta priority }}",
-                                 a.name, duration(d.timeout));
+  std::string drop_old = fmt::format("delete @affinity {{ ct mark & 0xfffff000 . {} : meta priority }}", client(a));
+  std::string note = fmt::format("update @affinity {{ ct mark & 0xfffff000 . {} timeout {} : meta priority }}",
+                                 client(a), duration(d.timeout));
   std::string send = fmt::format(
       "{} dnat {} to ct mark & 0xfffff000 . meta l4proto . th dport . meta priority map @sticky", kTransports, a.name);
   auto join = [](auto... parts) {

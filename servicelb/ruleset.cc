@@ -35,8 +35,13 @@ std::array<Set, kHomes> make_sets(Family f) {
       .counts = true;
   make(Home::picks, "picks", "service id << 12 . front end . slot: number of an endpoint",
        {field::ct_mark(), field::l4proto(), field::th_dport(), field::numgen_random()}, {field::meta_priority()});
-  Set& affinity = make(Home::affinity, "affinity", "service id << 12 . client: number of its endpoint",
-                       {field::ct_mark(), src}, {field::meta_priority()});
+  std::vector<Field> client = {field::ct_mark(), src};
+  if (f == Family::v6) client = {field::ct_mark(), field::raw(Base::network, 128, 64), field::numgen_random()};
+  Set& affinity =
+      make(Home::affinity, "affinity",
+           f == Family::v4 ? "service id << 12 . client: number of its endpoint"
+                           : "service id << 12 . client's last 64 bits . hash of its address: number of its endpoint",
+           client, {field::meta_priority()});
   affinity.dynamic = true, affinity.has_timeout = true, affinity.size = kMostRemembered;
   make(Home::classes, "class", "how a connection's endpoint is drawn", mark, {field::verdict()});
   make(Home::inside, "inside", "external policy Local: what pods and this node see", address, mark);

@@ -131,9 +131,11 @@ void add_agent(Program& p) {
   c->add_flag("--conntrack-sysctls", o.conntrack_sysctls,
               "Raise nf_conntrack_max and set TCP timeouts as kube-proxy does; =false leaves them alone")
       ->capture_default_str();
-  c->add_flag("--hold-translation", o.hold_translation,
-              "Connections to Services survive even `nft flush ruleset`, by a table that nobody else can delete; while "
-              "the agent runs, `nft -f` of a saved ruleset that contains it is refused");
+  c->add_flag(
+       "--hold-translation", o.hold_translation,
+       "Connections to Services survive even `nft flush ruleset`, by a table that nobody else can delete; =false "
+       "does without it")
+      ->capture_default_str();
   c->add_option("--max-pods", o.max_pods, "Capacity of the node")->capture_default_str();
   c->add_option("--port", o.ports.api, "Agent API (logs, exec, status); 0 = off")->capture_default_str();
   c->add_option("--health-port", o.ports.health, "/healthz; 0 = off")->capture_default_str();

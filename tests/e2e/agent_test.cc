@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One controller and real agents: from `apply` to a served request, and what survives whom.
+#include <thread>
+
 #include <gtest/gtest.h>
 
 #include "control/api/object.h"
@@ -159,14 +161,38 @@ TEST_F(AgentE2e, TheHoldOnTranslationOutlivesAFlushButNotTheAgent) {
   auto held = [&] {
     return cluster.on_node("n1", "nft list tables", &tables) == 0 && tables.find("trama-hold") != std::string::npos;
   };
-  EXPECT_FALSE(held()) << "nobody asked for it";
-  cluster.stop_agent("n1");
-  cluster.start_agent("n1", "--hold-translation");
   ASSERT_TRUE(eventually(held, 10000)) << tables << cluster.log("n1");
   EXPECT_EQ(cluster.on_node("n1", "nft flush ruleset && nft list tables | grep trama-hold"), 0);
   EXPECT_NE(cluster.on_node("n1", "nft delete table inet trama-hold"), 0);
+  cluster.stop_agent("n1", SIGKILL);
+  EXPECT_TRUE(eventually([&] { return !held(); })) << tables;
+  cluster.start_agent("n1");
+  EXPECT_TRUE(eventually(held, 10000)) << "a killed agent's hold is in nobody's way" << cluster.log("n1");
   cluster.stop_agent("n1");
   EXPECT_TRUE(eventually([&] { return !held(); })) << tables;
+  cluster.start_agent("n1", "--hold-translation=false");
+  EXPECT_FALSE(eventually(held, 3000)) << "nobody asked for it";
+}
+
+// Somebody else has the table: the agent serves all the same, says so, and takes it when it is free.
+TEST_F(AgentE2e, AHoldThatIsTakenIsWaitedFor) {
+  up();
+  cluster.stop_agent("n1");
+  auto stranger = std::thread([&] {
+    cluster.on_node("n1", "(echo 'add table inet trama-hold { flags owner; }'; sleep 9) | nft -i >/dev/null");
+  });
+  std::string table;
+  auto owned = [&](const char* by) {
+    return cluster.on_node("n1", "nft list table inet trama-hold", &table) == 0 && table.find(by) != std::string::npos;
+  };
+  EXPECT_TRUE(eventually([&] { return owned("table"); })) << table;
+  cluster.start_agent("n1");
+  ASSERT_TRUE(cluster.apply(kWeb));
+  EXPECT_TRUE(cluster.wait_pod_ready("web"));
+  EXPECT_TRUE(eventually([&] { return cluster.log("n1").find("owns table inet trama-hold") != std::string::npos; }))
+      << cluster.log("n1");
+  stranger.join();
+  EXPECT_TRUE(eventually([&] { return owned("decides nothing"); })) << table << cluster.log("n1");
 }
 
 TEST_F(AgentE2e, DeletionIsGracefulAndComplete) {
