@@ -29,11 +29,11 @@ constexpr std::size_t kLargestMessage = 4u << 20;
 
 base::Error failed(const char* what, const boost::system::error_code& ec) { return {std::error_code(ec), what}; }
 
-template <class Stream>
 class Socket : public HttpSocket {
  public:
-  explicit Socket(Stream stream) : ws_(std::move(stream)) {}
-  websocket::stream<Stream>& stream() { return ws_; }
+  using Stream = websocket::stream<Tls, false>;  // nothing to compress
+  explicit Socket(Tls stream) : ws_(std::move(stream)) {}
+  Stream& stream() { return ws_; }
   void speaks(std::string subprotocol) { subprotocol_ = std::move(subprotocol); }
 
   std::string subprotocol() const override { return subprotocol_; }
@@ -55,7 +55,7 @@ class Socket : public HttpSocket {
   }
 
  private:
-  websocket::stream<Stream> ws_;
+  Stream ws_;
   std::string subprotocol_;
 };
 
@@ -158,7 +158,8 @@ class Session : public HttpExchange {
   awaitable<base::Result<std::unique_ptr<HttpSocket>>> websocket(std::vector<std::string> subprotocols) override {
     auto offered = request_[http::field::sec_websocket_protocol];
     auto chosen = choose(std::string_view(offered.data(), offered.size()), subprotocols);
-    if (!websocket::is_upgrade(request_) || chosen.empty()) {
+    constexpr bool kServed = std::is_same_v<Stream, Tls>;  // they are dear to compile, and the plain ports need none
+    if (!kServed || !websocket::is_upgrade(request_) || chosen.empty()) {
       HttpReply no;
       no.status = 400;
       no.content_type = "text/plain";
@@ -167,24 +168,26 @@ class Session : public HttpExchange {
       co_await reply(no);
       co_return base::Error::text("the client did not ask for a WebSocket that we speak");
     }
-    upgraded_ = true;
-    beast::get_lowest_layer(stream_).expires_never();
-    auto socket = std::make_unique<Socket<Stream>>(std::move(stream_));
-    auto& ws = socket->stream();
-    ws.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
-    auto decorate = [chosen](websocket::response_type& answer) {
-      answer.set(http::field::server, "trama/" TRAMA_VERSION);
-      answer.set(http::field::sec_websocket_protocol, chosen);
-    };
-    ws.set_option(websocket::stream_base::decorator(decorate));
-    ws.read_message_max(kLargestMessage);
-    ws.binary(true);
-    ws.auto_fragment(false);
-    auto [ec] = co_await ws.async_accept(request_, kTuple);
-    if (ec) co_return failed("accept the WebSocket", ec);
-    socket->speaks(chosen);
-    std::unique_ptr<HttpSocket> out = std::move(socket);
-    co_return out;
+    if constexpr (kServed) {
+      upgraded_ = true;
+      beast::get_lowest_layer(stream_).expires_never();
+      auto socket = std::make_unique<Socket>(std::move(stream_));
+      auto& ws = socket->stream();
+      ws.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
+      auto decorate = [chosen](websocket::response_type& answer) {
+        answer.set(http::field::server, "trama/" TRAMA_VERSION);
+        answer.set(http::field::sec_websocket_protocol, chosen);
+      };
+      ws.set_option(websocket::stream_base::decorator(decorate));
+      ws.read_message_max(kLargestMessage);
+      ws.binary(true);
+      ws.auto_fragment(false);
+      auto [ec] = co_await ws.async_accept(request_, kTuple);
+      if (ec) co_return failed("accept the WebSocket", ec);
+      socket->speaks(chosen);
+      std::unique_ptr<HttpSocket> out = std::move(socket);
+      co_return out;
+    }
   }
 
  private:

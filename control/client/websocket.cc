@@ -71,7 +71,7 @@ class TlsWebSocket final : public WebSocket {
 
  private:
   std::shared_ptr<TlsSetup> tls_;
-  websocket::stream<TlsStream> stream_;
+  websocket::stream<TlsStream, false> stream_;  // nothing to compress
   std::string subprotocol_;
 };
 
