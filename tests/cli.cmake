@@ -3,7 +3,7 @@
 trama_test(cli_unit_test LABEL unit SOURCES unit/cli/yaml_test.cc unit/cli/words_test.cc unit/cli/lab_test.cc
   unit/cli/echo_test.cc unit/cli/debug_test.cc LINKS trama_cli_verbs trama_cli_lab_model trama_cli_echo)
 trama_test(cli_echo_test LABEL kernel SOURCES kernel/cli_echo_test.cc LINKS trama_cli_echo Threads::Threads)
-trama_test(cli_program_test LABEL unit SOURCES unit/cli/program_test.cc LINKS trama_base)
+trama_test(cli_program_test LABEL e2e SOURCES e2e/program_test.cc LINKS trama_base)
 add_dependencies(cli_program_test trama)
 if(TARGET trama_cli_lab AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/kernel/cli_lab_network_test.cc)
   trama_test(cli_ready_test LABEL unit SOURCES unit/cli/ready_test.cc LINKS trama_cli_lab)

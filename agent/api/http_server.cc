@@ -3,12 +3,11 @@
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/stream.hpp>
-#include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/websocket.hpp>
 #include <boost/beast/websocket/ssl.hpp>
 
+#include "base/async/byte_stream.h"
 #include "base/async/task_group.h"
 #include "base/log.h"
 #include "control/pki/certificate.h"
@@ -22,8 +21,8 @@ namespace http = beast::http;
 namespace websocket = beast::websocket;
 using asio::ip::tcp;
 using async::kTuple;
-using Plain = beast::tcp_stream;
-using Tls = asio::ssl::stream<beast::tcp_stream>;
+using async::TcpStream;
+using async::TlsStream;
 
 constexpr std::size_t kLargestMessage = 4u << 20;
 
@@ -31,8 +30,8 @@ base::Error failed(const char* what, const boost::system::error_code& ec) { retu
 
 class Socket : public HttpSocket {
  public:
-  using Stream = websocket::stream<Tls, false>;  // nothing to compress
-  explicit Socket(Tls stream) : ws_(std::move(stream)) {}
+  using Stream = websocket::stream<TlsStream, false>;  // nothing to compress
+  explicit Socket(TlsStream stream) : ws_(std::move(stream)) {}
   Stream& stream() { return ws_; }
   void speaks(std::string subprotocol) { subprotocol_ = std::move(subprotocol); }
 
@@ -66,22 +65,23 @@ std::string choose(std::string_view offered, const std::vector<std::string>& kno
   return "";
 }
 
-// One connection: its requests one after the other.
-template <class Stream>
+// One connection: its requests one after the other. The stream is the caller's.
 class Session : public HttpExchange {
  public:
-  Session(Stream stream, std::string peer, std::chrono::milliseconds patience)
-      : stream_(std::move(stream)), peer_(std::move(peer)), patience_(patience) {}
+  Session(TcpStream& stream, std::chrono::milliseconds patience)
+      : stream_(async::byte_stream(stream)), patience_(patience) {}
+  Session(TlsStream& stream, std::string peer, std::chrono::milliseconds patience)
+      : tls_(&stream), stream_(async::byte_stream(stream)), peer_(std::move(peer)), patience_(patience) {}
 
   awaitable<void> run(HttpHandler handler) {
     for (;;) {
       http::request_parser<http::string_body> parser;
       parser.header_limit(32 * 1024);
       parser.body_limit(64 * 1024);
-      beast::get_lowest_layer(stream_).expires_after(patience_);
-      auto [ec, n] = co_await http::async_read(stream_, buffer_, parser, kTuple);
+      be_patient();
+      auto ec = co_await async::read_message(*stream_, buffer_, parser);
       if (ec) break;
-      beast::get_lowest_layer(stream_).expires_never();
+      stream_->transport().expires_never();
       request_ = parser.release();
       answered_ = upgraded_ = false;
       auto request = describe();
@@ -95,13 +95,8 @@ class Session : public HttpExchange {
       }
       if (!request_.keep_alive() || broken_) break;
     }
-    beast::get_lowest_layer(stream_).expires_after(patience_);
-    if constexpr (std::is_same_v<Stream, Tls>) {
-      auto [ec] = co_await stream_.async_shutdown(kTuple);
-      (void)ec;
-    }
-    beast::error_code ignored;
-    beast::get_lowest_layer(stream_).socket().shutdown(tcp::socket::shutdown_both, ignored);
+    be_patient();
+    co_await stream_->close();
   }
 
   awaitable<base::Result<>> reply(HttpReply reply) override {
@@ -113,8 +108,9 @@ class Session : public HttpExchange {
     answer.body() = request_.method() == http::verb::head ? std::string() : std::move(reply.body);
     answer.prepare_payload();
     answered_ = true;
-    beast::get_lowest_layer(stream_).expires_after(patience_);
-    auto [ec, n] = co_await http::async_write(stream_, answer, kTuple);
+    http::response_serializer<http::string_body> whole(answer);
+    be_patient();
+    auto ec = co_await async::write_message(*stream_, whole);
     co_return outcome(ec);
   }
 
@@ -126,21 +122,23 @@ class Session : public HttpExchange {
     answer.chunked(true);
     answered_ = true;
     http::response_serializer<http::empty_body> head(answer);
-    beast::get_lowest_layer(stream_).expires_after(patience_);
-    auto [ec, n] = co_await http::async_write_header(stream_, head, kTuple);
+    head.split(true);
+    be_patient();
+    auto ec = co_await async::write_message(*stream_, head);
     co_return outcome(ec);
   }
   awaitable<base::Result<>> chunk(std::string data) override {
     if (data.empty()) co_return base::Result<>();
-    beast::get_lowest_layer(stream_).expires_after(patience_);
-    auto body = http::make_chunk(asio::const_buffer(data.data(), data.size()));
-    auto [ec, n] = co_await asio::async_write(stream_, body, kTuple);
+    auto head = fmt::format("{:x}\r\n", data.size());
+    std::vector<asio::const_buffer> pieces = {asio::buffer(head), asio::buffer(data), asio::buffer("\r\n", 2)};
+    be_patient();
+    auto ec = co_await stream_->write(std::move(pieces));
     co_return outcome(ec);
   }
   awaitable<base::Result<>> finish() override {
-    auto last = http::make_chunk_last();
-    beast::get_lowest_layer(stream_).expires_after(patience_);
-    auto [ec, n] = co_await asio::async_write(stream_, last, kTuple);
+    std::vector<asio::const_buffer> last = {asio::buffer("0\r\n\r\n", 5)};
+    be_patient();
+    auto ec = co_await stream_->write(std::move(last));
     co_return outcome(ec);
   }
 
@@ -149,8 +147,8 @@ class Session : public HttpExchange {
     broken_ = true;
     char byte = 0;
     for (;;) {
-      beast::get_lowest_layer(stream_).expires_never();
-      auto [ec, n] = co_await stream_.async_read_some(asio::buffer(&byte, 1), kTuple);
+      stream_->transport().expires_never();
+      auto [ec, n] = co_await stream_->read_some(asio::buffer(&byte, 1));
       if (ec) co_return;
     }
   }
@@ -158,8 +156,7 @@ class Session : public HttpExchange {
   awaitable<base::Result<std::unique_ptr<HttpSocket>>> websocket(std::vector<std::string> subprotocols) override {
     auto offered = request_[http::field::sec_websocket_protocol];
     auto chosen = choose(std::string_view(offered.data(), offered.size()), subprotocols);
-    constexpr bool kServed = std::is_same_v<Stream, Tls>;  // they are dear to compile, and the plain ports need none
-    if (!kServed || !websocket::is_upgrade(request_) || chosen.empty()) {
+    if (!tls_ || !websocket::is_upgrade(request_) || chosen.empty()) {
       HttpReply no;
       no.status = 400;
       no.content_type = "text/plain";
@@ -168,26 +165,24 @@ class Session : public HttpExchange {
       co_await reply(no);
       co_return base::Error::text("the client did not ask for a WebSocket that we speak");
     }
-    if constexpr (kServed) {
-      upgraded_ = true;
-      beast::get_lowest_layer(stream_).expires_never();
-      auto socket = std::make_unique<Socket>(std::move(stream_));
-      auto& ws = socket->stream();
-      ws.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
-      auto decorate = [chosen](websocket::response_type& answer) {
-        answer.set(http::field::server, "trama/" TRAMA_VERSION);
-        answer.set(http::field::sec_websocket_protocol, chosen);
-      };
-      ws.set_option(websocket::stream_base::decorator(decorate));
-      ws.read_message_max(kLargestMessage);
-      ws.binary(true);
-      ws.auto_fragment(false);
-      auto [ec] = co_await ws.async_accept(request_, kTuple);
-      if (ec) co_return failed("accept the WebSocket", ec);
-      socket->speaks(chosen);
-      std::unique_ptr<HttpSocket> out = std::move(socket);
-      co_return out;
-    }
+    upgraded_ = true;
+    stream_->transport().expires_never();
+    auto socket = std::make_unique<Socket>(std::move(*tls_));
+    auto& ws = socket->stream();
+    ws.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
+    auto decorate = [chosen](websocket::response_type& answer) {
+      answer.set(http::field::server, "trama/" TRAMA_VERSION);
+      answer.set(http::field::sec_websocket_protocol, chosen);
+    };
+    ws.set_option(websocket::stream_base::decorator(decorate));
+    ws.read_message_max(kLargestMessage);
+    ws.binary(true);
+    ws.auto_fragment(false);
+    auto [ec] = co_await ws.async_accept(request_, kTuple);
+    if (ec) co_return failed("accept the WebSocket", ec);
+    socket->speaks(chosen);
+    std::unique_ptr<HttpSocket> out = std::move(socket);
+    co_return out;
   }
 
  private:
@@ -202,13 +197,15 @@ class Session : public HttpExchange {
     out.upgrade = websocket::is_upgrade(request_);
     return out;
   }
+  void be_patient() { stream_->transport().expires_after(patience_); }
   base::Result<> outcome(const boost::system::error_code& ec) {
     if (!ec) return {};
     broken_ = true;
     return failed("write to the client", ec);
   }
 
-  Stream stream_;
+  TlsStream* tls_ = nullptr;  // a WebSocket takes it over; the plain ports have none
+  std::unique_ptr<async::ByteStream> stream_;
   std::string peer_;
   std::chrono::milliseconds patience_;
   beast::flat_buffer buffer_;
@@ -314,16 +311,16 @@ class Server : public HttpServer {
 
   awaitable<void> serve_plain(tcp::socket socket) {
     Count count{live_};
-    Plain stream(std::move(socket));
-    Session<Plain> session(std::move(stream), "", options_.patience);
+    TcpStream stream(std::move(socket));
+    Session session(stream, options_.patience);
     co_await session.run(handler_);
   }
 
   awaitable<void> serve_tls(tcp::socket socket) {
     Count count{live_};
     auto context = context_;  // a renewal must not take it away during the handshake
-    Plain tcp_stream(std::move(socket));
-    Tls stream(std::move(tcp_stream), *context);
+    TcpStream tcp_stream(std::move(socket));
+    TlsStream stream(std::move(tcp_stream), *context);
     beast::get_lowest_layer(stream).expires_after(options_.patience);
     auto [ec] = co_await stream.async_handshake(asio::ssl::stream_base::server, kTuple);
     if (ec) {
@@ -333,7 +330,7 @@ class Server : public HttpServer {
     X509* presented = SSL_get0_peer_certificate(stream.native_handle());
     pki::Subject who;
     if (presented) who = pki::Certificate::of(presented).subject();
-    Session<Tls> session(std::move(stream), who.common_name, options_.patience);
+    Session session(stream, who.common_name, options_.patience);
     if (presented && tls_->allowed(who.common_name, who.organizations)) {
       co_await session.run(handler_);
       co_return;
