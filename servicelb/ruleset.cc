@@ -143,7 +143,7 @@ Blueprint::ChainRules by_class() {
   rules.push_back(if_class(kLocalAddressClass, "local-address"));
   rules.push_back(if_class(kLocalPortClass, "local-port"));
   rules.push_back(Rule("drop").add(drop()));
-  return chain("by-class", "front ends beside ClusterIPs", std::move(rules));
+  return chain("by-class", "from a mark to what draws its endpoint", std::move(rules));
 }
 
 Blueprint::ChainRules guarded(const AddressLayout& a) {
@@ -200,6 +200,11 @@ Blueprint::ChainRules clusterip(const AddressLayout& a) {
 
 Blueprint::ChainRules services(const AddressLayout& a, bool restrict_node_ports) {
   std::vector<Rule> rules;
+  Rule to_front = lead_on(address_key(a), load_address_key(a), "services");
+  rules.push_back(Rule(fmt::format("{} saddr @pods {}", a.name, to_front.text()))
+                      .add(from_set(a, "pods", false))
+                      .add(to_front.expressions())
+                      .comment("pods, whatever the front end"));
   rules.push_back(Rule(fmt::format("{} daddr @vips goto clusterip", a.name))
                       .add(match_addr_set(a.nft, false, "vips"))
                       .add(goto_("clusterip")));
@@ -207,8 +212,7 @@ Blueprint::ChainRules services(const AddressLayout& a, bool restrict_node_ports)
                       .add(match_addr_set(a.nft, false, "service-cidrs"))
                       .add(drop())
                       .comment("nobody's ClusterIP"));
-  rules.push_back(
-      lead_on(address_key(a), load_address_key(a), "services").comment("external and load balancer addresses"));
+  rules.push_back(to_front.comment("external and load balancer addresses"));
   std::string where;
   Exprs matches;
   if (restrict_node_ports) {

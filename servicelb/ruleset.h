@@ -2,12 +2,13 @@
 // The two tables of servicelb: what is constant in them, and what each element looks like.
 //
 // A new connection meets, in the nat hooks only (packets of known connections never come here):
-//   services:  is the destination a ClusterIP in use?    -> clusterip
+//   services:  is it from a pod, and to a front end?     -> its mark (one lookup for what is most frequent)
+//              is the destination a ClusterIP in use?    -> clusterip
 //              is it another address of a Service range? -> drop
 //              is (address, protocol, port) a front end? -> its mark: external and load balancer addresses
 //              is it an address of this node?            -> node-ports: the mark by (protocol, port)
 //   clusterip: services: (address, protocol, port) -> mark; an echo request is answered by the node; nothing -> refuse
-// A mark is a service id and a class. The class leads on (those of front ends beside ClusterIPs in the chain by-class):
+// A mark is a service id and a class. The class leads on (in the chain by-class):
 //   a number of slots (draw.h)  -> a chain that draws one of them: slots: (service id, number) -> endpoint
 //   guarded                     -> only sources in `allowed`, then the mark in `guarded`
 //   local-address, local-port   -> policy Local: pods and the node itself take the mark in `inside`, others in

@@ -14,6 +14,19 @@ namespace {
 constexpr int kAtOnce = 500;
 
 std::string chain_of(int service) { return fmt::format("service-{}", service); }
+
+// Milliseconds.
+double feed_nft(const test::PrivateNetns& where, const std::string& text) {
+  double took = 0;
+  where.run([&] {
+    auto started = Clock::now();
+    FILE* pipe = popen("nft -f -", "w");
+    if (!pipe || std::fwrite(text.data(), 1, text.size(), pipe) != text.size() || pclose(pipe) != 0)
+      fail("nft does not take the peer's rules");
+    took = since(started) / 1000;
+  });
+  return took;
+}
 }  // namespace
 
 std::string ChainPerService::rule(int i, int salt) const {
@@ -26,17 +39,7 @@ std::string ChainPerService::rule(int i, int salt) const {
                      chain_of(i), protocol_, endpoints_, map);
 }
 
-double ChainPerService::nft(const std::string& text) const {
-  double took = 0;
-  where_.run([&] {
-    auto started = Clock::now();
-    FILE* pipe = popen("nft -f -", "w");
-    if (!pipe || std::fwrite(text.data(), 1, text.size(), pipe) != text.size() || pclose(pipe) != 0)
-      fail("nft does not take the peer's rules");
-    took = since(started) / 1000;
-  });
-  return took;
-}
+double ChainPerService::nft(const std::string& text) const { return feed_nft(where_, text); }
 
 double ChainPerService::load() const {
   double total =
@@ -76,5 +79,40 @@ double ChainPerService::replace_endpoint(int service, int salt) const {
   return nft(fmt::format("flush chain ip kube-proxy {}\n", chain_of(service)) + rule(service, salt));
 }
 double ChainPerService::nothing() const { return nft("add table ip kube-proxy\n"); }
+
+void BareDataMaps::load() const {
+  feed_nft(where_, fmt::format(R"(table ip bare {{
+  map services {{ typeof ip daddr . meta l4proto . th dport : ct mark; }}
+  map slots {{ typeof ct mark . numgen random mod 65536 : ip daddr . th dport; }}
+  chain draw {{
+    meta l4proto {{ tcp, udp, sctp }} dnat ip to ct mark & 0xfffff000 . numgen random mod {} map @slots
+    drop
+  }}
+  map class {{ typeof ct mark : verdict; elements = {{ 0x1 : goto draw }} }}
+  chain services {{
+    ct mark set ip daddr . meta l4proto . th dport map @services
+    ct mark & 0x000007ff vmap @class
+  }}
+  chain prerouting {{ type nat hook prerouting priority dstnat; jump services; }}
+  chain output {{ type nat hook output priority -100; jump services; }}
+  chain postrouting {{ type nat hook postrouting priority srcnat; }}
+}}
+)",
+                               endpoints_));
+  for (int from = 0; from < services_; from += 1000) {
+    std::string text;
+    for (int i = from; i < std::min(from + 1000, services_); ++i) {
+      auto s = service(i, endpoints_);
+      auto id = static_cast<unsigned>(i + 1) << 12;
+      int number = 0;
+      for (const auto& e : s.ports.front().endpoints)
+        text += fmt::format("add element ip bare slots {{ 0x{:x} . {} : {} . {} }}\n", id, number++, e.ip.to_string(),
+                            e.port);
+      text += fmt::format("add element ip bare services {{ {} . {} . 80 : 0x{:x} }}\n",
+                          s.cluster_ips.front().to_string(), protocol_, id | 1);
+    }
+    feed_nft(where_, text);
+  }
+}
 
 }  // namespace trama::bench

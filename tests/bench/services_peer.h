@@ -26,4 +26,19 @@ class ChainPerService {
   std::string protocol_;
 };
 
+// The least that data maps can be: front end -> mark, (id, number) -> endpoint, one rule that looks at each. No
+// masquerade, no policies, no refusals, nothing for node ports: what a new connection costs here no complete layout can
+// beat by much, whatever the machine does just then.
+class BareDataMaps {
+ public:
+  BareDataMaps(const test::PrivateNetns& where, int services, int endpoints, std::string protocol)
+      : where_(where), services_(services), endpoints_(endpoints), protocol_(std::move(protocol)) {}
+  void load() const;
+
+ private:
+  const test::PrivateNetns& where_;
+  int services_, endpoints_;
+  std::string protocol_;
+};
+
 }  // namespace trama::bench

@@ -164,9 +164,14 @@ NftMachine::Verdict NftMachine::run_chain(const std::string& name, State& s) con
       } else if (e.kind == "byteorder") {
         if (number(e, NFTNL_EXPR_BYTEORDER_LEN) != 1) throw std::logic_error("byteorder");  // one byte has none
       } else if (e.kind == "hash") {
-        s.put32(at(number(e, NFTNL_EXPR_HASH_DREG)), s.random(number(e, NFTNL_EXPR_HASH_MODULUS)));
+        // A hash among few draws, like any other number; one among all there are names what it is of.
+        std::uint32_t modulus = number(e, NFTNL_EXPR_HASH_MODULUS), hash = 2166136261;
+        auto of = s.get(at(number(e, NFTNL_EXPR_HASH_SREG)), number(e, NFTNL_EXPR_HASH_LEN));
+        for (auto byte : of) hash = (hash ^ static_cast<std::uint8_t>(byte)) * 16777619;
+        bool draws = modulus <= 0xffff;
+        s.put32(at(number(e, NFTNL_EXPR_HASH_DREG)), draws ? s.random(modulus) : hash % modulus);
       } else if (e.kind == "dynset") {
-        std::size_t n = family_ == base::Family::v4 ? 8 : 20;
+        std::size_t n = family_ == base::Family::v4 ? 8 : 16;
         auto key = Value::of(s.get(at(number(e, NFTNL_EXPR_DYNSET_SREG_KEY)), n));
         if (number(e, NFTNL_EXPR_DYNSET_OP) == NFT_DYNSET_OP_DELETE)
           s.remembered.erase(key);

@@ -31,7 +31,8 @@ class Wire : public ::testing::Test {
   void say(std::string_view text) { asio::write(far, asio::buffer(text)); }
   error_code read(http::request_parser<http::string_body>& parser) {
     error_code out;
-    asio::co_spawn(context, [&]() -> awaitable<void> { out = co_await read_message(*stream, buffer, parser); }, throw_on);
+    asio::co_spawn(
+        context, [&]() -> awaitable<void> { out = co_await read_message(*stream, buffer, parser); }, throw_on);
     run();
     return out;
   }
@@ -68,8 +69,8 @@ TEST_F(Wire, MessagesComeOneAfterTheOtherHoweverTheyAreCut) {
     bool whole = cut >= first.size();
     if (!whole) {
       error_code out;
-      asio::co_spawn(context, [&]() -> awaitable<void> { out = co_await read_message(*stream, buffer, one); },
-                     throw_on);
+      asio::co_spawn(
+          context, [&]() -> awaitable<void> { out = co_await read_message(*stream, buffer, one); }, throw_on);
       context.restart();
       context.poll();
       say(both.substr(cut));
@@ -107,7 +108,8 @@ TEST_F(Wire, LimitsAndGarbageEndIt) {
   const Case cases[] = {
       {"GET / HTTP/1.1\r\nX: " + std::string(9000, 'x'), http::error::header_limit},
       {"POST / HTTP/1.1\r\nContent-Length: 2000\r\n\r\n", http::error::body_limit},
-      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'x'), http::error::body_limit},
+      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'x'),
+       http::error::body_limit},
       {"\x16\x03\x01\x02\x01 TLS, perhaps\r\n\r\n", http::error::bad_method},
       {"GET / HTTP/9.9\r\n\r\n", http::error::bad_version},
   };
@@ -143,23 +145,30 @@ TEST_F(Wire, AMessageGoesOutWholeOrItsHeaderFirst) {
   http::response_serializer<http::empty_body> head(begun);
   head.split(true);
   std::vector<error_code> out;
-  asio::co_spawn(context, [&]() -> awaitable<void> {
-    out.push_back(co_await write_message(*stream, whole));
-    out.push_back(co_await write_message(*stream, head));
-  }, throw_on);
+  asio::co_spawn(
+      context,
+      [&]() -> awaitable<void> {
+        out.push_back(co_await write_message(*stream, whole));
+        out.push_back(co_await write_message(*stream, head));
+      },
+      throw_on);
   run();
   EXPECT_THAT(out, ::testing::Each(error_code()));
-  EXPECT_EQ(heard(), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+  EXPECT_EQ(heard(),
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
 
 TEST_F(Wire, MuchGoesOutWhole) {
   std::string big(3u << 20, 'x'), small = "end";
   std::string got(big.size() + small.size(), 0);
   error_code out, in;
-  asio::co_spawn(context, [&]() -> awaitable<void> {
-    std::vector<asio::const_buffer> pieces = {asio::buffer(big), asio::buffer(small)};
-    out = co_await stream->write(std::move(pieces));
-  }, throw_on);
+  asio::co_spawn(
+      context,
+      [&]() -> awaitable<void> {
+        std::vector<asio::const_buffer> pieces = {asio::buffer(big), asio::buffer(small)};
+        out = co_await stream->write(std::move(pieces));
+      },
+      throw_on);
   asio::async_read(far, asio::buffer(got), [&](error_code ec, std::size_t) { in = ec; });
   run();
   EXPECT_FALSE(out);
@@ -172,13 +181,16 @@ TEST_F(Wire, APeerThatIsGoneIsAnError) {
   far.close();
   std::string text(1u << 20, 'x');
   error_code out;
-  asio::co_spawn(context, [&]() -> awaitable<void> {
-    for (int i = 0; i < 50 && !out; ++i) {
-      std::vector<asio::const_buffer> pieces = {asio::buffer(text)};
-      out = co_await stream->write(std::move(pieces));
-    }
-    co_await stream->close();
-  }, throw_on);
+  asio::co_spawn(
+      context,
+      [&]() -> awaitable<void> {
+        for (int i = 0; i < 50 && !out; ++i) {
+          std::vector<asio::const_buffer> pieces = {asio::buffer(text)};
+          out = co_await stream->write(std::move(pieces));
+        }
+        co_await stream->close();
+      },
+      throw_on);
   run();
   EXPECT_TRUE(out);
 }
