@@ -53,27 +53,40 @@ class Over final : public ByteStream {
   Stream& stream_;
 };
 
-template <bool isRequest>
-awaitable<error_code> read_into(ByteStream& stream, boost::beast::flat_buffer& buffer,
-                                http::basic_parser<isRequest>& parser) {
-  parser.eager(true);
+// Feeds the parser until `enough`: a question about the parser and whether it has taken something just now.
+template <bool isRequest, class Enough>
+awaitable<error_code> feed(ByteStream& stream, boost::beast::flat_buffer& buffer, http::basic_parser<isRequest>& parser,
+                           Enough enough) {
   for (;;) {
     error_code ec;
+    std::size_t taken = 0;
     if (buffer.size() > 0) {
-      buffer.consume(parser.put(buffer.data(), ec));
+      taken = parser.put(buffer.data(), ec);
+      buffer.consume(taken);
       if (ec && ec != http::error::need_more) co_return ec;
     }
-    if (parser.is_done()) co_return error_code();
+    if (enough(taken > 0)) co_return error_code();
+    if (taken > 0 && !ec) continue;
     auto room = buffer.prepare(kReadAtOnce);
     auto [failed, n] = co_await stream.read_some(room);
     if (failed == asio::error::eof) {
       if (!parser.got_some()) co_return http::error::end_of_stream;
+      ec = {};
       parser.put_eof(ec);
       co_return ec;
     }
     if (failed) co_return failed;
     buffer.commit(n);
   }
+}
+
+template <bool isRequest>
+awaitable<error_code> feed_all(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                               http::basic_parser<isRequest>& parser) {
+  parser.eager(true);
+  auto enough = [&parser](bool) { return parser.is_done(); };
+  if (enough(false)) co_return error_code();
+  co_return co_await feed(stream, buffer, parser, enough);
 }
 }  // namespace
 
@@ -82,11 +95,22 @@ std::unique_ptr<ByteStream> byte_stream(TlsStream& stream) { return std::make_un
 
 awaitable<error_code> read_message(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                    http::basic_parser<true>& parser) {
-  return read_into(stream, buffer, parser);
+  return feed_all(stream, buffer, parser);
 }
 awaitable<error_code> read_message(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                    http::basic_parser<false>& parser) {
-  return read_into(stream, buffer, parser);
+  return feed_all(stream, buffer, parser);
+}
+awaitable<error_code> read_header(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                                  http::basic_parser<false>& parser) {
+  parser.eager(false);
+  auto enough = [&parser](bool) { return parser.is_header_done(); };
+  co_return co_await feed(stream, buffer, parser, enough);
+}
+awaitable<error_code> read_some(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                                http::basic_parser<false>& parser) {
+  auto enough = [&parser](bool took) { return took || parser.is_done(); };
+  co_return co_await feed(stream, buffer, parser, enough);
 }
 
 }  // namespace trama::async

@@ -49,6 +49,13 @@ awaitable<boost::system::error_code> read_message(ByteStream& stream, boost::bea
 awaitable<boost::system::error_code> read_message(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                                   http::basic_parser<false>& parser);
 
+// The header alone; the parser then reads no further than it must (eager(false)).
+awaitable<boost::system::error_code> read_header(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                                                 http::basic_parser<false>& parser);
+// Some more of the message, if only what has come already.
+awaitable<boost::system::error_code> read_some(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                                               http::basic_parser<false>& parser);
+
 // Writes what the serializer has, or its header alone when it is told to split.
 template <class Serializer>
 awaitable<boost::system::error_code> write_message(ByteStream& stream, Serializer& serializer) {

@@ -5,8 +5,6 @@
 
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/write.hpp>
 
 #include "control/client/stream.h"
 
@@ -40,6 +38,11 @@ Response to_response(http::response<http::string_body> answer) {
   return r;
 }
 
+awaitable<boost::system::error_code> send(Connection& c, const Request& message) {
+  http::request_serializer<http::string_body> whole(message);
+  co_return co_await async::write_message(*c.bytes, whole);
+}
+
 class Client final : public ApiClient {
  public:
   Client(asio::any_io_executor ex, ClientOptions options, Target target, std::shared_ptr<TlsSetup> tls)
@@ -54,14 +57,11 @@ class Client final : public ApiClient {
       auto c = std::move(*connection);
       bool reused = c->used;
       c->lowest().expires_after(options_.request_timeout);
-      auto [sent_ec, sent] = co_await http::async_write(c->stream, message, async::kTuple);
+      auto sent_ec = co_await send(*c, message);
       BodyParser parser;
       parser.body_limit(options_.response_limit);
       boost::system::error_code ec = sent_ec;
-      if (!ec) {
-        auto [read_ec, n] = co_await http::async_read(c->stream, c->buffer, parser, async::kTuple);
-        ec = read_ec;
-      }
+      if (!ec) ec = co_await async::read_message(*c->bytes, c->buffer, parser);
       if (ec) {
         // The server may close an idle connection just as we use it. POST is not repeated: it may have been done.
         bool nothing_came = !parser.got_some();
@@ -83,10 +83,10 @@ class Client final : public ApiClient {
     auto message = compose(method, path, "", "", headers);
     message.set(http::field::connection, "Upgrade");
     c->lowest().expires_after(options_.request_timeout);
-    auto [sent_ec, sent] = co_await http::async_write(c->stream, message, async::kTuple);
+    auto sent_ec = co_await send(*c, message);
     if (sent_ec) co_return transport_error(sent_ec, fmt::format("{} {}", method, path));
     BodyParser parser;
-    auto [ec, n] = co_await http::async_read_header(c->stream, c->buffer, parser, async::kTuple);
+    auto ec = co_await async::read_header(*c->bytes, c->buffer, parser);
     if (ec) co_return transport_error(ec, fmt::format("{} {}", method, path));
     Upgraded result;
     const auto& head = parser.get();
@@ -102,7 +102,7 @@ class Client final : public ApiClient {
       co_return result;
     }
     if (!parser.is_done()) {
-      auto [body_ec, more] = co_await http::async_read(c->stream, c->buffer, parser, async::kTuple);
+      auto body_ec = co_await async::read_message(*c->bytes, c->buffer, parser);
       if (body_ec) co_return transport_error(body_ec, fmt::format("{} {}", method, path));
     }
     result.refusal = to_response(parser.release());
@@ -123,16 +123,16 @@ class Client final : public ApiClient {
     auto c = std::move(*opened);
     auto message = compose("GET", path, "", "", extra);
     c->lowest().expires_after(options_.request_timeout);
-    auto [sent_ec, sent] = co_await http::async_write(c->stream, message, async::kTuple);
+    auto sent_ec = co_await send(*c, message);
     if (sent_ec) co_return transport_error(sent_ec, fmt::format("GET {}", path));
     auto parser = std::make_unique<BodyParser>();
     parser->body_limit(options_.response_limit);
-    auto [ec, n] = co_await http::async_read_header(c->stream, c->buffer, *parser, async::kTuple);
+    auto ec = co_await async::read_header(*c->bytes, c->buffer, *parser);
     if (ec) co_return transport_error(ec, fmt::format("GET {}", path));
     auto status = parser->get().result_int();
     if (status < 200 || status > 299) {
       if (!parser->is_done()) {
-        auto [body_ec, more] = co_await http::async_read(c->stream, c->buffer, *parser, async::kTuple);
+        auto body_ec = co_await async::read_message(*c->bytes, c->buffer, *parser);
         if (body_ec) co_return transport_error(body_ec, fmt::format("GET {}", path));
       }
       auto refusal = to_response(parser->release());

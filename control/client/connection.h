@@ -6,11 +6,10 @@
 #include <string>
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/fields.hpp>
 
+#include "base/async/byte_stream.h"
 #include "control/client/api_client.h"
 #include "control/client/tls.h"
 
@@ -19,7 +18,7 @@ namespace trama::client {
 namespace beast = boost::beast;
 namespace http = beast::http;
 using tcp = async::asio::ip::tcp;
-using TlsStream = async::asio::ssl::stream<beast::tcp_stream>;
+using async::TlsStream;
 
 struct Target {
   std::string host;  // without brackets
@@ -31,9 +30,12 @@ base::Result<Target> parse_target(const ClientOptions& options);
 
 struct Connection {
   Connection(async::asio::any_io_executor ex, std::shared_ptr<TlsSetup> setup)
-      : tls(std::move(setup)), stream(beast::tcp_stream(std::move(ex)), tls->context) {}
+      : tls(std::move(setup)),
+        stream(beast::tcp_stream(std::move(ex)), tls->context),
+        bytes(async::byte_stream(stream)) {}
   std::shared_ptr<TlsSetup> tls;  // outlives the stream
   TlsStream stream;
+  std::unique_ptr<async::ByteStream> bytes;  // the same
   beast::flat_buffer buffer{1u << 16};
   bool used = false;  // has carried a whole exchange before
 

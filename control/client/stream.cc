@@ -2,7 +2,6 @@
 #include "control/client/stream.h"
 
 #include <boost/asio/ssl/error.hpp>
-#include <boost/beast/http/read.hpp>
 
 namespace trama::client {
 
@@ -27,7 +26,7 @@ awaitable<Result<std::string>> HttpStream::more(milliseconds limit) {
   auto& body = parser_->get().body();
   connection_->lowest().expires_after(limit);
   while (body.empty() && !parser_->is_done()) {
-    auto [ec, n] = co_await http::async_read_some(connection_->stream, connection_->buffer, *parser_, async::kTuple);
+    auto ec = co_await async::read_some(*connection_->bytes, connection_->buffer, *parser_);
     if (ec) co_return transport_error(ec, "read the stream");
   }
   co_return std::exchange(body, {});
@@ -63,7 +62,7 @@ awaitable<Result<std::string>> TlsTunnel::read() {
     co_return bytes;
   }
   std::string bytes(16384, '\0');
-  auto [ec, n] = co_await connection_->stream.async_read_some(async::asio::buffer(bytes), async::kTuple);
+  auto [ec, n] = co_await connection_->bytes->read_some(async::asio::buffer(bytes));
   if (ec == async::asio::error::eof || ec == async::asio::ssl::error::stream_truncated) co_return std::string();
   if (ec) co_return transport_error(ec, "read the tunnel");
   bytes.resize(n);
@@ -71,7 +70,8 @@ awaitable<Result<std::string>> TlsTunnel::read() {
 }
 
 awaitable<Result<>> TlsTunnel::write(std::string bytes) {
-  auto [ec, n] = co_await async::asio::async_write(connection_->stream, async::asio::buffer(bytes), async::kTuple);
+  std::vector<async::asio::const_buffer> all = {async::asio::buffer(bytes)};
+  auto ec = co_await connection_->bytes->write(std::move(all));
   if (ec) co_return transport_error(ec, "write the tunnel");
   co_return Result<>();
 }

@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 

@@ -100,6 +100,48 @@ TEST_F(Wire, TheEndWithinAMessageIs) {
   EXPECT_EQ(read(parser), http::error::partial_message);
 }
 
+// Like a watch: what has come is handed on, without waiting for what comes next.
+TEST_F(Wire, AnEndlessAnswerIsReadAsItComes) {
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(boost::none);
+  std::vector<std::string> seen;
+  error_code last;
+  auto work = [&]() -> awaitable<void> {
+    last = co_await read_header(*stream, buffer, parser);
+    seen.push_back("header, body " + parser.get().body());
+    while (!last && !parser.is_done()) {
+      last = co_await read_some(*stream, buffer, parser);
+      if (auto& body = parser.get().body(); !body.empty()) seen.push_back(std::exchange(body, {}));
+    }
+  };
+  asio::co_spawn(context, work, throw_on);
+  context.restart();
+  for (const char* piece :
+       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", "\r\n5\r\nhello\r\n", "5\r\nth", "ere\r\n"}) {
+    say(piece);
+    context.run_for(20ms);
+  }
+  EXPECT_THAT(seen, ::testing::ElementsAre("header, body ", "hello", "th", "ere"));
+  say("1\r\n!\r\n0\r\n\r\n");
+  context.run();
+  EXPECT_FALSE(last) << last.message();
+  EXPECT_EQ(seen.back(), "!");
+}
+
+TEST_F(Wire, AnEndlessAnswerThatBreaksOffIsAnError) {
+  http::response_parser<http::string_body> parser;
+  say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel");
+  far.shutdown(tcp::socket::shutdown_send);
+  error_code last;
+  auto work = [&]() -> awaitable<void> {
+    last = co_await read_header(*stream, buffer, parser);
+    while (!last && !parser.is_done()) last = co_await read_some(*stream, buffer, parser);
+  };
+  asio::co_spawn(context, work, throw_on);
+  run();
+  EXPECT_EQ(last, http::error::partial_message);
+}
+
 TEST_F(Wire, LimitsAndGarbageEndIt) {
   struct Case {
     std::string text;
