@@ -24,6 +24,7 @@ awaitable<Answer<Reply>> dispatch(Context c, const Request& r, const ResourcePat
   if (path.subresource == "binding" && r.method == "POST") co_return co_await bind(c, r, path);
   if (path.subresource == "eviction" && r.method == "POST") co_return co_await evict(c, r, path);
   if (r.method == "GET") {
+    if (auto behind = co_await catch_up(c, r)) co_return *behind;
     auto answer = named ? get(c, r, path) : list(c, r, path);
     co_return answer;
   }
@@ -86,6 +87,12 @@ awaitable<Reply> handle(Context context, Request request) {
       Reply text;
       text.content_type = "text/plain; version=0.0.4";
       text.body = context.options.metrics();
+      co_return text;
+    }
+    if (request.path == "/readyz" && request.has("verbose") && context.options.readiness) {
+      Reply text;
+      text.content_type = "text/plain; charset=utf-8";
+      text.body = context.options.readiness() + "readyz check passed\n";
       co_return text;
     }
     if (auto found = discover(request, context.options.cluster_version)) {
