@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "control/loops/election.h"
 #include "control/store/etcd_store.h"
+#include "control/store/migration.h"
 
 namespace trama::control {
 
@@ -88,6 +89,10 @@ bool is_etcd(const ControllerOptions& options);
 base::Result<store::EtcdOptions> etcd_options(const ControllerOptions& options);
 // The file that `store` and `data_dir` stand for.
 base::Result<std::string> store_path_of(const ControllerOptions& options);
+
+// The store of a controller into a new file, and such a file into a store that is empty.
+base::Result<store::BackupReport> export_store(const ControllerOptions& options, const std::string& file);
+base::Result<store::ImportReport> import_store(const std::string& file, const ControllerOptions& options);
 
 // Runs until SIGTERM/SIGINT; the value is the exit status. Prints one line when ready
 // ("trama controller ready at https://…, kubeconfig …"), tells NOTIFY_SOCKET when set.

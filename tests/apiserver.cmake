@@ -19,6 +19,9 @@ trama_test(control_store_history_test LABEL contract SOURCES contract/store/watc
   contract/store/watch_history.cc contract/store/linearizability_test.cc contract/store/linearizable.cc
   LINKS trama_server trama_store_rig)
 trama_test(control_store_disk_test LABEL kernel SOURCES kernel/store_disk_full_test.cc LINKS trama_store_rig)
+trama_test(control_etcd_wire_test LABEL unit SOURCES unit/control/etcd/wire_test.cc LINKS trama_store)
+trama_test(control_etcd_test LABEL contract SOURCES contract/store/etcd_control_test.cc LINKS trama_controllers trama_store_rig)
+trama_fuzz(etcd_wire_fuzz SOURCES fuzz/etcd_wire_fuzz.cc LINKS trama_store CORPUS etcd_wire)
 trama_fuzz(api_selector_fuzz SOURCES fuzz/api_selector_fuzz.cc LINKS trama_api CORPUS api_selector)
 trama_fuzz(service_options_fuzz SOURCES fuzz/service_options_fuzz.cc LINKS trama_api CORPUS service_options)
 trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS api_patch)

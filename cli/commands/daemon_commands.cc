@@ -28,7 +28,7 @@ struct ControllerArguments {
   control::ControllerOptions options;
   bool lab_timers = false;
   std::string log_level = "info";
-  StoreFileOptions backup, restore;
+  StoreFileOptions backup, restore, exported, imported;
 };
 
 void add_controller(Program& p) {
@@ -39,6 +39,8 @@ void add_controller(Program& p) {
     // --data-dir and --store mean the same to the two below as to the controller.
     if (c->got_subcommand("backup")) return controller_backup(options, given.backup);
     if (c->got_subcommand("restore")) return controller_restore(options, given.restore);
+    if (c->got_subcommand("export")) return controller_export(options, given.exported);
+    if (c->got_subcommand("import")) return controller_import(options, given.imported);
     if (given.lab_timers) {
       options.timers = control::LoopTimers::lab();
       bool own = c->count("--leader-lease") + c->count("--leader-renew") + c->count("--leader-retry") > 0;
@@ -83,6 +85,10 @@ void add_controller(Program& p) {
   backup->add_flag("--salvage", a->backup.salvage, "Of a damaged store: take what is whole, name the rest");
   auto* restore = c->add_subcommand("restore", "Put a backup in the place of the store of a stopped controller");
   restore->add_option("FILE", a->restore.file, "File that backup made")->required();
+  auto* out = c->add_subcommand("export", "Copy the store, wherever it is, to a new file that import takes");
+  out->add_option("FILE", a->exported.file, "File to make")->required();
+  auto* in = c->add_subcommand("import", "Fill an empty store, wherever it is, from such a file or a backup");
+  in->add_option("FILE", a->imported.file, "File that export or backup made")->required();
 }
 #else
 void add_controller(Program&) {}

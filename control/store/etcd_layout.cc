@@ -56,6 +56,7 @@ std::string EtcdMeta::to_text() const {
   o["format"] = 1;
   o["base"] = std::to_string(base);
   if (importing) o["importing"] = true;
+  if (!cluster_uid.empty()) o["cluster_uid"] = cluster_uid;
   return api::json::serialize(o);
 }
 
@@ -68,7 +69,7 @@ Result<EtcdMeta> EtcdMeta::parse(std::string_view text) {
     return Error::text(fmt::format("its format is {}, which this version of trama does not know", format));
   auto base = whole_number(api::text_at(o, "base"));
   if (!base) return Error::text("its base is not a number");
-  return EtcdMeta{*base, api::bool_at(o, "importing")};
+  return EtcdMeta{*base, api::bool_at(o, "importing"), api::text_at(o, "cluster_uid")};
 }
 
 std::string encode_object(const Key& key, api::json::object body, std::uint64_t place) {

@@ -47,6 +47,7 @@ class EtcdLayout {
 struct EtcdMeta {
   std::uint64_t base = 0;  // added to every mod_revision, since an import: revisions go on above what was before it
   bool importing = false;
+  std::string cluster_uid;  // as a file has it that was imported; "" = it began in etcd
   std::string to_text() const;
   static base::Result<EtcdMeta> parse(std::string_view text);
 };
