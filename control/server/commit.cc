@@ -11,12 +11,6 @@ using api::Key;
 using api::ObjectPtr;
 using api::Status;
 
-namespace {
-
-constexpr const char* kDryRun = "dry run";
-
-}  // namespace
-
 store::Hook hook_of(const Context& c, const Request& r, const Attempt& attempt) {
   return [&c, &r, attempt](store::Transaction& tx, const Key& key, const api::Object* old,
                            json::object* body) -> std::optional<Status> {
@@ -46,12 +40,14 @@ awaitable<Answer<ObjectPtr>> commit(store::Store& store, store::Decision decide,
   if (!dry) co_return co_await store.write(std::move(decide));
   auto result = std::make_shared<std::optional<Answer<ObjectPtr>>>();
   auto rehearsal = [decide = std::move(decide), result](store::Transaction& tx) -> Answer<ObjectPtr> {
+    result->reset();
     *result = decide(tx);
-    return Status::internal(kDryRun);  // an error leaves the store untouched
+    return Status::internal("dry run");  // an error leaves the store untouched
   };
   store::Decision rehearse = rehearsal;
   auto said = co_await store.write(std::move(rehearse));
-  if (!*result || said.error().message != kDryRun) co_return said.error();  // it was not rehearsed, or not to the end
+  // Another error than the one above: it was not rehearsed, or not against the newest state.
+  if (!*result || said.error().code != 500) co_return said.error();
   co_return std::move(**result);
 }
 

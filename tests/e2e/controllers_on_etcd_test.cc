@@ -285,5 +285,59 @@ TEST_F(ControllersOnEtcd, OneCaForAllOrNone) {
   EXPECT_LT(took, 2s);
 }
 
+// The program alone: a store moves from SQLite to an etcd that wants certificates, and back.
+TEST_F(ControllersOnEtcd, AStoreMovesByTheProgramOverTls) {
+  etcd_ = std::make_unique<EtcdCluster>(1, true);
+  test::ScratchDirectory scratch;
+  std::string said;
+  auto trama = [&](const std::string& arguments) {
+    said.clear();
+    return test::shell(fmt::format("timeout 30 {} {} 2>&1", std::getenv("TRAMA_BINARY"), arguments), &said);
+  };
+  const std::string where = "--data-dir " + scratch.path + "/c ";
+  const std::string store = "--store " + etcd_->store() + " ";
+  const std::string ca = fmt::format("--etcd-ca {}/ca.crt ", etcd_->directory());
+  const std::string certificates =
+      ca + fmt::format("--etcd-cert {0}/client.crt --etcd-key {0}/client.key ", etcd_->directory());
+  // Runs a controller, makes a namespace and lists them all.
+  auto use = [&](const std::string& options, const std::string& name) {
+    auto yaml = fmt::format("{{apiVersion: v1, kind: Namespace, metadata: {{name: {}}}}}", name);
+    said.clear();
+    return test::shell(
+        fmt::format(
+            "{0} controller {1} --listen 127.0.0.1:0 --scheduler-port 0 --controllers-port 0 --ready-fd 5 "
+            "5>{2}/ready >{2}/log 2>&1 & P=$!; for i in $(seq 200); do [ -s {2}/ready ] && break; sleep 0.1; done; "
+            "echo '{3}' >{2}/n.yaml; K='--kubeconfig {2}/c/admin.kubeconfig'; {0} $K apply -f {2}/n.yaml 2>&1; "
+            "{0} $K get namespaces 2>&1; kill $P; wait $P; rm {2}/ready; cat {2}/log",
+            std::getenv("TRAMA_BINARY"), options, scratch.path, yaml),
+        &said);
+  };
+  use(where, "early");
+  ASSERT_NE(said.find("early"), std::string::npos) << said;
+  ASSERT_EQ(trama("controller export " + where + scratch.path + "/a"), 0) << said;
+  EXPECT_NE(said.find("read again and compared"), std::string::npos) << said;
+  EXPECT_EQ(trama("controller export " + where + scratch.path + "/a"), 4) << said;
+  // Who is not trusted, and who does not trust.
+  EXPECT_NE(trama("controller import " + where + store + ca + scratch.path + "/a"), 0) << said;
+  EXPECT_NE(trama("controller import " + where + store + scratch.path + "/a"), 0) << said;
+  EXPECT_NE(said.find("--etcd-ca"), std::string::npos) << said;
+  EXPECT_NE(trama("controller import " + where + store + "--etcd-ca " + scratch.path + "/c/pki/ca.crt " + scratch.path +
+                  "/a"),
+            0);
+  EXPECT_NE(said.find("its certificate is not acceptable"), std::string::npos) << said;
+  ASSERT_EQ(trama("controller import " + where + store + certificates + scratch.path + "/a"), 0) << said;
+  EXPECT_NE(said.find("revisions go on at 1000"), std::string::npos) << said;
+  EXPECT_EQ(trama("controller import " + where + store + certificates + scratch.path + "/a"), 4) << said;
+  EXPECT_NE(said.find("is not empty"), std::string::npos) << said;
+  use(where + store + certificates, "later");
+  EXPECT_NE(said.find("early"), std::string::npos) << said;
+  EXPECT_NE(said.find("later"), std::string::npos) << said;
+  ASSERT_EQ(trama("controller export " + where + store + certificates + scratch.path + "/b"), 0) << said;
+  const std::string back = "--store sqlite:" + scratch.path + "/back.db ";
+  ASSERT_EQ(trama("controller import " + where + back + scratch.path + "/b"), 0) << said;
+  use(where + back, "last");
+  for (const char* name : {"early", "later", "last"}) EXPECT_NE(said.find(name), std::string::npos) << name << said;
+}
+
 }  // namespace
 }  // namespace trama

@@ -41,12 +41,30 @@ std::vector<std::uint16_t> free_ports(std::size_t count) {
   return out;
 }
 
-EtcdCluster::EtcdCluster(unsigned members, std::vector<std::string> more) : more_(std::move(more)) {
+void EtcdCluster::make_certificates() const {
+  auto key = std::string("-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes");
+  auto issue = [&](const std::string& name, const std::string& usage) {
+    return fmt::format(
+        " && openssl req {0} -keyout {1}.key -out {1}.csr -subj /CN={1} && printf "
+        "'subjectAltName=IP:127.0.0.1\\nextendedKeyUsage={2}' >{1}.ext && openssl x509 -req -in {1}.csr -CA "
+        "ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile {1}.ext -out {1}.crt",
+        key, name, usage);
+  };
+  // The gateway is a client of its own member, with the member's certificate.
+  std::string said;
+  if (shell(fmt::format("cd {} && (openssl req -x509 {} -keyout ca.key -out ca.crt -days 2 -subj /CN=etcd-ca{}{}) 2>&1",
+                        directory_, key, issue("server", "serverAuth,clientAuth"), issue("client", "clientAuth")),
+            &said) != 0)
+    throw std::runtime_error("no certificates: " + said);
+}
+
+EtcdCluster::EtcdCluster(unsigned members, bool tls) : tls_(tls) {
   bool shm = std::filesystem::is_directory("/dev/shm");
   std::string pattern =
       (shm ? std::filesystem::path("/dev/shm") : std::filesystem::temp_directory_path()) / "trama-etcd-XXXXXX";
   if (!::mkdtemp(pattern.data())) throw std::runtime_error("mkdtemp failed");
   directory_ = pattern;
+  if (tls_) make_certificates();
   auto ports = free_ports(2 * members);
   for (unsigned i = 0; i < members; ++i) members_.push_back({ports[2 * i], ports[2 * i + 1], 0});
   for (std::size_t i = 0; i < members_.size(); ++i) start(i);
@@ -68,7 +86,7 @@ void EtcdCluster::stop(Member& m) const {
 
 std::vector<std::string> EtcdCluster::urls() const {
   std::vector<std::string> out;
-  for (const auto& m : members_) out.push_back(fmt::format("http://127.0.0.1:{}", m.client));
+  for (const auto& m : members_) out.push_back(fmt::format("http{}://127.0.0.1:{}", tls_ ? "s" : "", m.client));
   return out;
 }
 
@@ -79,14 +97,17 @@ void EtcdCluster::start(std::size_t n) {
   std::string cluster;
   for (std::size_t i = 0; i < members_.size(); ++i)
     cluster += fmt::format("{}m{}=http://127.0.0.1:{}", i ? "," : "", i, members_[i].peer);
-  auto client = fmt::format("http://127.0.0.1:{}", me.client), peer = fmt::format("http://127.0.0.1:{}", me.peer);
+  auto client = urls()[n], peer = fmt::format("http://127.0.0.1:{}", me.peer);
   std::vector<std::string> arguments{"etcd", "--name", fmt::format("m{}", n), "--data-dir",
                                      fmt::format("{}/m{}", directory_, n), "--listen-client-urls", client,
                                      "--advertise-client-urls", client, "--listen-peer-urls", peer,
                                      "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster,
                                      // Patient enough for a machine that is busy, quick enough for a test.
                                      "--heartbeat-interval", "50", "--election-timeout", "500"};
-  arguments.insert(arguments.end(), more_.begin(), more_.end());
+  if (tls_)
+    for (const char* a :
+         {"--client-cert-auth", "--trusted-ca-file=ca.crt", "--cert-file=server.crt", "--key-file=server.key"})
+      arguments.emplace_back(a);
   std::vector<char*> argv;
   for (auto& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
@@ -97,6 +118,7 @@ void EtcdCluster::start(std::size_t n) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     ::dup2(fd, STDOUT_FILENO), ::dup2(fd, STDERR_FILENO);
+    if (::chdir(directory_.c_str()) != 0) ::_exit(126);
     ::execvp("etcd", argv.data());
     ::_exit(127);
   }
@@ -108,7 +130,9 @@ void EtcdCluster::resume(std::size_t n) { ::kill(members_.at(n).pid, SIGCONT); }
 
 bool EtcdCluster::serves(std::size_t n) const {
   std::string said;
-  auto command = fmt::format("curl -s -m 2 http://127.0.0.1:{}/health", members_.at(n).client);
+  auto certificates =
+      tls_ ? fmt::format("--cacert {0}/ca.crt --cert {0}/client.crt --key {0}/client.key", directory_) : std::string();
+  auto command = fmt::format("curl -s -m 2 {} {}/health", certificates, urls().at(n));
   return shell(command, &said) == 0 && said.find("\"true\"") != std::string::npos;
 }
 

@@ -13,12 +13,14 @@ namespace trama::test {
 class EtcdCluster {
  public:
   // Starts `members` and waits until they serve; throws when they do not. They end with this process at the latest.
-  explicit EtcdCluster(unsigned members = 1, std::vector<std::string> more_arguments = {});
+  // With `tls` clients need a certificate: ca.crt, client.crt and client.key are then in directory().
+  explicit EtcdCluster(unsigned members = 1, bool tls = false);
   ~EtcdCluster();
   EtcdCluster(const EtcdCluster&) = delete;
   EtcdCluster& operator=(const EtcdCluster&) = delete;
 
   std::vector<std::string> urls() const;
+  const std::string& directory() const { return directory_; }
   std::string store() const;  // "etcd:URL,URL", as --store takes it
   std::size_t size() const { return members_.size(); }
   void kill(std::size_t member);    // SIGKILL
@@ -39,8 +41,9 @@ class EtcdCluster {
     pid_t pid = 0;
   };
   void stop(Member& m) const;
+  void make_certificates() const;
   std::string directory_;
-  std::vector<std::string> more_;
+  bool tls_;
   std::vector<Member> members_;
 };
 
