@@ -184,7 +184,7 @@ Result<> ControllerProcess::serve() {
     return proxy_->handle(std::move(path), std::move(request), stream);
   };
   o.metrics = [this] { return leadership_->metrics(false) + leadership_->metrics(true) + store_->metrics(); };
-  o.readiness = [this] { return "[+]store ok\n[+]leader: " + leadership_->leader() + "\n"; };
+  o.readiness = [this] { return "[+]leader: " + leadership_->leader() + "\n"; };
   auto made = server::Server::create(ex_, *store_, std::move(o));
   if (!made) return std::move(made).error();
   server_ = std::move(*made);

@@ -33,6 +33,7 @@ class Lines final : public LineStream {
         if (parser_->is_done()) co_return Error::from_errno(ENODATA, "the watch has ended");
         auto more = co_await read_more(*connection_, *parser_);
         if (!more) co_return std::move(more).error();
+        heard_ = std::chrono::steady_clock::now();
       }
       rest_ += body;
       body.clear();
@@ -44,12 +45,14 @@ class Lines final : public LineStream {
     connection_->lowest().socket().shutdown(tcp::socket::shutdown_both, ignored);
   }
   const std::string& member() const override { return connection_->member.url; }
+  std::chrono::steady_clock::time_point last_heard() const override { return heard_; }
 
  private:
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<Parser> parser_;
   std::string rest_;
   std::size_t scanned_ = 0;  // no line end before this offset of rest_
+  std::chrono::steady_clock::time_point heard_ = std::chrono::steady_clock::now();
   bool closed_ = false;
 };
 

@@ -45,6 +45,8 @@ class LineStream {
   // next() fails from now on, also the one that waits.
   virtual void close() = 0;
   virtual const std::string& member() const = 0;
+  // When bytes came last: a line may be all of history, and take its time.
+  virtual std::chrono::steady_clock::time_point last_heard() const = 0;
 };
 
 class Gateway {

@@ -32,6 +32,7 @@ EtcdMirror::EtcdMirror(async::asio::any_io_executor ex, etcd::Gateway& gateway, 
       moved_(ex),
       asked_signal_(ex),
       answered_signal_(ex),
+      suspicious_(kSuspicious),
       log_(base::logger("store")) {}
 
 awaitable<Result<EtcdMeta>> EtcdMirror::read_meta() {
@@ -189,7 +190,9 @@ awaitable<Result<>> EtcdMirror::take(etcd::WatchAnswer answer) {
       commit.push_back(std::move(answer.events[i]));
     if (mod > at_.applied) take_commit(std::move(commit), mod);
   }
-  if (!answer.events.empty()) moved_.notify();
+  if (answer.events.empty()) co_return Result<>();
+  suspicious_ = kSuspicious;
+  moved_.notify();
   co_return Result<>();
 }
 
@@ -251,7 +254,9 @@ awaitable<bool> EtcdMirror::caught_up(std::uint64_t mod, milliseconds limit) {
 }
 
 void EtcdMirror::suspect() {
-  if (stream_ == nullptr) return;
+  // What is on its way is waited for; begun anew it would only be on its way again.
+  if (stream_ == nullptr || Clock::now() - stream_->last_heard() < suspicious_) return;
+  suspicious_ = std::min(suspicious_ * 2, kSuspicious * 10);  // a member may need long to begin, too
   log_->warn("the watch of etcd ({}) does not keep up; beginning it anew elsewhere", stream_->member());
   stream_->close();
 }

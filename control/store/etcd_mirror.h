@@ -68,7 +68,8 @@ class EtcdMirror {
   async::Signal moved_, asked_signal_, answered_signal_;
   std::set<std::uint64_t> expected_;
   std::map<std::uint64_t, std::uint64_t> seen_;
-  etcd::LineStream* stream_ = nullptr;  // while there is a watch
+  etcd::LineStream* stream_ = nullptr;    // while there is a watch
+  std::chrono::milliseconds suspicious_;  // silence that a watch is begun anew for
   std::uint64_t asked_ = 0, answered_ = 0, newest_ = 0, loads_ = 0, watches_ = 0;
   std::string not_understood_;
   std::shared_ptr<spdlog::logger> log_;

@@ -19,6 +19,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr std::size_t kInFlight = 32;
+constexpr milliseconds kFirstWatch{60'000};  // which reads history again
 
 Status may_have_happened(const std::string& why) {
   Status s;
@@ -63,7 +64,7 @@ class EtcdStore final : public Store {
     auto loaded = co_await mirror_.load();
     if (!loaded) co_return loaded;
     mirror_.start(tasks_);
-    if (!co_await mirror_.caught_up(*begun, options_.patience))
+    if (!co_await mirror_.caught_up(*begun, std::max(options_.patience, kFirstWatch)))
       co_return base::Error::text("etcd's watch shows nothing", std::errc::timed_out);
     if (const auto& what = mirror_.not_understood(); !what.empty())
       co_return base::Error::text(what, std::errc::bad_message);

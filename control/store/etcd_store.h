@@ -27,7 +27,7 @@ struct EtcdOptions {
   std::chrono::milliseconds patience{10'000};        // of a write or a read of the newest state, before 503 or 504
   std::chrono::milliseconds pulse{1'000};            // how often it is asked whether the watch keeps up
   std::chrono::milliseconds compact_every{300'000};  // history that etcd keeps: between one and two of these
-  std::uint64_t replay = 8192;                       // commits read again at the start, for watches that resume
+  std::uint64_t replay = 2048;                       // commits read again at the start, for watches that resume
 };
 
 // Loads everything. Fails when no member answers, when an import is unfinished, and when something under the prefix can

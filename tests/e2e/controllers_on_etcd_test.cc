@@ -290,6 +290,20 @@ TEST_F(ControllersOnEtcd, OneCaForAllOrNone) {
   auto ready = controllers_->ask(1, "GET", "/readyz?verbose");
   ASSERT_TRUE(ready && ready->ok());
   EXPECT_NE(ready->text.find("[+]leader: "), std::string::npos) << ready->text;
+  // Without etcd a controller says that it is not ready, and is again when it is back.
+  etcd_->kill(0);
+  auto not_ready = controllers_->ask(1, "GET", "/readyz");
+  ASSERT_TRUE(not_ready);
+  EXPECT_EQ(not_ready->status, 503);
+  EXPECT_NE(not_ready->text.find("[-]store failed"), std::string::npos) << not_ready->text;
+  etcd_->start(0);
+  ASSERT_TRUE(test::eventually(
+      [&] {
+        auto again = controllers_->ask(1, "GET", "/readyz");
+        return again && again->ok();
+      },
+      20'000));
+  ASSERT_TRUE(test::eventually([&] { return controllers_->leader() < 2; }, 20'000));
   // A leader that ends gives the lease back: nobody waits for its end.
   auto leader = controllers_->leader();
   ASSERT_LT(leader, 2u);

@@ -326,6 +326,40 @@ TEST_F(EtcdStores, AWatchGoesOnAtAnotherControllerAndAfterARestart) {
   EXPECT_FALSE(run(b.reached(a.revision() + 1, 50ms)));
 }
 
+// What the leader does: history older than two periods is gone, what is there now is not.
+TEST_F(EtcdStores, UpkeepLetsHistoryGo) {
+  options_.compact_every = 150ms;
+  auto& a = open();
+  auto write = [&](const std::string& data) -> awaitable<std::uint64_t> {
+    Decision decide = [&](Transaction& tx) -> Answer<ObjectPtr> {
+      return tx.put(kCounter, StoreRig::body("counter", data));
+    };
+    auto done = co_await a.write(std::move(decide));
+    EXPECT_TRUE(done);
+    co_return done ? (*done)->revision : 0;
+  };
+  auto live = [&]() -> awaitable<std::uint64_t> {
+    auto first = co_await write("first");
+    async::TaskGroup upkeep(co_await async::asio::this_coro::executor);
+    upkeep.spawn("upkeep", a.maintain());
+    for (int i = 0; i < 12; ++i) {
+      (void)co_await write(std::to_string(i));
+      co_await async::sleep_for(50ms);
+    }
+    co_await upkeep.stop();
+    co_return first;
+  };
+  auto first = run(live());
+  auto& b = open();
+  EXPECT_EQ(api::text_at(b.get(kCounter)->body, "data"), "11");
+  auto gone = b.watch("pods", first);
+  ASSERT_FALSE(gone) << "etcd still has it";
+  EXPECT_EQ(gone.error().code, 410);
+  auto recent = b.watch("pods", b.get(kCounter)->revision - 1);
+  ASSERT_TRUE(recent) << recent.error().message;
+  EXPECT_EQ(run((*recent)->next(1s))->size(), 1u);
+}
+
 TEST_F(EtcdStores, BigTransactionsAreOneCommit) {
   auto &a = open(), &b = open();
   auto watch = b.watch("pods", b.revision());
