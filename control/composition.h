@@ -8,68 +8,13 @@
 
 #include "control/agent_proxy.h"
 #include "control/controller.h"
-#include "control/controllers/bootstrap.h"
-#include "control/controllers/csr_loop.h"
-#include "control/controllers/daemon_set_loop.h"
-#include "control/controllers/deployment_loop.h"
-#include "control/controllers/endpoint_slice_loop.h"
-#include "control/controllers/garbage_loop.h"
-#include "control/controllers/job_loop.h"
-#include "control/controllers/node_cidr_loop.h"
-#include "control/controllers/node_lifecycle_loop.h"
-#include "control/controllers/replica_set_loop.h"
-#include "control/controllers/service_allocation.h"
-#include "control/loops/event_recorder.h"
+#include "control/leadership.h"
+#include "control/loop_set.h"
 #include "control/pki/cluster_files.h"
-#include "control/scheduler/scheduler.h"
 #include "control/server/server.h"
 #include "control/sockets.h"
 
 namespace trama::control {
-
-// The options with every text parsed and checked: what can be wrong is found before anything is opened.
-struct CheckedOptions {
-  ControllerOptions given;
-  std::string store_path;
-  std::vector<base::IpPort> listen;
-  ServiceRanges services;
-  NodeCidrOptions nodes;
-};
-base::Result<CheckedOptions> check_options(ControllerOptions options);
-
-// The store and all loops over it, without any network: what the API server and the tests stand on.
-class LoopSet {
- public:
-  LoopSet(async::asio::any_io_executor ex, store::Store& store, const CheckedOptions& options,
-          const pki::Authority& authority);
-  void start(async::TaskGroup& group);
-  ServiceAllocator& allocator() { return allocator_; }
-  // Prometheus text; `scheduler` chooses between the two ports of old.
-  std::string scheduler_metrics() const;
-  std::string controller_metrics() const;
-
- private:
-  std::vector<const Loop*> loops() const;
-  store::Store& store_;
-  ControllerOptions options_;
-  ServiceAllocator allocator_;
-  EventRecorder events_;
-  EndpointSliceLoop slices_;
-  NodeCidrLoop cidrs_;
-  NodeLifecycleLoop lifecycle_;
-  ReplicaSetLoop replica_sets_;
-  DeploymentLoop deployments_;
-  DaemonSetLoop daemon_sets_;
-  JobLoop jobs_;
-  GarbageLoop garbage_;
-  NamespaceLoop namespaces_;
-  CsrLoop csrs_;
-  Scheduler scheduler_;
-};
-
-// What happens to writes besides validation: service allocation, certificate requests stamped with their requester,
-// secrets of join tokens hashed.
-std::vector<server::Admission> admissions(ServiceAllocator& allocator);
 
 class ControllerProcess {
  public:
@@ -83,7 +28,9 @@ class ControllerProcess {
 
  private:
   base::Result<> open_sockets();
+  async::awaitable<base::Result<>> open_store();
   base::Result<> open_keys();
+  async::awaitable<base::Result<>> fill_store();
   base::Result<> write_admin_kubeconfig() const;
   base::Result<> open_health_ports();
   base::Result<> serve();
@@ -95,7 +42,8 @@ class ControllerProcess {
   std::vector<base::IpPort> addresses_;
   std::unique_ptr<pki::ClusterKeys> keys_;
   std::unique_ptr<store::Store> store_;
-  std::unique_ptr<LoopSet> loops_;
+  std::unique_ptr<ServiceAllocator> allocator_;
+  std::unique_ptr<Leadership> leadership_;
   std::unique_ptr<AgentProxy> proxy_;
   std::unique_ptr<server::Server> server_;
   async::TaskGroup tasks_;

@@ -8,10 +8,13 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <unistd.h>
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "control/client/kubeconfig.h"
 #include "control/composition.h"
+#include "control/controllers/bootstrap.h"
 #include "control/health_port.h"
 #include "control/store/memory_store.h"
 
@@ -51,6 +54,13 @@ awaitable<void> until_told(bool signals, std::atomic<bool>* stop) {
   } else {
     for (;;) co_await async::sleep_for(std::chrono::hours(24));
   }
+}
+
+// One per process: a controller that is started again is another candidate.
+std::string identity() {
+  char host[256] = "";
+  if (::gethostname(host, sizeof host - 1) != 0 || host[0] == '\0') std::snprintf(host, sizeof host, "controller");
+  return fmt::format("{}_{}", host, base::random_hex(4));
 }
 
 awaitable<Result<int>> live(CheckedOptions options) {
@@ -147,7 +157,7 @@ Result<> ControllerProcess::open_health_ports() {
     if (!listener) return std::move(listener).error();
     HealthPort answers;
     answers.metrics = [this, scheduler] {
-      return scheduler ? loops_->scheduler_metrics() : loops_->controller_metrics();
+      return leadership_->metrics(scheduler) + (scheduler ? "" : store_->metrics());
     };
     tasks_.spawn("health port", serve_health(tasks_, std::move(listener->socket), std::move(answers)));
     return {};
@@ -169,11 +179,12 @@ Result<> ControllerProcess::serve() {
     who.groups = {"system:bootstrappers", "system:authenticated"};
     return who;
   };
-  o.admissions = admissions(loops_->allocator());
+  o.admissions = admissions(*allocator_);
   o.raw = [this](server::SubresourcePath path, server::Request request, server::Stream& stream) {
     return proxy_->handle(std::move(path), std::move(request), stream);
   };
-  o.metrics = [this] { return loops_->controller_metrics() + loops_->scheduler_metrics(); };
+  o.metrics = [this] { return leadership_->metrics(false) + leadership_->metrics(true) + store_->metrics(); };
+  o.readiness = [this] { return "[+]leader: " + leadership_->leader() + "\n"; };
   auto made = server::Server::create(ex_, *store_, std::move(o));
   if (!made) return std::move(made).error();
   server_ = std::move(*made);
@@ -184,22 +195,64 @@ Result<> ControllerProcess::serve() {
   return {};
 }
 
-awaitable<Result<>> ControllerProcess::start() {
-  if (auto ok = base::make_directories(options_.given.data_dir, 0700); !ok) co_return ok;
-  if (auto ok = open_sockets(); !ok) co_return ok;
-  if (auto ok = open_keys(); !ok) co_return ok;
-  auto store = store::open_sqlite_store(options_.store_path, ex_);
-  if (!store) co_return std::move(store).error().in("open the store " + options_.store_path);
+awaitable<Result<>> ControllerProcess::open_store() {
+  if (!options_.etcd) {
+    auto store = store::open_sqlite_store(options_.store_path, ex_);
+    if (!store) co_return std::move(store).error().in("open the store " + options_.store_path);
+    store_ = std::move(*store);
+    co_return Result<>();
+  }
+  auto store = co_await store::open_etcd_store(*options_.etcd, store::StoreOptions());
+  if (!store) co_return std::move(store).error().in("open the store " + options_.given.store);
   store_ = std::move(*store);
-  loops_ = std::make_unique<LoopSet>(ex_, *store_, options_, keys_->authority);
-  proxy_ = std::make_unique<AgentProxy>(ex_, *store_, *keys_, options_.given.agent_port);
+  auto now = co_await store_->current();
+  if (!now) co_return Error::text(now.error().message, std::errc::not_connected);
+  // Never a CA of its own beside the cluster's: nodes that joined here would be strangers to all others.
+  auto pki = options_.given.data_dir + "/pki";
+  auto known = known_ca(*store_);
+  auto have = base::read_file(pki + "/ca.crt");
+  if (known.empty() || (have && *have == known)) co_return Result<>();
+  co_return Error::text(
+      fmt::format("{}: {} the CA of the cluster in {}. Copy ca.crt and ca.key from the pki folder of a "
+                  "controller that has it (mode 0600), remove what else is there, and start again",
+                  pki, have ? "this is not" : "there is not", options_.given.store));
+}
+
+// What must be there before anybody asks.
+awaitable<Result<>> ControllerProcess::fill_store() {
   BootstrapFacts facts;
   auto told = advertised();
   facts.addresses = {told.ip};
   facts.port = told.port;
-  auto defaults = co_await ensure_defaults(*store_, loops_->allocator(), facts);
-  if (!defaults) co_return defaults;
-  loops_->start(tasks_);
+  facts.alone = !options_.etcd;
+  auto defaults = co_await ensure_defaults(*store_, *allocator_, facts);
+  if (!defaults || !options_.etcd) co_return defaults;
+  auto published = co_await publish_ca(*store_, keys_->authority.certificate_pem());
+  if (!published) co_return std::move(published).error().in(options_.given.data_dir + "/pki/ca.crt");
+  co_return published;
+}
+
+awaitable<Result<>> ControllerProcess::start() {
+  if (auto ok = base::make_directories(options_.given.data_dir, 0700); !ok) co_return ok;
+  if (auto ok = open_sockets(); !ok) co_return ok;
+  // Keys that can not be used are found before the store is touched; a shared store knows whether they are the right
+  // ones.
+  if (!options_.etcd)
+    if (auto ok = open_keys(); !ok) co_return ok;
+  if (auto ok = co_await open_store(); !ok) co_return ok;
+  if (options_.etcd)
+    if (auto ok = open_keys(); !ok) co_return ok;
+  allocator_ = std::make_unique<ServiceAllocator>(options_.services);
+  for (const auto& service : store_->list("services")) allocator_->remember(*service);
+  auto remember = [this](const store::Event& e) {
+    if (e.type != store::Event::Type::deleted) allocator_->remember(*e.object);
+  };
+  store_->observe("services", remember);
+  if (auto ok = co_await fill_store(); !ok) co_return ok;
+  proxy_ = std::make_unique<AgentProxy>(ex_, *store_, *keys_, options_.given.agent_port);
+  ApiServer self{identity(), advertised()};
+  leadership_ = std::make_unique<Leadership>(ex_, *store_, options_, keys_->authority, self);
+  co_await leadership_->start();
   if (auto ok = open_health_ports(); !ok) co_return ok;
   if (auto ok = serve(); !ok) co_return ok;
   co_return write_admin_kubeconfig();
@@ -208,6 +261,7 @@ awaitable<Result<>> ControllerProcess::start() {
 awaitable<void> ControllerProcess::stop() {
   if (server_) co_await server_->stop();
   co_await tasks_.stop();
+  if (leadership_) co_await leadership_->stop();
   if (store_) co_await store_->close();
 }
 

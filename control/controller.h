@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "control/loops/election.h"
+#include "control/store/etcd_store.h"
+#include "control/store/migration.h"
 
 namespace trama::control {
 
@@ -49,8 +52,13 @@ struct LoopTimers {
 };
 
 struct ControllerOptions {
-  std::string data_dir = "/var/lib/trama";             // CA, keys, admin.kubeconfig, the store; made 0700 when missing
-  std::string store;                                   // "sqlite:PATH"; "" = sqlite:<data_dir>/store.db
+  std::string data_dir = "/var/lib/trama";  // CA, keys, admin.kubeconfig, the store; made 0700 when missing
+  // "sqlite:PATH"; "etcd:URL[,URL…]", which several controllers can share; "" = sqlite:<data_dir>/store.db
+  std::string store;
+  std::string etcd_prefix = "/trama";                  // of all keys; several clusters can share one etcd
+  std::string etcd_ca, etcd_cert, etcd_key;            // PEM files for https URLs; certificate and key: both or none
+  milliseconds etcd_compaction{300'000};               // etcd keeps between one and two of these of history
+  ElectionTimers election;                             // with etcd: who leads
   std::vector<std::string> listen = {"0.0.0.0:6443"};  // "address:port", "[v6]:port"; port 0 picks one
   // Also serve on sockets handed over by LISTEN_FDS/LISTEN_PID (systemd's protocol): one process in several network
   // namespaces. With `listen` empty only those are used.
@@ -73,8 +81,18 @@ struct ControllerOptions {
   std::atomic<bool>* stop = nullptr;  // for tests: polled every 20 ms; true ends run_controller cleanly
 };
 
+// How patient an election is in a lab: a leader that dies is replaced within about four seconds.
+inline ElectionTimers lab_election() { return {milliseconds(3'000), milliseconds(2'000), milliseconds(500)}; }
+
+bool is_etcd(const ControllerOptions& options);
+// What `store` and the etcd options stand for, with the files read.
+base::Result<store::EtcdOptions> etcd_options(const ControllerOptions& options);
 // The file that `store` and `data_dir` stand for.
 base::Result<std::string> store_path_of(const ControllerOptions& options);
+
+// The store of a controller into a new file, and such a file into a store that is empty.
+base::Result<store::BackupReport> export_store(const ControllerOptions& options, const std::string& file);
+base::Result<store::ImportReport> import_store(const std::string& file, const ControllerOptions& options);
 
 // Runs until SIGTERM/SIGINT; the value is the exit status. Prints one line when ready
 // ("trama controller ready at https://…, kubeconfig …"), tells NOTIFY_SOCKET when set.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "control/loop_set.h"
+
+#include "base/file.h"
 #include "control/api/kinds.h"
-#include "control/composition.h"
 #include "control/pki/join_token.h"
+#include "control/sockets.h"
 
 namespace trama::control {
 
@@ -59,7 +62,35 @@ Result<std::vector<base::Cidr>> parse_ranges(const std::vector<std::string>& tex
 Result<std::string> store_path_of(const ControllerOptions& o) {
   if (o.store.empty()) return o.data_dir + "/store.db";
   if (o.store.starts_with("sqlite:") && o.store.size() > 7) return o.store.substr(7);
-  return Error::text(fmt::format("store \"{}\" is not known; use sqlite:PATH", o.store));
+  if (is_etcd(o))
+    return Error::text(
+        "this is for a store in a file (sqlite:PATH); of etcd make a file with `trama controller export`");
+  return Error::text(fmt::format("store \"{}\" is not known; use sqlite:PATH or etcd:URL[,URL…]", o.store));
+}
+
+bool is_etcd(const ControllerOptions& o) { return o.store.starts_with("etcd:"); }
+
+Result<store::EtcdOptions> etcd_options(const ControllerOptions& o) {
+  store::EtcdOptions out;
+  auto& gateway = out.gateway;
+  for (std::string_view rest = std::string_view(o.store).substr(5); !rest.empty();) {
+    auto comma = std::min(rest.find(','), rest.size());
+    gateway.urls.emplace_back(rest.substr(0, comma));
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+  }
+  out.prefix = o.etcd_prefix;
+  if (!out.prefix.starts_with('/') || out.prefix.ends_with('/') || out.prefix.size() < 2)
+    return Error::text(fmt::format("--etcd-prefix \"{}\": expected something like /trama", out.prefix));
+  out.compact_every = o.etcd_compaction;
+  for (auto [file, text, option] : {std::tuple(&o.etcd_ca, &gateway.ca_pem, "--etcd-ca"),
+                                    std::tuple(&o.etcd_cert, &gateway.certificate_pem, "--etcd-cert"),
+                                    std::tuple(&o.etcd_key, &gateway.key_pem, "--etcd-key")}) {
+    if (file->empty()) continue;
+    auto read = base::read_file(*file);
+    if (!read) return std::move(read).error().in(option);
+    *text = std::move(*read);
+  }
+  return out;
 }
 
 Result<CheckedOptions> check_options(ControllerOptions o) {
@@ -90,9 +121,21 @@ Result<CheckedOptions> check_options(ControllerOptions o) {
         fmt::format("node grace {} ms is less than three lease periods of {} ms: one lost renewal would "
                     "make a node look dead",
                     o.timers.node_grace.count(), o.timers.lease_renew.count()));
-  auto path = store_path_of(o);
-  if (!path) return std::move(path).error();
-  c.store_path = std::move(*path);
+  if (is_etcd(o)) {
+    auto etcd = etcd_options(o);
+    if (!etcd) return std::move(etcd).error();
+    c.etcd = std::move(*etcd);
+    const auto& e = o.election;
+    if (e.retry.count() <= 0 || e.renew <= e.retry || e.lease <= e.renew)
+      return Error::text(
+          fmt::format("--leader-lease {} ms, --leader-renew {} ms, --leader-retry {} ms: each must be "
+                      "longer than the next",
+                      e.lease.count(), e.renew.count(), e.retry.count()));
+  } else {
+    auto path = store_path_of(o);
+    if (!path) return std::move(path).error();
+    c.store_path = std::move(*path);
+  }
   c.services.addresses = std::move(*services);
   c.services.node_port_first = o.node_port_first;
   c.services.node_port_last = o.node_port_last;
@@ -108,7 +151,6 @@ LoopSet::LoopSet(async::asio::any_io_executor ex, store::Store& store, const Che
                  const pki::Authority& authority)
     : store_(store),
       options_(checked.given),
-      allocator_(checked.services),
       events_(ex, store),
       slices_(ex, store, seed_of(options_, 1)),
       cidrs_(ex, store, events_, checked.nodes),
@@ -120,9 +162,7 @@ LoopSet::LoopSet(async::asio::any_io_executor ex, store::Store& store, const Che
       garbage_(ex, store, options_.timers.node_grace),
       namespaces_(ex, store),
       csrs_(ex, store, authority, options_.timers.certificate_life),
-      scheduler_(ex, store, events_, scheduler_options(options_)) {
-  for (const auto& service : store.list("services")) allocator_.remember(*service);
-}
+      scheduler_(ex, store, events_, scheduler_options(options_)) {}
 
 void LoopSet::start(async::TaskGroup& group) {
   group.spawn("events", events_.run());

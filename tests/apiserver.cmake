@@ -5,8 +5,8 @@ list(TRANSFORM api_tests PREPEND unit/control/api/ OUTPUT_VARIABLE api_sources)
 list(TRANSFORM api_sources APPEND _test.cc)
 trama_test(control_api_test LABEL unit SOURCES ${api_sources} LINKS trama_api)
 trama_library(trama_store_rig SOURCES contract/store/store_rig.cc contract/store/log_model.cc contract/store/memory_disk.cc
-  LINKS trama_store SQLite::SQLite3)
-trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.cc contract/store/backup_test.cc
+  support/etcd_cluster.cc support/cable.cc LINKS trama_store trama_test_support SQLite::SQLite3)
+trama_test(control_store_test LABEL contract SOURCES contract/store/store_test.cc contract/store/etcd_store_test.cc contract/store/backup_test.cc
   LINKS trama_store_rig)
 trama_program(trama_store_writer SOURCES support/store_writer_main.cc LINKS trama_store)
 trama_test(control_store_crash_test LABEL contract SOURCES contract/store/store_crash_test.cc LINKS trama_store_rig)
@@ -19,6 +19,9 @@ trama_test(control_store_history_test LABEL contract SOURCES contract/store/watc
   contract/store/watch_history.cc contract/store/linearizability_test.cc contract/store/linearizable.cc
   LINKS trama_server trama_store_rig)
 trama_test(control_store_disk_test LABEL kernel SOURCES kernel/store_disk_full_test.cc LINKS trama_store_rig)
+trama_test(control_etcd_wire_test LABEL unit SOURCES unit/control/etcd/wire_test.cc LINKS trama_store)
+trama_test(control_etcd_test LABEL contract SOURCES contract/store/etcd_control_test.cc LINKS trama_controllers trama_store_rig)
+trama_fuzz(etcd_wire_fuzz SOURCES fuzz/etcd_wire_fuzz.cc LINKS trama_store CORPUS etcd_wire)
 trama_fuzz(api_selector_fuzz SOURCES fuzz/api_selector_fuzz.cc LINKS trama_api CORPUS api_selector)
 trama_fuzz(service_options_fuzz SOURCES fuzz/service_options_fuzz.cc LINKS trama_api CORPUS service_options)
 trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS api_patch)
@@ -30,3 +33,8 @@ trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test
 trama_test(control_backup_test LABEL e2e SOURCES e2e/controller_backup_test.cc LINKS trama_store_rig)
 add_dependencies(control_backup_test trama)
 trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_test.cc LINKS trama_controller)
+if(TARGET trama)
+  trama_test(control_etcd_e2e_test LABEL e2e TIMEOUT 1800 SOURCES e2e/controllers_on_etcd_test.cc
+    e2e/support/several_controllers.cc LINKS trama_client trama_store_rig)
+  add_dependencies(control_etcd_e2e_test trama)
+endif()

@@ -4,7 +4,7 @@ trama_test(control_plans_test LABEL unit
           unit/control/workloads_test.cc unit/control/daemon_set_plan_test.cc unit/control/job_plan_test.cc
           unit/control/owned_pods_test.cc
           unit/control/csr_plan_test.cc unit/control/scheduler_choice_test.cc
-          unit/control/meta_test.cc unit/control/loop_test.cc
+          unit/control/meta_test.cc unit/control/loop_test.cc unit/control/election_test.cc
   LINKS trama_scheduler trama_controllers)
 trama_test(control_pki_test LABEL unit SOURCES unit/control/pki_test.cc LINKS trama_client trama_pki)
 trama_test(control_client_test LABEL unit SOURCES unit/control/client_test.cc unit/control/tls_script.cc

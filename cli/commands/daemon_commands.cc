@@ -28,7 +28,7 @@ struct ControllerArguments {
   control::ControllerOptions options;
   bool lab_timers = false;
   std::string log_level = "info";
-  StoreFileOptions backup, restore;
+  StoreFileOptions backup, restore, exported, imported;
 };
 
 void add_controller(Program& p) {
@@ -39,14 +39,29 @@ void add_controller(Program& p) {
     // --data-dir and --store mean the same to the two below as to the controller.
     if (c->got_subcommand("backup")) return controller_backup(options, given.backup);
     if (c->got_subcommand("restore")) return controller_restore(options, given.restore);
-    if (given.lab_timers) options.timers = control::LoopTimers::lab();
+    if (c->got_subcommand("export")) return controller_export(options, given.exported);
+    if (c->got_subcommand("import")) return controller_import(options, given.imported);
+    if (given.lab_timers) {
+      options.timers = control::LoopTimers::lab();
+      bool own = c->count("--leader-lease") + c->count("--leader-renew") + c->count("--leader-retry") > 0;
+      if (!own) options.election = control::lab_election();
+    }
     // Sockets handed over are all there is, unless --listen says more.
     if (std::getenv("LISTEN_FDS") && c->count("--listen") == 0) options.listen.clear();
     return daemon_exit(control::run_controller(std::move(options)));
   });
   auto& o = a->options;
   c->add_option("--data-dir", o.data_dir, "CA, keys, admin.kubeconfig and the store")->capture_default_str();
-  c->add_option("--store", o.store, "sqlite:PATH (default: store.db in the data directory)");
+  c->add_option("--store", o.store,
+                "sqlite:PATH (default: store.db in the data directory), or etcd:URL[,URL...] for several controllers");
+  c->add_option("--etcd-prefix", o.etcd_prefix, "In front of all keys in etcd")->capture_default_str();
+  c->add_option("--etcd-ca", o.etcd_ca, "CA of etcd's certificates, PEM file; needed for https URLs");
+  c->add_option("--etcd-cert", o.etcd_cert, "Certificate to show to etcd, PEM file");
+  c->add_option("--etcd-key", o.etcd_key, "Its key, PEM file");
+  add_duration(c, "--etcd-compaction", o.etcd_compaction, "How often the leader lets etcd forget old history (5m)");
+  add_duration(c, "--leader-lease", o.election.lease, "A leader that is silent for that long is replaced (15s)");
+  add_duration(c, "--leader-renew", o.election.renew, "A leader that can not renew for that long stops leading (10s)");
+  add_duration(c, "--leader-retry", o.election.retry, "Between two attempts to lead, or to renew (2s)");
   c->add_option("--listen", o.listen, "ADDRESS:PORT to serve on (several times)")->capture_default_str();
   c->add_option("--advertise", o.advertise, "ADDRESS:PORT that clients are told");
   c->add_option("--certificate-name", o.certificate_names, "More names and addresses in the serving certificate");
@@ -70,6 +85,10 @@ void add_controller(Program& p) {
   backup->add_flag("--salvage", a->backup.salvage, "Of a damaged store: take what is whole, name the rest");
   auto* restore = c->add_subcommand("restore", "Put a backup in the place of the store of a stopped controller");
   restore->add_option("FILE", a->restore.file, "File that backup made")->required();
+  auto* out = c->add_subcommand("export", "Copy the store, wherever it is, to a new file that import takes");
+  out->add_option("FILE", a->exported.file, "File to make")->required();
+  auto* in = c->add_subcommand("import", "Fill an empty store, wherever it is, from such a file or a backup");
+  in->add_option("FILE", a->imported.file, "File that export or backup made")->required();
 }
 #else
 void add_controller(Program&) {}

@@ -38,4 +38,25 @@ int controller_restore(const control::ControllerOptions& controller, const Store
   return code(Exit::ok);
 }
 
+int controller_export(const control::ControllerOptions& controller, const StoreFileOptions& options) {
+  auto made = control::export_store(controller, options.file);
+  if (!made) {
+    auto next = made.error().is(std::errc::file_exists) ? "give another name" : "";
+    return fail(exit_of(made.error()), "export: " + made.error().to_string(), next);
+  }
+  fmt::print("{}: {} objects, revision {}, read again and compared\n", options.file, made->objects, made->revision);
+  return code(Exit::ok);
+}
+
+int controller_import(const control::ControllerOptions& controller, const StoreFileOptions& options) {
+  auto done = control::import_store(options.file, controller);
+  if (!done) {
+    auto what = "import " + options.file + ": " + done.error().to_string();
+    if (done.error().is(std::errc::device_or_resource_busy)) return fail(Exit::conflict, what);
+    return fail(exit_of(done.error()), what);
+  }
+  fmt::print("{} objects, read back and compared; revisions go on at {}\n", done->objects, done->revision);
+  return code(Exit::ok);
+}
+
 }  // namespace trama::cli

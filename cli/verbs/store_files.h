@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `trama controller backup` and `restore`: they work on files, not on the API. Each returns the exit code.
+// `trama controller backup`, `restore`, `export` and `import`: they work on stores, not on the API. Each returns the
+// exit code.
 #pragma once
 
 #include <string>
@@ -14,5 +15,8 @@ struct StoreFileOptions {
 };
 int controller_backup(const control::ControllerOptions& controller, const StoreFileOptions& options);
 int controller_restore(const control::ControllerOptions& controller, const StoreFileOptions& options);
+
+int controller_export(const control::ControllerOptions& controller, const StoreFileOptions& options);
+int controller_import(const control::ControllerOptions& controller, const StoreFileOptions& options);
 
 }  // namespace trama::cli

@@ -3,6 +3,7 @@
 
 #include "control/controllers/endpoint_slice_plan.h"
 #include "control/loops/loop.h"
+#include "control/loops/meta.h"
 #include "control/store/writes.h"
 
 namespace trama::control {
@@ -61,7 +62,57 @@ json::object kubernetes_slice(const BootstrapFacts& facts, bool v4) {
   return body;
 }
 
+const api::Key kSlice{"endpointslices", "default", "kubernetes"};
+const api::Key kCa{"configmaps", "kube-system", "kube-root-ca.crt"};
+
+api::Answer<api::ObjectPtr> put_slice(store::Transaction& tx, const BootstrapFacts& facts, bool v4, Time now) {
+  auto wanted = kubernetes_slice(facts, v4);
+  const auto& kind = *api::kind_of_resource("endpointslices");
+  return tx.get(kSlice) ? store::update(tx, kind, kSlice, wanted, api::Part::all, now)
+                        : store::create(tx, kind, kSlice, wanted, now);
+}
+
+std::string ca_of(const api::ObjectPtr& map) {
+  if (!map) return "";
+  const auto& data = api::object_at(map->body, "data");
+  const auto* pem = data.if_contains("ca.crt");
+  return pem != nullptr && pem->is_string() ? std::string(pem->get_string()) : "";
+}
+
 }  // namespace
+
+std::string known_ca(const store::Store& store) { return ca_of(store.get(kCa)); }
+
+async::awaitable<Result<>> publish_ca(store::Store& store, std::string certificate_pem) {
+  auto now = std::chrono::system_clock::now();
+  store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    auto have = tx.get(kCa);
+    if (auto known = ca_of(have); !known.empty()) {
+      if (known == certificate_pem) return have;
+      return api::Status::forbidden("it is not the CA of this cluster");
+    }
+    json::object body = have ? have->body : new_object("v1", "ConfigMap", kCa, now);
+    api::make_object_at(body, "data")["ca.crt"] = certificate_pem;
+    return tx.put(kCa, std::move(body));
+  };
+  auto done = co_await write(store, std::move(decide));
+  if (!done) co_return std::move(done).error();
+  co_return Result<>();
+}
+
+async::awaitable<Result<>> write_kubernetes_slice(store::Store& store, BootstrapFacts facts) {
+  auto now = std::chrono::system_clock::now();
+  store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    api::Key key{"services", "default", "kubernetes"};
+    auto service = tx.get(key);
+    auto ip = base::Ip::parse(service ? api::text_at(service->body, "spec.clusterIP") : "");
+    if (!ip) return api::Status::not_found(key);
+    return put_slice(tx, facts, ip->is_v4(), now);
+  };
+  auto done = co_await write(store, std::move(decide));
+  if (!done) co_return std::move(done).error();
+  co_return Result<>();
+}
 
 async::awaitable<Result<>> ensure_defaults(store::Store& store, ServiceAllocator& allocator, BootstrapFacts facts) {
   auto first = allocator.first_addresses();
@@ -87,15 +138,8 @@ async::awaitable<Result<>> ensure_defaults(store::Store& store, ServiceAllocator
           store::create(tx, *api::kind_of_resource("services"), service, kubernetes_service(first), now, allocate);
       if (!made) return made.error();
     }
-    bool v4 = first.front().is_v4();
-    api::Key slice{"endpointslices", "default", "kubernetes"};
-    auto wanted = kubernetes_slice(facts, v4);
-    const auto& kind = *api::kind_of_resource("endpointslices");
-    auto have = tx.get(slice);
-    auto made = have ? store::update(tx, kind, slice, wanted, api::Part::all, now)
-                     : store::create(tx, kind, slice, wanted, now);
-    if (!made) return made.error();
-    return *made;
+    if (!facts.alone && tx.get(kSlice)) return last;
+    return put_slice(tx, facts, first.front().is_v4(), now);
   };
   auto done = co_await write(store, std::move(decide));
   if (!done) co_return std::move(done).error().in("make the default namespaces and default/kubernetes");

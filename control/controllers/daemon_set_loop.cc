@@ -89,6 +89,7 @@ awaitable<Result<>> DaemonSetLoop::handle(std::string key) {
     co_return Result<>();
   std::vector<api::ObjectPtr> created;
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    created.clear();
     if (!unchanged(tx, where, set->revision)) return api::Status::conflict(where, "it has changed");
     if (auto refused = write_claims(tx, *set, plan.adopt, plan.release)) return *refused;
     for (const auto& node : plan.create) {

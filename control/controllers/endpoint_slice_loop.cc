@@ -151,6 +151,7 @@ awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
   auto now = std::chrono::system_clock::now();
   std::vector<std::string> created;
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    created.clear();
     auto owner = tx.get(where);
     if (!owner || owner->uid != service->uid) return api::Status::conflict(where, "the service has gone");
     api::ObjectPtr last = owner;

@@ -163,6 +163,7 @@ awaitable<Result<>> GarbageLoop::settle_owner(std::string uid) {
   auto now = std::chrono::system_clock::now();
   bool wrote = false;
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    wrote = false;
     auto owner = waits ? tx.get(owner_key) : nullptr;
     if (owner && owner->uid != uid) owner = nullptr;
     bool orphan = owner && has_finalizer(owner->body, kOrphan);

@@ -96,7 +96,10 @@ awaitable<Result<>> JobLoop::settle(std::string key) {
   for (const auto* list : {&plan.adopt, &plan.release, &plan.count, &plan.remove, &plan.end}) idle &= list->empty();
   if (idle && json::value(plan.status) == json::value(api::object_at(job->body, "status"))) co_return Result<>();
   std::vector<api::ObjectPtr> created;
-  store::Decision decide = [&](store::Transaction& tx) { return carry_out(tx, *job, plan, now, created); };
+  store::Decision decide = [&](store::Transaction& tx) {
+    created.clear();
+    return carry_out(tx, *job, plan, now, created);
+  };
   auto done = co_await write(store_, std::move(decide));
   if (!done) {
     if (!done.error().is(std::errc::resource_unavailable_try_again))

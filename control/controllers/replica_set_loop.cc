@@ -46,6 +46,7 @@ awaitable<Result<>> ReplicaSetLoop::handle(std::string key) {
     co_return Result<>();
   std::vector<api::ObjectPtr> created;
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    created.clear();
     if (!unchanged(tx, where, rs->revision)) return api::Status::conflict(where, "it has changed");
     if (auto refused = write_claims(tx, *rs, plan.adopt, plan.release)) return *refused;
     for (std::size_t i = 0; i < plan.create; ++i) {

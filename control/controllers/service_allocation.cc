@@ -91,6 +91,8 @@ std::vector<std::int64_t> node_ports_of(const json::object& spec) {
   return out;
 }
 
+std::string port_guard(std::int64_t port) { return fmt::format("node port {}", port); }
+
 api::Key key_of(const std::string& holder) {
   api::Key key;
   key.resource = "services";
@@ -145,7 +147,7 @@ std::vector<Ip> ServiceAllocator::first_addresses() const {
   return out;
 }
 
-Refusal ServiceAllocator::admit(const store::Transaction& tx, const api::Key& key, json::object& service,
+Refusal ServiceAllocator::admit(store::Transaction& tx, const api::Key& key, json::object& service,
                                 const api::Object* old) {
   auto& spec = api::make_object_at(service, "spec");
   const json::object* old_spec = old == nullptr ? nullptr : &api::object_at(old->body, "spec");
@@ -215,7 +217,7 @@ Refusal ServiceAllocator::choose_families(const api::Key& key, json::object& spe
   return std::nullopt;
 }
 
-Refusal ServiceAllocator::choose_addresses(const store::Transaction& tx, const api::Key& key, json::object& spec,
+Refusal ServiceAllocator::choose_addresses(store::Transaction& tx, const api::Key& key, json::object& spec,
                                            const json::object* old) {
   if (is_headless(spec)) {
     spec["clusterIP"] = "None";
@@ -243,6 +245,7 @@ Refusal ServiceAllocator::choose_addresses(const store::Transaction& tx, const a
         return Status::internal(
             fmt::format("failed to allocate a serviceIP: range {} is full", range->cidr.to_string()));
       chosen.push_back(range->cidr.address().plus(*number + 1).to_string());
+      tx.guard(chosen.back());
       continue;
     }
     auto ip = Ip::parse(chosen[i]);
@@ -261,13 +264,14 @@ Refusal ServiceAllocator::choose_addresses(const store::Transaction& tx, const a
       return refuse(fmt::format("the provided IP ({}) is not in the valid range. The range of valid IPs is {}",
                                 chosen[i], range->cidr.to_string()));
     if (!range->pool.take(*number, holder, still_held)) return refuse("provided IP is already allocated");
+    tx.guard(chosen[i]);
   }
   put_texts(spec, "clusterIPs", chosen);
   if (!chosen.empty()) spec["clusterIP"] = chosen[0];
   return std::nullopt;
 }
 
-Refusal ServiceAllocator::take_port(const store::Transaction& tx, const api::Key& key, std::int64_t port,
+Refusal ServiceAllocator::take_port(store::Transaction& tx, const api::Key& key, std::int64_t port,
                                     const std::string& field) {
   auto still_held = [&](const std::string& other, std::uint64_t number) {
     auto service = tx.get(key_of(other));
@@ -282,10 +286,11 @@ Refusal ServiceAllocator::take_port(const store::Transaction& tx, const api::Key
                                port, port_first_, port_first_ + ports_.size() - 1));
   if (!ports_.take(static_cast<std::uint64_t>(port - port_first_), key.ns + "/" + key.name, still_held))
     return invalid(key, field, fmt::format("Invalid value: {}: provided port is already allocated", port));
+  tx.guard(port_guard(port));
   return std::nullopt;
 }
 
-Refusal ServiceAllocator::choose_ports(const store::Transaction& tx, const api::Key& key, json::object& spec) {
+Refusal ServiceAllocator::choose_ports(store::Transaction& tx, const api::Key& key, json::object& spec) {
   auto holder = key.ns + "/" + key.name;
   auto* ports = spec.contains("ports") ? spec["ports"].if_array() : nullptr;
   std::set<std::pair<std::int64_t, std::string>> own;  // one number may serve TCP and UDP of one Service
@@ -301,7 +306,9 @@ Refusal ServiceAllocator::choose_ports(const store::Transaction& tx, const api::
     };
     auto number = ports_.take_any(holder, still_held);
     if (!number) return std::nullopt;
-    return static_cast<std::int64_t>(*number) + port_first_;
+    auto port = static_cast<std::int64_t>(*number) + port_first_;
+    tx.guard(port_guard(port));
+    return port;
   };
   // Static requests first: a dynamic pick must not take what the same Service asks for by number.
   for (std::size_t i = 0; ports != nullptr && i < ports->size(); ++i) {

@@ -23,13 +23,14 @@ class ServiceAllocator {
  public:
   explicit ServiceAllocator(ServiceRanges ranges);
 
-  // Call once at start for every Service in the store.
+  // Call at start for every Service in the store, and for every one that is written from then on (Store::observe): what
+  // another controller gave out must be known here before a transaction that could give it out again is decided anew.
   void remember(const api::Object& service);
 
   // Completes `service` before it is written: families, clusterIP(s), nodePorts, healthCheckNodePort. On an update
   // what `old` has was carried over already (api::carry_service_allocations). An answer means: refuse with it.
   // The dynamic picks follow upstream's rule: upper band first, the lower one is for static requests.
-  std::optional<api::Status> admit(const store::Transaction& tx, const api::Key& key, api::json::object& service,
+  std::optional<api::Status> admit(store::Transaction& tx, const api::Key& key, api::json::object& service,
                                    const api::Object* old);
 
   // The address of default/kubernetes: the first one of each range.
@@ -44,10 +45,10 @@ class ServiceAllocator {
   std::optional<std::uint64_t> offset_in(const Range& range, const base::Ip& ip) const;
   std::optional<api::Status> choose_families(const api::Key& key, api::json::object& spec,
                                              const api::json::object* old);
-  std::optional<api::Status> choose_addresses(const store::Transaction& tx, const api::Key& key,
-                                              api::json::object& spec, const api::json::object* old);
-  std::optional<api::Status> choose_ports(const store::Transaction& tx, const api::Key& key, api::json::object& spec);
-  std::optional<api::Status> take_port(const store::Transaction& tx, const api::Key& key, std::int64_t port,
+  std::optional<api::Status> choose_addresses(store::Transaction& tx, const api::Key& key, api::json::object& spec,
+                                              const api::json::object* old);
+  std::optional<api::Status> choose_ports(store::Transaction& tx, const api::Key& key, api::json::object& spec);
+  std::optional<api::Status> take_port(store::Transaction& tx, const api::Key& key, std::int64_t port,
                                        const std::string& field);
 
   std::vector<Range> ranges_;

@@ -257,6 +257,7 @@ awaitable<void> Scheduler::place_batch() {
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
     api::ObjectPtr last;
     for (auto& t : tries) {
+      t.result = nullptr;
       auto pod = tx.get(t.needs.key);
       if (!pod || pod->uid != t.needs.uid || !api::text_at(pod->body, "spec.nodeName").empty() ||
           is_terminating(pod->body))

@@ -79,6 +79,7 @@ awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath&
   auto create_hook = hook_of(c, r, attempt_of(r, path, "create"));
   bool created = false;
   store::Decision decide = [&](store::Transaction& tx) -> Answer<ObjectPtr> {
+    warnings->clear();
     auto key = key_of(path);
     auto old = tx.get(key);
     created = !old && applies && path.subresource.empty();

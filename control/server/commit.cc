@@ -40,11 +40,14 @@ awaitable<Answer<ObjectPtr>> commit(store::Store& store, store::Decision decide,
   if (!dry) co_return co_await store.write(std::move(decide));
   auto result = std::make_shared<std::optional<Answer<ObjectPtr>>>();
   auto rehearsal = [decide = std::move(decide), result](store::Transaction& tx) -> Answer<ObjectPtr> {
+    result->reset();
     *result = decide(tx);
     return Status::internal("dry run");  // an error leaves the store untouched
   };
   store::Decision rehearse = rehearsal;
-  (void)co_await store.write(std::move(rehearse));
+  auto said = co_await store.write(std::move(rehearse));
+  // Another error than the one above: it was not rehearsed, or not against the newest state.
+  if (!*result || said.error().code != 500) co_return said.error();
   co_return std::move(**result);
 }
 

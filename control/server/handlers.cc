@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/async/deadline.h"
 #include "control/server/answers.h"
 #include "control/server/changes.h"
 #include "control/server/discovery.h"
@@ -24,6 +25,7 @@ awaitable<Answer<Reply>> dispatch(Context c, const Request& r, const ResourcePat
   if (path.subresource == "binding" && r.method == "POST") co_return co_await bind(c, r, path);
   if (path.subresource == "eviction" && r.method == "POST") co_return co_await evict(c, r, path);
   if (r.method == "GET") {
+    if (auto behind = co_await catch_up(c, r)) co_return *behind;
     auto answer = named ? get(c, r, path) : list(c, r, path);
     co_return answer;
   }
@@ -35,6 +37,28 @@ awaitable<Answer<Reply>> dispatch(Context c, const Request& r, const ResourcePat
     co_return co_await remove_collection(c, r, path);
   }
   co_return Status::method_not_allowed();
+}
+
+// Ready is who can read the newest state, within two seconds.
+awaitable<Reply> readiness(Context c, const Request& r) {
+  auto ask = [](store::Store& store) -> awaitable<base::Result<std::uint64_t>> {
+    auto now = co_await store.current();
+    if (!now) co_return base::Error::text(now.error().message, std::errc::not_connected);
+    co_return *now;
+  };
+  auto task = ask(c.store);
+  auto now = co_await async::with_deadline(std::move(task), std::chrono::seconds(2), "the store does not answer");
+  Reply text;
+  text.content_type = "text/plain; charset=utf-8";
+  if (!now) text.status = 503;
+  if (now && !r.has("verbose")) {
+    text.body = "ok";
+    co_return text;
+  }
+  text.body = now ? "[+]store ok\n" : "[-]store failed: " + now.error().to_string() + "\n";
+  if (c.options.readiness) text.body += c.options.readiness();
+  text.body += now ? "readyz check passed\n" : "readyz check failed\n";
+  co_return text;
 }
 
 std::string verb_of(const Request& r, const ResourcePath& path) {
@@ -88,6 +112,7 @@ awaitable<Reply> handle(Context context, Request request) {
       text.body = context.options.metrics();
       co_return text;
     }
+    if (request.path == "/readyz") co_return co_await readiness(context, request);
     if (auto found = discover(request, context.options.cluster_version)) {
       if (request.method == "GET" || request.method == "HEAD") co_return std::move(*found);
       co_return reply_status(Status::method_not_allowed());

@@ -32,6 +32,8 @@ std::optional<Continuation> parse_continue(const std::string& text) {
   return out;
 }
 
+}  // namespace
+
 std::optional<Status> check_revision(const Context& c, const std::string& text) {
   if (text.empty() || text == "0") return std::nullopt;
   auto wanted = number(text);
@@ -48,7 +50,22 @@ std::optional<Status> check_revision(const Context& c, const std::string& text) 
   return s;
 }
 
-}  // namespace
+awaitable<std::optional<Status>> catch_up(Context c, const Request& r) {
+  auto text = r.parameter("resourceVersion");
+  std::optional<std::uint64_t> wanted;
+  if (auto from = r.parameter("continue"); !from.empty()) {
+    if (auto parsed = parse_continue(from)) wanted = parsed->revision;
+  } else if (text.empty()) {
+    auto now = co_await c.store.current();
+    if (!now) co_return now.error();
+    co_return std::nullopt;
+  } else {
+    wanted = number(text);
+  }
+  // As upstream: what this controller has not seen yet is waited for, and said when it does not come.
+  if (wanted && *wanted > c.store.revision()) (void)co_await c.store.reached(*wanted, std::chrono::seconds(3));
+  co_return std::nullopt;
+}
 
 Answer<Reply> list(const Context& c, const Request& r, const ResourcePath& path) {
   auto selector = api::Selector::parse(*path.kind, r.parameter("labelSelector"), r.parameter("fieldSelector"));

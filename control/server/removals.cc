@@ -60,6 +60,7 @@ awaitable<Answer<Reply>> remove_collection(Context c, const Request& r, const Re
   auto selector = api::Selector::parse(*path.kind, r.parameter("labelSelector"), r.parameter("fieldSelector"));
   if (!selector) co_return selector.error();
   auto attempt = attempt_of(r, path, "deletecollection");
+  if (auto now = co_await c.store.current(); !now) co_return now.error();
   std::string items;
   for (const auto& object : c.store.list(key_of(path).resource, path.ns)) {
     if (!selector->matches(*object)) continue;

@@ -83,6 +83,7 @@ struct Options {
   std::vector<Admission> admissions;
   RawHandler raw;
   std::function<std::string()> metrics;     // text of /metrics; empty = 404
+  std::function<std::string()> readiness;   // more lines of /readyz?verbose; empty = none
   std::string cluster_version = "v1.31.0";  // what /version claims to be compatible with
   std::chrono::milliseconds bookmark_period{30'000};
   std::chrono::seconds slow_client{10};  // to send a request, or to take an answer

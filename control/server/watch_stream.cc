@@ -10,6 +10,7 @@
 #include "control/api/selector.h"
 #include "control/api/table.h"
 #include "control/server/answers.h"
+#include "control/server/reads.h"
 #include "control/server/storage_form.h"
 
 namespace trama::server {
@@ -106,11 +107,19 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
   bool from_now = version.empty() || version == "0";
   bool initial = r.parameter("sendInitialEvents") == "true" || r.parameter("sendInitialEvents") == "1";
   bool bookmarks = r.parameter("allowWatchBookmarks") == "true" || r.parameter("allowWatchBookmarks") == "1";
+  if (auto behind = co_await catch_up(c, r)) {
+    co_await refuse(*behind);
+    co_return;
+  }
   auto after = from_now ? std::optional<std::uint64_t>(c.store.revision()) : number(version);
   if (!after) {
     auto bad = Status::bad_request(
         fmt::format("resourceVersion: Invalid value: \"{}\": not a revision that this server gave out", version));
     co_await refuse(bad);
+    co_return;
+  }
+  if (auto ahead = check_revision(c, version)) {
+    co_await refuse(*ahead);
     co_return;
   }
   std::chrono::seconds limit{1800 + static_cast<int>(std::random_device{}() % 1800)};

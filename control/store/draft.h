@@ -4,12 +4,11 @@
 #include <map>
 #include <vector>
 
+#include "control/store/cache.h"
 #include "control/store/log.h"
 #include "control/store/store.h"
 
 namespace trama::store {
-
-using Objects = std::map<api::Key, api::ObjectPtr>;
 
 // The newest version of every object while a batch is being decided: committed state, earlier decisions, own writes.
 class Draft final : public Transaction {
@@ -20,6 +19,7 @@ class Draft final : public Transaction {
   std::vector<api::ObjectPtr> list(const std::string& resource, const std::string& ns) const override;
   api::ObjectPtr put(const api::Key& key, api::json::object body) override;
   void erase(const api::Key& key) override;
+  void guard(const std::string&) override {}  // there is one writer: nobody else is in between
 
   // A decision succeeded: what it wrote is seen by the next ones.
   void keep();

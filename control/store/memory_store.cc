@@ -4,8 +4,8 @@
 #include "base/async/task_group.h"
 #include "base/async/worker.h"
 #include "base/log.h"
+#include "control/store/cache.h"
 #include "control/store/draft.h"
-#include "control/store/watch_hub.h"
 
 namespace trama::store {
 namespace {
@@ -31,7 +31,7 @@ class MemoryStore final : public Store {
         options_(options),
         log_(std::move(log)),
         worker_("store"),
-        hub_(ex, options),
+        cache_(ex, options),
         tasks_(ex),
         wake_(ex),
         idle_(ex) {}
@@ -39,29 +39,30 @@ class MemoryStore final : public Store {
   base::Result<> start() {
     auto loaded = log_->load();
     if (!loaded) return std::move(loaded).error();
-    for (auto& object : loaded->objects) objects_[object->key] = object;
-    counter_ = visible_ = reserved_ = loaded->revision;
-    hub_.begin(std::move(loaded->history), loaded->history_floor, loaded->revision);
+    Objects objects;
+    for (auto& object : loaded->objects) objects[object->key] = object;
+    counter_ = reserved_ = loaded->revision;
+    cache_.begin(std::move(objects), loaded->revision, std::move(loaded->history), loaded->history_floor);
     if (!loaded->room) enter_full();
     tasks_.spawn("store writer", write_loop());
     return {};
   }
 
-  ObjectPtr get(const Key& key) const override {
-    auto it = objects_.find(key);
-    return it == objects_.end() ? nullptr : it->second;
-  }
-
+  ObjectPtr get(const Key& key) const override { return cache_.get(key); }
   std::vector<ObjectPtr> list(const std::string& resource, const std::string& ns) const override {
-    std::vector<ObjectPtr> out;
-    for (auto it = objects_.lower_bound(Key{resource, ns, ""}); it != objects_.end(); ++it) {
-      if (it->first.resource != resource || (!ns.empty() && it->first.ns != ns)) break;
-      out.push_back(it->second);
-    }
-    return out;
+    return cache_.list(resource, ns);
   }
-
-  std::uint64_t revision() const override { return visible_; }
+  std::uint64_t revision() const override { return cache_.revision(); }
+  // Nobody else writes, so what is read here is all there is.
+  awaitable<Answer<std::uint64_t>> current() override { co_return cache_.revision(); }
+  awaitable<bool> reached(std::uint64_t revision, std::chrono::milliseconds) override {
+    co_return cache_.revision() >= revision;
+  }
+  void observe(const std::string& resource, Observer seen) override { cache_.observe(resource, std::move(seen)); }
+  awaitable<void> maintain() override {
+    for (;;) co_await async::sleep_for(std::chrono::hours(24));
+  }
+  std::string metrics() const override { return ""; }
 
   awaitable<Answer<ObjectPtr>> write(Decision decide) override {
     if (closing_) co_return Status::unavailable("the controller is shutting down");
@@ -79,7 +80,7 @@ class MemoryStore final : public Store {
   }
 
   Answer<std::unique_ptr<Watch>> watch(const std::string& resource, std::uint64_t after) override {
-    return hub_.watch(resource, after);
+    return cache_.watch(resource, after);
   }
 
   awaitable<void> close() override {
@@ -111,7 +112,7 @@ class MemoryStore final : public Store {
     if (full_) co_await look_for_room();
     auto batch = std::exchange(pending_, {});
     std::erase_if(batch, [](const std::shared_ptr<Pending>& p) { return !p->decide; });
-    Draft draft(objects_, counter_);
+    Draft draft(cache_.objects(), counter_);
     for (auto& p : batch) decide(*p, draft);
     auto now = std::chrono::steady_clock::now();
     auto all = std::make_shared<std::vector<Change>>();
@@ -155,9 +156,9 @@ class MemoryStore final : public Store {
     } else {
       put_behind(draft);
     }
-    hub_.next_commit();
-    for (const auto& c : draft.kept()) publish(c);
-    if (!draft.kept().empty()) visible_ = draft.kept().back().revision;
+    cache_.next_commit();
+    for (const auto& c : draft.kept()) cache_.apply(c.key, c.object, c.revision);
+    if (!draft.kept().empty()) cache_.complete(draft.kept().back().revision);
     for (auto& p : batch) p->done.set();
   }
 
@@ -225,35 +226,17 @@ class MemoryStore final : public Store {
     base::logger("store")->info("there is room on the disk again: writes are taken");
   }
 
-  void publish(const Change& c) {
-    Event e;
-    e.revision = c.revision;
-    e.previous = c.previous;
-    if (c.object) {
-      e.type = e.previous ? Event::Type::modified : Event::Type::added;
-      e.object = c.object;
-      objects_[c.key] = c.object;
-    } else {
-      if (!e.previous) return;
-      e.type = Event::Type::deleted;
-      e.object = api::make_object(c.key, e.previous->body, c.revision);
-      objects_.erase(c.key);
-    }
-    hub_.publish(e);
-  }
-
   async::asio::any_io_executor ex_;
   StoreOptions options_;
   std::unique_ptr<Log> log_;
   async::Worker worker_;
-  WatchHub hub_;
+  Cache cache_;
   async::TaskGroup tasks_;
   async::Event wake_, idle_;
-  Objects objects_;
   std::vector<std::shared_ptr<Pending>> pending_;
   std::map<Key, Change> behind_;
   std::chrono::steady_clock::time_point last_commit_ = std::chrono::steady_clock::now();
-  std::uint64_t counter_ = 0, visible_ = 0, reserved_ = 0;
+  std::uint64_t counter_ = 0, reserved_ = 0;
   bool closing_ = false, stopped_ = false;
   bool full_ = false;  // the disk: only what shrinks is taken
   std::chrono::steady_clock::time_point looked_{};

@@ -4,18 +4,10 @@
 #include <memory>
 
 #include "control/store/log.h"
+#include "control/store/options.h"
 #include "control/store/store.h"
 
 namespace trama::store {
-
-struct StoreOptions {
-  std::size_t history = 8192;                     // events kept per resource for watches that resume
-  std::size_t history_bytes = 64 << 20;           // and their size; the newest event stays whatever it weighs
-  std::size_t watch_backlog = 8192;               // events a watcher may be behind before it is cut off
-  std::size_t watch_backlog_bytes = 1 << 20;      // and their size
-  std::chrono::milliseconds write_behind{3000};   // age at which leases and events reach the log on their own
-  std::chrono::milliseconds look_for_room{1000};  // how often a full disk is looked at again
-};
 
 // Loads the log and serves from memory; the log is written on a thread of the store's own.
 base::Result<std::unique_ptr<Store>> open_store(std::unique_ptr<Log> log, async::asio::any_io_executor ex,

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "control/store/log.h"
+
 namespace trama::store {
 
 using api::Answer;
@@ -40,12 +42,16 @@ class HubWatch final : public Watch {
     if (cut_off_) return;
     bool asked = std::exchange(commit_, commit) == commit;
     if (!asked && (queue_.size() >= limits.watch_backlog || bytes_ >= limits.watch_backlog_bytes)) {
-      cut_off_ = true;
-      queue_ = {};
+      cut_off();
     } else {
       queue_.push_back(e);
       bytes_ += cost(e);
     }
+    wake_.set();
+  }
+  void cut_off() {
+    cut_off_ = true;
+    queue_ = {};
     wake_.set();
   }
 
@@ -65,6 +71,13 @@ void WatchHub::begin(std::vector<Event> history, std::uint64_t floor, std::uint6
   floor_ = floor, start_ = revision;
   for (auto& e : history)
     if (!may_be_behind(e.object->key.resource)) remember(e);
+}
+
+void WatchHub::begin_anew(std::uint64_t revision) {
+  floor_ = start_ = revision;
+  history_.clear();
+  for (const auto& [resource, watchers] : watchers_)
+    for (auto* w : watchers) w->cut_off();
 }
 
 void WatchHub::remember(const Event& e) {

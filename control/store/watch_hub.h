@@ -8,7 +8,8 @@
 #include <set>
 #include <string>
 
-#include "control/store/memory_store.h"
+#include "control/store/options.h"
+#include "control/store/store.h"
 
 namespace trama::store {
 
@@ -24,6 +25,8 @@ class WatchHub {
   // What the log remembers, once, before anything else. `revision` is where this life begins: of what is written behind
   // nothing older can be replayed.
   void begin(std::vector<Event> history, std::uint64_t floor, std::uint64_t revision);
+  // History is forgotten up to `revision` and every watcher cut off.
+  void begin_anew(std::uint64_t revision);
   // Before the events of a commit.
   void next_commit() { ++commit_; }
   void publish(const Event& event);

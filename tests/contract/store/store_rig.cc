@@ -7,6 +7,7 @@
 #include <sqlite3.h>
 
 #include "control/store/rows.h"
+#include "tests/support/etcd_cluster.h"
 
 namespace trama::test {
 
@@ -14,7 +15,12 @@ using api::Answer;
 using api::ObjectPtr;
 namespace json = api::json;
 
-StoreRig::StoreRig(bool durable, store::StoreOptions options) : options_(options), sqlite_(durable) {
+StoreRig::StoreRig(Behind behind, store::StoreOptions options) : options_(options), behind_(behind) {
+  if (behind == Behind::etcd) {
+    static int count = 0;
+    etcd.gateway.urls = EtcdCluster::shared().urls();
+    etcd.prefix = fmt::format("/rig-{}", ++count);
+  }
   std::string pattern = std::filesystem::temp_directory_path() / "trama-store-XXXXXX";
   if (!mkdtemp(pattern.data())) throw std::runtime_error("mkdtemp failed");
   directory_ = pattern;
@@ -28,8 +34,9 @@ StoreRig::~StoreRig() {
 
 base::Result<> StoreRig::try_open() {
   auto ex = context_.get_executor();
-  auto opened = sqlite_ ? store::open_sqlite_store(path(), ex, options_, sqlite)
-                        : store::open_store(store::make_null_log(), ex, options_);
+  auto opened = behind_ == Behind::etcd     ? run(store::open_etcd_store(etcd, options_))
+                : behind_ == Behind::sqlite ? store::open_sqlite_store(path(), ex, options_, sqlite)
+                                            : store::open_store(store::make_null_log(), ex, options_);
   if (!opened) return std::move(opened).error();
   store_ = std::move(*opened);
   return {};

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "control/store/etcd_store.h"
 #include "control/store/memory_store.h"
 #include "tests/support/run_coroutine.h"
 
@@ -13,7 +14,10 @@ namespace trama::test {
 
 class StoreRig {
  public:
-  explicit StoreRig(bool durable, store::StoreOptions options = {});
+  enum class Behind { null, sqlite, etcd };  // etcd: a prefix of its own in EtcdCluster::shared()
+  explicit StoreRig(Behind behind, store::StoreOptions options = {});
+  explicit StoreRig(bool durable, store::StoreOptions options = {})
+      : StoreRig(durable ? Behind::sqlite : Behind::null, options) {}
   ~StoreRig();
   StoreRig(const StoreRig&) = delete;
   StoreRig& operator=(const StoreRig&) = delete;
@@ -41,6 +45,7 @@ class StoreRig {
   void close();
   void reopen();
   base::Result<> try_open();
+  store::EtcdOptions etcd;      // of the next try_open()
   store::SqliteOptions sqlite;  // of the next try_open()
   // Size of the largest of the store's files.
   unsigned long largest_file() const;
@@ -52,7 +57,7 @@ class StoreRig {
   async::asio::io_context context_;
   store::StoreOptions options_;
   std::string directory_;
-  bool sqlite_;
+  Behind behind_;
   std::unique_ptr<store::Store> store_;
 };
 

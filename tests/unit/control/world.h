@@ -42,8 +42,10 @@ class MapTransaction : public store::Transaction {
     return objects[key] = api::make_object(key, std::move(body), ++revision);
   }
   void erase(const api::Key& key) override { objects.erase(key); }
+  void guard(const std::string& name) override { guarded.push_back(name); }
 
   std::map<api::Key, api::ObjectPtr> objects;
+  std::vector<std::string> guarded;
   std::uint64_t revision = 0;
 };
 
