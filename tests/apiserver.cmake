@@ -30,6 +30,7 @@ trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORP
 trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc
   unit/control/server/handlers_test.cc unit/control/server/handlers_protobuf_test.cc
   unit/control/server/handlers_apply_test.cc LINKS trama_server trama_store_rig)
+trama_test(control_roles_test LABEL unit SOURCES unit/control/server/roles_test.cc LINKS trama_server trama_store_rig)
 trama_test(control_backup_test LABEL e2e SOURCES e2e/controller_backup_test.cc LINKS trama_store_rig)
 add_dependencies(control_backup_test trama)
 trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_test.cc LINKS trama_controller)
@@ -38,3 +39,4 @@ if(TARGET trama)
     e2e/support/several_controllers.cc LINKS trama_client trama_store_rig)
   add_dependencies(control_etcd_e2e_test trama)
 endif()
+add_dependencies(control_kubectl_test trama)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/commands/program.h"
 #include "cli/token.h"
+#include "cli/verbs/auth.h"
 #include "cli/verbs/verbs.h"
 
 namespace trama::cli {
@@ -165,6 +166,21 @@ void add_tokens(Program& p) {
   delete_command->add_option("id", delete_options->ids, "Ids or whole join strings")->required();
 }
 
+void add_roles(Program& p) {
+  auto& globals = p.globals;
+  auto* auth = command(p, "auth", "Roles: who may do what", "Daemons");
+  auto* matrix = auth->add_subcommand("matrix", "Print what each role may do with each resource")->fallthrough();
+  p.verb<Globals>(matrix, [](const Globals&) { return auth_matrix(); });
+  auto* config = command(p, "kubeconfig", "Print a kubeconfig for a role, with a fresh certificate", "Daemons");
+  auto options =
+      p.verb<KubeconfigOptions>(config, [&globals](const KubeconfigOptions& o) { return make_kubeconfig(globals, o); });
+  config->add_option("--role", options->role, "admin, edit, view, proxy or metrics (see `trama auth matrix`)")
+      ->capture_default_str();
+  config->add_option("--user", options->user, "Name that the certificate speaks for (default: trama:ROLE)");
+  add_duration(config, "--ttl", options->lifetime, "How long the certificate is good for (24h)");
+  config->add_option("-o,--output", options->file, "Write it to this file (0600) instead of standard output");
+}
+
 }  // namespace
 
 void add_object_commands(Program& p) {
@@ -172,6 +188,7 @@ void add_object_commands(Program& p) {
   add_writing(p);
   add_running(p);
   add_tokens(p);
+  add_roles(p);
 }
 
 }  // namespace trama::cli

@@ -22,6 +22,8 @@ const std::vector<SchemaPart>& schema_parts() {
       {"io.k8s.api.events.v1", events_schema()},
       {"io.k8s.api.autoscaling.v1", autoscaling_schema()},
       {"io.k8s.api.policy.v1", policy_schema()},
+      {"io.k8s.api.authorization.v1", authorization_schema()},
+      {"io.k8s.api.authentication.v1", authentication_schema()},
   };
   return parts;
 }

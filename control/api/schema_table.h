@@ -30,6 +30,8 @@ std::span<const Field> certificates_schema();
 std::span<const Field> events_schema();
 std::span<const Field> autoscaling_schema();
 std::span<const Field> policy_schema();
+std::span<const Field> authorization_schema();
+std::span<const Field> authentication_schema();
 
 struct SchemaPart {
   std::string_view package;  // upstream's name for the group and version, as OpenAPI writes it

@@ -11,6 +11,7 @@ using Verdict = CsrVerdict::Type;
 namespace {
 
 constexpr std::string_view kSweep = "/sweep";  // no request has such a name
+constexpr std::int64_t kShortest = 600;        // seconds; upstream takes no shorter spec.expirationSeconds
 constexpr auto kNameIsTaken = std::chrono::seconds(60);
 
 Time created(const api::Object& o) {
@@ -70,7 +71,10 @@ Result<std::string> CsrLoop::sign(const api::Object& csr, const CsrVerdict& verd
   issue.now = unix_seconds(now);
   issue.life = std::chrono::duration_cast<std::chrono::seconds>(life_);
   auto wanted = api::int_at(csr.body, "spec.expirationSeconds");
-  if (wanted >= 600) issue.life = std::min(issue.life, std::chrono::seconds(wanted));
+  // Nodes renew theirs and get short ones. People say how long they want theirs for, at most a year.
+  bool people = api::text_at(csr.body, "spec.signerName") == kClientSigner;
+  auto longest = people ? std::chrono::seconds(std::chrono::hours(24 * 366)) : issue.life;
+  if (wanted >= kShortest) issue.life = std::min(longest, std::chrono::seconds(wanted));
   return authority_.sign(*request, issue);
 }
 

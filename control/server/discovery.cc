@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/server/discovery.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "base/digest.h"
 #include "control/api/kinds.h"
 #include "control/api/openapi.h"
+#include "control/server/reviews.h"
 
 namespace trama::server {
 namespace {
@@ -25,6 +27,10 @@ Reply reply(json::object body, std::string type = "application/json") {
   return r;
 }
 
+bool review_kind(const api::Kind& kind) {
+  return &kind >= reviews().data() && &kind < reviews().data() + reviews().size();
+}
+
 json::array strings(std::initializer_list<std::string_view> list) {
   json::array out;
   for (auto s : list) out.emplace_back(s);
@@ -36,8 +42,18 @@ json::array strings(const std::vector<std::string_view>& list) {
   return out;
 }
 
-json::array verbs() {
+// What is stored has all verbs; a review is only asked.
+json::array verbs_of(const api::Kind& kind) {
+  if (review_kind(kind)) return strings({"create"});
   return strings({"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"});
+}
+
+// Everything that has a path: stored kinds, then reviews.
+std::vector<const api::Kind*> served() {
+  std::vector<const api::Kind*> out;
+  for (const auto* table : {&api::kinds(), &reviews()})
+    for (const auto& kind : *table) out.push_back(&kind);
+  return out;
 }
 
 struct Sub {
@@ -56,14 +72,15 @@ Sub describe(const api::Kind& kind, std::string_view name) {
 
 json::array resource_list(std::string_view group, std::string_view version) {
   json::array out;
-  for (const auto& kind : api::kinds()) {
+  for (const auto* each : served()) {
+    const auto& kind = *each;
     if (kind.group != group || kind.version != version) continue;
     json::object r;
     r["name"] = kind.resource;
     r["singularName"] = kind.singular;
     r["namespaced"] = kind.namespaced;
     r["kind"] = kind.kind;
-    r["verbs"] = verbs();
+    r["verbs"] = verbs_of(kind);
     if (!kind.short_names.empty()) r["shortNames"] = strings(kind.short_names);
     if (!kind.categories.empty()) r["categories"] = strings(kind.categories);
     out.push_back(std::move(r));
@@ -88,27 +105,40 @@ json::array resource_list(std::string_view group, std::string_view version) {
 std::vector<std::string_view> groups() {
   std::vector<std::string_view> out;
   std::set<std::string_view> seen;
-  for (const auto& kind : api::kinds())
-    if (!kind.group.empty() && seen.insert(kind.group).second) out.push_back(kind.group);
+  for (const auto* kind : served())
+    if (!kind->group.empty() && seen.insert(kind->group).second) out.push_back(kind->group);
+  return out;
+}
+
+// The preferred one first.
+std::vector<std::string_view> versions_of(std::string_view group) {
+  std::vector<std::string_view> out;
+  for (const auto* kind : served())
+    if (kind->group == group && std::find(out.begin(), out.end(), kind->version) == out.end())
+      out.push_back(kind->version);
   return out;
 }
 
 json::object group_object(std::string_view name) {
-  json::object version, out;
-  version["groupVersion"] = fmt::format("{}/v1", name);
-  version["version"] = "v1";
+  json::object out;
   out["name"] = name;
   json::array versions;
-  versions.push_back(version);
+  for (auto v : versions_of(name)) {
+    json::object version;
+    version["groupVersion"] = fmt::format("{}/{}", name, v);
+    version["version"] = v;
+    versions.push_back(std::move(version));
+  }
+  out["preferredVersion"] = versions.front();
   out["versions"] = std::move(versions);
-  out["preferredVersion"] = std::move(version);
   return out;
 }
 
-json::object aggregated_group(std::string_view name) {
+json::object aggregated_version(std::string_view name, std::string_view version_name) {
   json::array resources;
-  for (const auto& kind : api::kinds()) {
-    if (kind.group != name) continue;
+  for (const auto* each : served()) {
+    const auto& kind = *each;
+    if (kind.group != name || kind.version != version_name) continue;
     json::object r, response;
     response["group"] = kind.group;
     response["version"] = kind.version;
@@ -117,7 +147,7 @@ json::object aggregated_group(std::string_view name) {
     r["responseKind"] = std::move(response);
     r["scope"] = kind.namespaced ? "Namespaced" : "Cluster";
     r["singularResource"] = kind.singular;
-    r["verbs"] = verbs();
+    r["verbs"] = verbs_of(kind);
     if (!kind.short_names.empty()) r["shortNames"] = strings(kind.short_names);
     if (!kind.categories.empty()) r["categories"] = strings(kind.categories);
     json::array subs;
@@ -136,11 +166,15 @@ json::object aggregated_group(std::string_view name) {
     resources.push_back(std::move(r));
   }
   json::object version;
-  version["version"] = "v1";
+  version["version"] = version_name;
   version["freshness"] = "Current";
   version["resources"] = std::move(resources);
+  return version;
+}
+
+json::object aggregated_group(std::string_view name) {
   json::array versions;
-  versions.push_back(std::move(version));
+  for (auto v : versions_of(name)) versions.push_back(aggregated_version(name, v));
   json::object out;
   json::object metadata;
   metadata["creationTimestamp"] = nullptr;
@@ -177,6 +211,11 @@ Reply version(const std::string& cluster_version) {
   v["compiler"] = "g++";
   v["platform"] = "linux/amd64";
   return reply(std::move(v));
+}
+
+// Reviews have no schemas there: clients ask them by types of their own.
+bool has_documents(std::string_view group) {
+  return std::any_of(api::kinds().begin(), api::kinds().end(), [&](const api::Kind& k) { return k.group == group; });
 }
 
 struct Document {
@@ -235,12 +274,12 @@ std::optional<Reply> discover(const Request& request, const std::string& cluster
     out["groups"] = std::move(list);
     return reply(std::move(out));
   }
-  auto resources = [&](std::string_view group, std::string group_version) {
+  auto resources = [&](std::string_view group, std::string_view v) {
     json::object out;
     out["kind"] = "APIResourceList";
     out["apiVersion"] = "v1";
-    out["groupVersion"] = std::move(group_version);
-    out["resources"] = resource_list(group, "v1");
+    out["groupVersion"] = group.empty() ? std::string(v) : fmt::format("{}/{}", group, v);
+    out["resources"] = resource_list(group, v);
     return reply(std::move(out));
   };
   if (path == "/api/v1") return resources("", "v1");
@@ -251,7 +290,8 @@ std::optional<Reply> discover(const Request& request, const std::string& cluster
       out["apiVersion"] = "v1";
       return reply(std::move(out));
     }
-    if (path == fmt::format("/apis/{}/v1", g)) return resources(g, fmt::format("{}/v1", g));
+    for (auto v : versions_of(g))
+      if (path == fmt::format("/apis/{}/{}", g, v)) return resources(g, v);
   }
   if (path == "/openapi/v2") {
     // A zero-byte document is a valid empty one: every kubectl then skips validation on its side.
@@ -267,14 +307,15 @@ std::optional<Reply> discover(const Request& request, const std::string& cluster
       paths[name] = std::move(one);
     };
     add("", "api/v1");
-    for (auto g : groups()) add(g, fmt::format("apis/{}/v1", g));
+    for (auto g : groups())
+      if (has_documents(g)) add(g, fmt::format("apis/{}/v1", g));
     json::object out;
     out["paths"] = std::move(paths);
     return reply(std::move(out));
   }
   if (path == "/openapi/v3/api/v1") return openapi_reply("");
   for (auto g : groups())
-    if (path == fmt::format("/openapi/v3/apis/{}/v1", g)) return openapi_reply(g);
+    if (has_documents(g) && path == fmt::format("/openapi/v3/apis/{}/v1", g)) return openapi_reply(g);
   return std::nullopt;
 }
 

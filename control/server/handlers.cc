@@ -9,6 +9,7 @@
 #include "control/server/discovery.h"
 #include "control/server/reads.h"
 #include "control/server/removals.h"
+#include "control/server/reviews.h"
 
 namespace trama::server {
 
@@ -63,7 +64,8 @@ awaitable<Reply> readiness(Context c, const Request& r) {
 
 std::string verb_of(const Request& r, const ResourcePath& path) {
   bool named = !path.name.empty();
-  if (r.method == "GET" || r.method == "HEAD") return named ? "get" : is_watch(r, path) ? "watch" : "list";
+  if (is_watch(r, path)) return "watch";
+  if (r.method == "GET" || r.method == "HEAD") return named ? "get" : "list";
   if (r.method == "POST") return "create";
   if (r.method == "PUT") return "update";
   if (r.method == "PATCH") return "patch";
@@ -97,14 +99,24 @@ Attempt attempt_of(const Request& r, const ResourcePath& path, std::string verb)
 
 std::optional<Status> refuse_impersonation(const Request& request) {
   for (const auto& [name, value] : request.headers)
-    if (name.starts_with("impersonate-")) return Status::forbidden("impersonation is not supported by this server");
+    if (name.starts_with("impersonate-"))
+      return Status::forbidden(
+          fmt::format("impersonation is not supported by this server ({}: {}); take a kubeconfig of that role in place "
+                      "of --as: trama kubeconfig --role ROLE",
+                      name, value));
   return std::nullopt;
 }
 
+std::optional<Status> admit(const Context& c, const Request& r, const ResourcePath& path) {
+  if (auto refused = refuse_impersonation(r)) return refused;
+  return authorize(r.identity, attempt_of(r, path, ""), c.store);
+}
+
 awaitable<Reply> handle(Context context, Request request) {
-  if (auto refused = refuse_impersonation(request)) co_return reply_status(*refused);
   auto path = parse_resource(request.path);
   if (!path) {
+    if (auto refused = refuse_impersonation(request)) co_return reply_status(*refused);
+    if (auto* review = review_of(request.path)) co_return review_reply(context, request, *review);
     if (auto refused = authorize_path(request.identity, request.path)) co_return reply_status(*refused);
     if (request.path == "/metrics" && context.options.metrics) {
       Reply text;
@@ -123,7 +135,7 @@ awaitable<Reply> handle(Context context, Request request) {
     s.message = "the server could not find the requested resource";
     co_return reply_status(s);
   }
-  if (auto refused = authorize(request.identity, attempt_of(request, *path, ""))) co_return reply_status(*refused);
+  if (auto refused = admit(context, request, *path)) co_return reply_status(*refused);
   if (!path->subresource.empty() && !path->kind->has(path->subresource)) {
     Status s;
     s.code = 404;

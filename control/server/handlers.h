@@ -16,6 +16,9 @@ struct Context {
 // Everything but watches and raw subresources.
 awaitable<Reply> handle(Context context, Request request);
 
+// Nothing when the request may go on: authorised as far as its path tells. Watches and raw subresources ask it, too.
+std::optional<api::Status> admit(const Context& context, const Request& request, const ResourcePath& path);
+
 // Headers that would change who is asking. Ignoring them would run a request with more rights than were asked for.
 std::optional<api::Status> refuse_impersonation(const Request& request);
 

@@ -351,10 +351,7 @@ class TlsServer final : public Server {
       (void)co_await answer.reply(std::move(reply));
       co_return;
     }
-    auto attempt = attempt_of(request, *path, watch ? "watch" : "");
-    auto refused = refuse_impersonation(request);
-    if (!refused) refused = authorize(request.identity, attempt);
-    if (refused) {
+    if (auto refused = admit(context, request, *path)) {
       auto reply = reply_status(*refused);
       (void)co_await answer.reply(std::move(reply));
       co_return;

@@ -14,18 +14,12 @@
 #include "base/async/event.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "control/server/roles.h"
 #include "control/store/store.h"
 
 namespace trama::server {
 
 using async::awaitable;
-
-// Who speaks: a client certificate's CN and O, or what a bearer token stands for. Empty name = anonymous.
-struct Identity {
-  std::string name;                 // "system:node:n1", "admin"
-  std::vector<std::string> groups;  // "system:masters", "system:nodes", "system:bootstrappers"
-  bool in(std::string_view group) const;
-};
 
 // One request as the handlers see it: no HTTP library in here.
 struct Request {

@@ -57,6 +57,20 @@ TEST(Program, ExitCodesWithoutACluster) {
   EXPECT_EQ(trama("probe http://127.0.0.1:9 --timeout 1s").code, 1);
 }
 
+TEST(Program, RolesWithoutACluster) {
+  auto matrix = trama("auth matrix");
+  EXPECT_EQ(matrix.code, 0);
+  for (const char* row :
+       {"RESOURCE +ADMIN +EDIT +VIEW +NODE +PROXY +BOOTSTRAP", "pods +glwcupdD +glw.cupdD. +glw +.glwd. +- +-",
+        "secrets +glwcupdD +.glwcupdD. +- +.g. +- +-"})
+    EXPECT_THAT(matrix.out, testing::ContainsRegex(row));
+  EXPECT_EQ(trama("kubeconfig --role node").code, 2);
+  EXPECT_THAT(trama("kubeconfig --role node").out, HasSubstr("trama token create"));
+  EXPECT_EQ(trama("kubeconfig --role emperor").code, 2);
+  EXPECT_EQ(trama("kubeconfig --role view --ttl 5s").code, 2);
+  EXPECT_EQ(trama("kubeconfig --role view --user system:node:n1").code, 2);
+}
+
 TEST(Program, ManifestMistakesNameTheLine) {
   auto r = trama("apply --dry-run=client -f - <<'E'\napiVersion: v1\nkind: Pod\nmetadata:\n  nam: x\nE");
   EXPECT_EQ(r.code, 2);
