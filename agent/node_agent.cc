@@ -12,6 +12,7 @@
 #include "base/async/run_on.h"
 #include "base/file.h"
 #include "control/client/join.h"
+#include "control/pki/renewal.h"
 
 namespace trama::agent {
 
@@ -201,7 +202,11 @@ awaitable<void> NodeAgent::connect() {
 awaitable<void> NodeAgent::renew_certificates() {
   IdentityFiles files(settings_.options.data_dir);
   for (;;) {
-    if (client::should_renew(identity_.certificate_pem, std::time(nullptr))) {
+    auto certificate = pki::Certificate::from_pem(identity_.certificate_pem);
+    if (!certificate) co_return;  // it was loaded before: this cannot be
+    auto wait = pki::until_renewal(*certificate, pki::unix_time());
+    co_await async::sleep_for(std::min(wait, kRenewalLook));
+    if (wait <= kRenewalLook) {
       auto renewed = co_await client::renew_node_certificate(*client_, settings_.options.node_name);
       if (renewed) {
         identity_.certificate_pem = renewed->certificate_pem;
@@ -213,10 +218,10 @@ awaitable<void> NodeAgent::renew_certificates() {
         else
           log_->error("the renewed certificate: {}", used.error().to_string());
       } else {
-        log_->warn("renew the node's certificate: {}; trying again in a minute", renewed.error().to_string());
+        log_->warn("renew the node's certificate: {}; trying again", renewed.error().to_string());
+        co_await async::sleep_for(pki::renewal_pause(*certificate));
       }
     }
-    co_await async::sleep_for(std::chrono::minutes(1));
   }
 }
 

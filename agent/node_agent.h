@@ -40,6 +40,8 @@ struct Settings {
 // Fills in the defaults that this machine decides. Errors name the option.
 base::Result<Settings> check_options(AgentOptions options);
 
+constexpr auto kRenewalLook = std::chrono::milliseconds(3'600'000);  // the clock may be set: it is asked again
+
 class NodeAgent {
  public:
   NodeAgent(async::asio::any_io_executor brain, Settings settings);

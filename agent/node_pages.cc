@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a NodeAgent answers on its ports.
 #include <algorithm>
-#include <ctime>
 
 #include "agent/api/exec.h"
 #include "agent/api/logs.h"
 #include "agent/node_agent.h"
 #include "control/client/join.h"
+#include "control/pki/renewal.h"
 
 namespace trama::agent {
 
 namespace {
 
+constexpr auto kRenewalPause = std::chrono::milliseconds(500);        // between two tries at a serving certificate
 constexpr const char* kAboutToGo = "ToBeDeletedByClusterAutoscaler";  // kube-proxy looks for the same taint
 
 HttpReply plain(int status, std::string text) {
@@ -243,8 +244,14 @@ awaitable<void> NodeAgent::serve_api() {
     streak.failed([this](const std::string& line) { log_->warn("agent API: {}; trying again", line); }, error);
   };
   auto serving = files.load_serving(addresses, names);
+  auto due_in = [&serving]() -> std::chrono::milliseconds {
+    auto certificate =
+        serving ? pki::Certificate::from_pem(serving->certificate_pem) : base::Error::text("no certificate yet");
+    if (!certificate) return std::chrono::milliseconds(0);
+    return pki::until_renewal(*certificate, pki::unix_time());
+  };
   for (;;) {
-    if (!serving || client::should_renew(serving->certificate_pem, std::time(nullptr))) {
+    if (due_in().count() == 0) {
       auto got = co_await client::request_serving_certificate(*client_, settings_.options.node_name, addresses, names);
       if (got) {
         ServingIdentity fresh{got->certificate_pem, got->key_pem};
@@ -276,7 +283,8 @@ awaitable<void> NodeAgent::serve_api() {
         failed(server.error());
     }
     if (api_) streak.recovered([this](const std::string& line) { log_->info("agent API: {}", line); });
-    co_await async::sleep_for(api_ && serving ? std::chrono::milliseconds(60'000) : std::chrono::milliseconds(1'000));
+    auto pause = api_ && serving ? std::min(due_in(), kRenewalLook) : std::chrono::milliseconds(1'000);
+    co_await async::sleep_for(std::max(pause, kRenewalPause));
   }
 }
 

@@ -148,6 +148,13 @@ api::Answer<client::ApiClient*> AgentProxy::agent_of(const std::string& name) {
   return slot.get();
 }
 
+base::Result<> AgentProxy::use_fresh_keys() {
+  for (auto& [id, agent] : agents_)
+    if (auto used = agent->use_certificate(keys_.controller.certificate_pem, keys_.controller.key_pem); !used)
+      return used;
+  return {};
+}
+
 awaitable<void> AgentProxy::handle(SubresourcePath path, Request request, Stream& stream) {
   if (path.resource == "pods" && path.subresource == "log") {
     co_await log(path, request, stream);

@@ -26,6 +26,9 @@ class AgentProxy {
   // The server's RawHandler. Failures are answered as Status objects.
   server::awaitable<void> handle(server::SubresourcePath path, server::Request request, server::Stream& stream);
 
+  // The keys given at construction have changed: new connections use them.
+  base::Result<> use_fresh_keys();
+
  private:
   api::Answer<client::ApiClient*> agent_of(const std::string& node);
   server::awaitable<void> log(server::SubresourcePath path, server::Request request, server::Stream& stream);

@@ -31,6 +31,8 @@ class ControllerProcess {
   async::awaitable<base::Result<>> open_store();
   base::Result<> open_keys();
   async::awaitable<base::Result<>> fill_store();
+  async::awaitable<void> renew_keys();
+  base::Result<> use_fresh_keys();
   base::Result<> write_admin_kubeconfig() const;
   base::Result<> open_health_ports();
   base::Result<> serve();
@@ -40,6 +42,7 @@ class ControllerProcess {
   CheckedOptions options_;
   std::vector<Listener> listeners_;
   std::vector<base::IpPort> addresses_;
+  pki::ServingNames names_;
   std::unique_ptr<pki::ClusterKeys> keys_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<ServiceAllocator> allocator_;

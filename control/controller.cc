@@ -16,6 +16,7 @@
 #include "control/composition.h"
 #include "control/controllers/bootstrap.h"
 #include "control/health_port.h"
+#include "control/pki/renewal.h"
 #include "control/store/memory_store.h"
 
 namespace trama::control {
@@ -119,7 +120,7 @@ base::IpPort ControllerProcess::advertised() const {
 }
 
 Result<> ControllerProcess::open_keys() {
-  pki::ServingNames names;
+  auto& names = names_;
   auto add = [&names](const base::Ip& ip) {
     if (!ip.is_unspecified()) names.ips.push_back(ip);
   };
@@ -133,7 +134,8 @@ Result<> ControllerProcess::open_keys() {
     else
       names.dns.push_back(text);
   }
-  auto keys = pki::load_or_create_cluster_keys(options_.given.data_dir + "/pki", names, unix_now());
+  auto keys = pki::load_or_create_cluster_keys(options_.given.data_dir + "/pki", names, unix_now(),
+                                               options_.given.own_certificate_life);
   if (!keys) return std::move(keys).error();
   keys_ = std::make_unique<pki::ClusterKeys>(std::move(*keys));
   return {};
@@ -255,7 +257,44 @@ awaitable<Result<>> ControllerProcess::start() {
   co_await leadership_->start();
   if (auto ok = open_health_ports(); !ok) co_return ok;
   if (auto ok = serve(); !ok) co_return ok;
+  tasks_.spawn("renew certificates", renew_keys());
   co_return write_admin_kubeconfig();
+}
+
+// What is past two thirds of its life is made again, and used from the next connection on.
+Result<> ControllerProcess::use_fresh_keys() {
+  auto fresh = pki::load_or_create_cluster_keys(options_.given.data_dir + "/pki", names_, unix_now(),
+                                                options_.given.own_certificate_life);
+  if (!fresh) return std::move(fresh).error();
+  *keys_ = std::move(*fresh);
+  auto used =
+      server_->use_tls(keys_->serving.certificate_pem, keys_->serving.key_pem, keys_->authority.certificate_pem());
+  if (!used) return used;
+  if (auto ok = proxy_->use_fresh_keys(); !ok) return ok;
+  return write_admin_kubeconfig();
+}
+
+awaitable<void> ControllerProcess::renew_keys() {
+  auto log = base::logger("controller");
+  for (;;) {
+    auto pause = milliseconds(std::chrono::hours(1));
+    auto retry = pause;
+    for (const auto* pair : {&keys_->serving, &keys_->admin, &keys_->controller}) {
+      auto certificate = pki::Certificate::from_pem(pair->certificate_pem);
+      if (!certificate) continue;
+      pause = std::min(pause, pki::until_renewal(*certificate, pki::unix_time()));
+      retry = std::min(retry, pki::renewal_pause(*certificate));
+    }
+    co_await async::sleep_for(std::max(pause, milliseconds(100)));
+    if (pause == milliseconds(std::chrono::hours(1))) continue;
+    auto renewed = use_fresh_keys();
+    if (renewed) {
+      log->info("renewed the controller's own certificates");
+      continue;
+    }
+    log->error("renew the controller's own certificates: {}", renewed.error().to_string());
+    co_await async::sleep_for(retry);
+  }
 }
 
 awaitable<void> ControllerProcess::stop() {

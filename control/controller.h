@@ -74,6 +74,8 @@ struct ControllerOptions {
   std::uint16_t scheduler_port = 10251;  // 127.0.0.1 /healthz and /metrics; 0 = off
   std::uint16_t controllers_port = 10252;
   std::uint16_t agent_port = 10250;  // where logs, exec and nodes/proxy are forwarded to
+  // Of the controller's own certificates (serving, admin.kubeconfig, towards agents); they renew themselves.
+  std::chrono::seconds own_certificate_life{365LL * 24 * 3600};
   LoopTimers timers;
   std::optional<std::uint64_t> seed;  // deterministic scheduling (lab, tests)
   int ready_fd = -1;                  // gets "READY\n" once all listeners serve; closed afterwards

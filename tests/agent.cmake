@@ -10,7 +10,7 @@ trama_library(trama_e2e_support SOURCES e2e/support/cluster.cc e2e/support/servi
 if(TARGET trama_controller)
   trama_test(agent_e2e_test LABEL e2e SOURCES e2e/agent_test.cc LINKS trama_e2e_support)
   trama_test(agent_nodes_e2e_test LABEL e2e SOURCES e2e/agent_nodes_test.cc LINKS trama_e2e_support)
-  foreach(what churn services workloads)
+  foreach(what churn identity services workloads)
     trama_test(agent_${what}_e2e_test LABEL e2e TIMEOUT 900 SOURCES e2e/agent_${what}_test.cc LINKS trama_e2e_support)
     add_dependencies(agent_${what}_e2e_test trama)
   endforeach()

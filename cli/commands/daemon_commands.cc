@@ -43,6 +43,7 @@ void add_controller(Program& p) {
     if (c->got_subcommand("import")) return controller_import(options, given.imported);
     if (given.lab_timers) {
       options.timers = control::LoopTimers::lab();
+      options.timers.certificate_life = given.options.timers.certificate_life;
       bool own = c->count("--leader-lease") + c->count("--leader-renew") + c->count("--leader-retry") > 0;
       if (!own) options.election = control::lab_election();
     }
@@ -75,6 +76,8 @@ void add_controller(Program& p) {
       ->capture_default_str();
   c->add_option("--controllers-port", o.controllers_port, "The same of the controllers")->capture_default_str();
   c->add_option("--agent-port", o.agent_port, "Where agents serve logs and exec")->capture_default_str();
+  add_duration(c, "--certificate-life", o.timers.certificate_life, "Of the nodes' certificates (7d)");
+  add_duration(c, "--own-certificate-life", o.own_certificate_life, "Of the controller's own certificates (365d)");
   c->add_option("--seed", o.seed, "Deterministic scheduling");
   c->add_flag("--lab-timers", a->lab_timers, "Notice dead nodes within seconds instead of upstream's patience");
   c->add_option("--ready-fd", o.ready_fd, "Write READY to this descriptor once all listeners serve");

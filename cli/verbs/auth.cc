@@ -151,7 +151,8 @@ int make_kubeconfig(const Globals& globals, const KubeconfigOptions& options) {
   auto session = open_session(globals);
   if (!session) return fail(session.error());
   auto config = obtain(*session, user, group, options);
-  if (!config) return fail(config.error(), config.error().is(std::errc::permission_denied) ? "ask as an administrator" : "");
+  if (!config)
+    return fail(config.error(), config.error().is(std::errc::permission_denied) ? "ask as an administrator" : "");
   if (options.file.empty()) {
     std::fputs(config->to_text().c_str(), stdout);
     return code(Exit::ok);

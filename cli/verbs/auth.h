@@ -14,9 +14,9 @@ int auth_matrix();
 
 struct KubeconfigOptions {
   std::string role = "admin";
-  std::string user;                        // CN of the certificate; "" = trama:<role>
-  std::chrono::seconds lifetime{86'400};   // at least ten minutes
-  std::string file;                        // "" = standard output
+  std::string user;                       // CN of the certificate; "" = trama:<role>
+  std::chrono::seconds lifetime{86'400};  // at least ten minutes
+  std::string file;                       // "" = standard output
 };
 // A kubeconfig with a fresh key and certificate for a role. Needs role admin: the request is approved on the way.
 int make_kubeconfig(const Globals& globals, const KubeconfigOptions& options);

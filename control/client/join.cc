@@ -8,7 +8,7 @@
 #include "control/api/object.h"
 #include "control/client/paths.h"
 #include "control/pki/base64.h"
-#include "control/pki/cluster_files.h"
+#include "control/pki/renewal.h"
 
 namespace trama::client {
 

@@ -83,12 +83,14 @@ Result<Authority> Authority::from_pem(std::string_view certificate_pem, std::str
 Result<std::string> Authority::sign(EVP_PKEY* public_key, const Issue& issue) const {
   if (public_key == nullptr) return Error::text("a certificate needs a public key");
   X509Ptr x(X509_new());
+  // A short life must not begin before most of it is over.
+  auto backdate = std::min(kBackdate, issue.life.count() / 12);
   // Nothing we sign outlives us.
   auto end = std::min(issue.now + issue.life.count(), certificate_.not_after());
   bool ok = x && X509_set_version(x.get(), X509_VERSION_3) == 1 && set_random_serial(x.get()) &&
             set_subject(x.get(), issue.subject) &&
             X509_set_issuer_name(x.get(), X509_get_subject_name(certificate_.get())) == 1 &&
-            set_validity(x.get(), issue.now - kBackdate, end) && X509_set_pubkey(x.get(), public_key) == 1 &&
+            set_validity(x.get(), issue.now - backdate, end) && X509_set_pubkey(x.get(), public_key) == 1 &&
             add_extension(x.get(), certificate_.get(), NID_basic_constraints, "critical,CA:FALSE") &&
             add_extension(x.get(), certificate_.get(), NID_key_usage, "critical,digitalSignature,keyEncipherment") &&
             add_extension(x.get(), certificate_.get(), NID_ext_key_usage, usages(issue.usage)) &&

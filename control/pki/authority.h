@@ -19,7 +19,7 @@ struct Issue {
   Subject subject;
   AltNames names;
   Usage usage;
-  std::int64_t now = 0;  // seconds since 1970; validity starts five minutes earlier
+  std::int64_t now = 0;  // seconds since 1970; validity starts five minutes earlier, or a twelfth of a short life
   std::chrono::seconds life{7 * 24 * 3600};
 };
 

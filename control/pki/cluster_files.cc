@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "control/pki/renewal.h"
 
 namespace trama::pki {
 
@@ -13,8 +14,6 @@ using base::Error;
 using base::Result;
 
 namespace {
-
-constexpr std::chrono::seconds kYear{365LL * 24 * 3600};
 
 bool exists(const std::string& path) {
   struct stat st {};
@@ -98,13 +97,8 @@ Result<KeyPair> load_or_issue(const std::string& dir, const std::string& name, c
 
 }  // namespace
 
-bool is_aging(const Certificate& certificate, std::int64_t now) {
-  auto from = certificate.not_before();
-  auto to = certificate.not_after();
-  return now >= from + (to - from) / 3 * 2;
-}
-
-Result<ClusterKeys> load_or_create_cluster_keys(const std::string& dir, const ServingNames& names, std::int64_t now) {
+Result<ClusterKeys> load_or_create_cluster_keys(const std::string& dir, const ServingNames& names, std::int64_t now,
+                                                std::chrono::seconds life) {
   if (auto made = base::make_directories(dir, 0700); !made) return std::move(made).error();
   auto authority = load_or_create_authority(dir, now);
   if (!authority) return std::move(authority).error();
@@ -114,7 +108,7 @@ Result<ClusterKeys> load_or_create_cluster_keys(const std::string& dir, const Se
   serving.names = serving_names(names);
   serving.usage.server = true;
   serving.now = now;
-  serving.life = kYear;
+  serving.life = life;
   auto serving_pair = load_or_issue(dir, "server", *authority, serving);
   if (!serving_pair) return std::move(serving_pair).error();
 
@@ -123,7 +117,7 @@ Result<ClusterKeys> load_or_create_cluster_keys(const std::string& dir, const Se
   admin.subject.organizations = {"system:masters"};
   admin.usage.client = true;
   admin.now = now;
-  admin.life = kYear;
+  admin.life = life;
   auto admin_pair = load_or_issue(dir, "admin", *authority, admin);
   if (!admin_pair) return std::move(admin_pair).error();
 

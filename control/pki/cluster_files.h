@@ -9,6 +9,8 @@
 
 namespace trama::pki {
 
+constexpr std::chrono::seconds kYear{365LL * 24 * 3600};
+
 struct ServingNames {
   std::vector<std::string> dns;
   std::vector<base::Ip> ips;
@@ -18,18 +20,16 @@ struct ServingNames {
 struct ClusterKeys {
   Authority authority;
   KeyPair serving;     // the PEM holds leaf and CA, so that a joining agent finds the pinned CA in the chain
-  KeyPair admin;       // CN=trama:admin, O=system:masters; one year
+  KeyPair admin;       // CN=trama:admin, O=system:masters
   KeyPair controller;  // CN=trama:controller, O=system:masters: made anew at every start, never written down
 };
 
 // Loads or makes <dir>/ca.crt, ca.key, server.crt, server.key, admin.crt, admin.key (directory 0700, files 0600).
-// The CA is never replaced: a damaged file is an error that names it. Serving and admin certificates are made again
-// when missing, unusable, past two thirds of their life, or (serving) when `names` are not all covered. `names` is what
-// the caller adds to 127.0.0.1, ::1, localhost and kubernetes[.default[.svc[.cluster.local]]].
+// `life` is that of all three pairs. The CA is never replaced: a damaged file is an error that names it. Serving and
+// admin certificates are made again when missing, unusable, past two thirds of their life, or (serving) when `names`
+// are not all covered. `names` is what the caller adds to 127.0.0.1, ::1, localhost and
+// kubernetes[.default[.svc[.cluster.local]]].
 base::Result<ClusterKeys> load_or_create_cluster_keys(const std::string& dir, const ServingNames& names,
-                                                      std::int64_t now);
-
-// True once two thirds of the time between not_before and not_after are over.
-bool is_aging(const Certificate& certificate, std::int64_t now);
+                                                      std::int64_t now, std::chrono::seconds life = kYear);
 
 }  // namespace trama::pki

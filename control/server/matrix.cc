@@ -56,7 +56,8 @@ Matrix matrix() {
   }
   out.legend =
       "g get, l list, w watch, c create, u update, p patch, d delete, D deletecollection; in brackets: only some\n"
-      "objects (edit: outside kube-*; node: its own; bootstrap: its own). metrics: /metrics. Nobody: health, version.\n";
+      "objects (edit: outside kube-*; node: its own; bootstrap: its own). metrics: /metrics. Nobody: health, "
+      "version.\n";
   return out;
 }
 

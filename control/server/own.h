@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Whose an object is, and what its owner may do with it. Every function answers why not; "" = nothing speaks against it.
+// Whose an object is, and what its owner may do with it. Every function answers why not; "" = nothing speaks against
+// it.
 #pragma once
 
 #include <string>

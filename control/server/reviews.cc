@@ -197,11 +197,12 @@ Reply review_reply(const Context& c, const Request& r, const Kind& review) {
   if (review.resource == "selfsubjectaccessreviews") {
     bool one = spec.contains("resourceAttributes"), other = spec.contains("nonResourceAttributes");
     if (one == other)
-      return reply_status(Status::invalid(
-          api::Key{}, review.kind,
-          {{"FieldValueInvalid", "Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be "
-                                 "specified",
-            "spec"}}));
+      return reply_status(
+          Status::invalid(api::Key{}, review.kind,
+                          {{"FieldValueInvalid",
+                            "Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be "
+                            "specified",
+                            "spec"}}));
     status = access_review(r.identity, spec, c.store);
   } else if (review.resource == "selfsubjectrulesreviews") {
     status = rules_review(r.identity, api::text_at(spec, "namespace"));

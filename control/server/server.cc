@@ -3,6 +3,7 @@
 #include "control/server/server.h"
 
 #include <array>
+#include <ctime>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -17,6 +18,7 @@
 #include "base/log.h"
 #include "control/server/answers.h"
 #include "control/server/handlers.h"
+#include "control/server/tls.h"
 #include "control/server/watch_stream.h"
 
 namespace trama::server {
@@ -39,28 +41,6 @@ constexpr std::chrono::seconds kIdle{120};  // between two requests on a connect
 
 Error failed(error_code ec, std::string what) {
   return Error(std::error_code(ec.value(), std::system_category()), std::move(what));
-}
-
-// CN and O of the certificate that the client proved to hold; anonymous without one.
-Identity identity_of(TlsStream& stream) {
-  Identity who;
-  X509* certificate = SSL_get1_peer_certificate(stream.native_handle());
-  if (!certificate) return who;
-  auto* name = X509_get_subject_name(certificate);
-  for (int i = 0; i < X509_NAME_entry_count(name); ++i) {
-    auto* entry = X509_NAME_get_entry(name, i);
-    unsigned char* text = nullptr;
-    int n = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(entry));
-    if (n < 0) continue;
-    std::string value(reinterpret_cast<char*>(text), static_cast<std::size_t>(n));
-    OPENSSL_free(text);
-    int nid = OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry));
-    if (nid == NID_commonName) who.name = value;
-    if (nid == NID_organizationName) who.groups.push_back(value);
-  }
-  X509_free(certificate);
-  if (!who.name.empty()) who.groups.emplace_back("system:authenticated");
-  return who;
 }
 
 // One answer on one connection.
@@ -173,39 +153,24 @@ class TlsAnswer final : public Stream {
 class TlsServer final : public Server {
  public:
   TlsServer(asio::any_io_executor ex, store::Store& store, Options options)
-      : ex_(ex),
-        store_(store),
-        options_(std::move(options)),
-        tls_(ssl::context::tls_server),
-        tasks_(ex),
-        log_(base::logger("api")) {}
+      : ex_(ex), store_(store), options_(std::move(options)), tasks_(ex), log_(base::logger("api")) {}
 
   Result<> prepare() {
-    error_code ec;
-    tls_.set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 | ssl::context::no_sslv3 |
-                         ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1,
-                     ec);
-    tls_.use_certificate_chain(asio::buffer(options_.certificate_pem), ec);
-    if (ec) return Error::text("the serving certificate does not parse: " + ec.message());
-    tls_.use_private_key(asio::buffer(options_.key_pem), ssl::context::pem, ec);
-    if (ec) return Error::text("the serving key does not parse: " + ec.message());
-    if (!options_.client_ca_pem.empty()) {
-      tls_.add_certificate_authority(asio::buffer(options_.client_ca_pem), ec);
-      if (ec) return Error::text("the client CA does not parse: " + ec.message());
-      tls_.set_verify_mode(ssl::verify_peer, ec);  // asked for, not demanded: tokens and anonymous are allowed
-    }
-    static constexpr unsigned char kProtocols[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
-    SSL_CTX_set_alpn_select_cb(
-        tls_.native_handle(),
-        [](SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned n, void*) {
-          return SSL_select_next_proto(const_cast<unsigned char**>(out), size, kProtocols, sizeof kProtocols, in, n) ==
-                         OPENSSL_NPN_NEGOTIATED
-                     ? SSL_TLSEXT_ERR_OK
-                     : SSL_TLSEXT_ERR_NOACK;
-        },
-        nullptr);
-    static constexpr unsigned char kSession[] = "trama";
-    SSL_CTX_set_session_id_context(tls_.native_handle(), kSession, sizeof kSession - 1);
+    auto made = make_server_tls(options_);
+    if (!made) return std::move(made).error();
+    tls_ = std::move(*made);
+    return {};
+  }
+
+  Result<> use_tls(std::string certificate_pem, std::string key_pem, std::string client_ca_pem) override {
+    auto next = options_;
+    next.certificate_pem = std::move(certificate_pem);
+    next.key_pem = std::move(key_pem);
+    next.client_ca_pem = std::move(client_ca_pem);
+    auto made = make_server_tls(next);
+    if (!made) return std::move(made).error();
+    options_ = std::move(next);
+    tls_ = std::move(*made);
     return {};
   }
 
@@ -246,14 +211,15 @@ class TlsServer final : public Server {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     socket.set_option(asio::socket_base::keep_alive(true), ignored);
-    TlsStream stream(beast::tcp_stream(std::move(socket)), tls_);
+    auto tls = tls_;  // a renewal must not take it away during the handshake
+    TlsStream stream(beast::tcp_stream(std::move(socket)), *tls);
     beast::get_lowest_layer(stream).expires_after(options_.slow_client);
     auto [handshake] = co_await stream.async_handshake(ssl::stream_base::server, kTuple);
     if (handshake) {
       log_->debug("TLS handshake: {}", handshake.message());
       co_return;
     }
-    auto who = identity_of(stream);
+    auto who = peer_of(stream.native_handle());
     beast::flat_buffer buffer;
     bool more = true;
     while (more) more = co_await one_request(stream, buffer, who);
@@ -262,7 +228,7 @@ class TlsServer final : public Server {
   }
 
   // Reads a request and answers it; false when the connection is over.
-  awaitable<bool> one_request(TlsStream& stream, beast::flat_buffer& buffer, const Identity& certificate) {
+  awaitable<bool> one_request(TlsStream& stream, beast::flat_buffer& buffer, const Peer& peer) {
     http::request_parser<http::string_body> parser;
     parser.body_limit(kBodyLimit);
     parser.header_limit(kHeaderLimit);
@@ -316,8 +282,11 @@ class TlsServer final : public Server {
       slot += (slot.empty() ? "" : ", ") + std::string(field.value());
     }
     request.body = std::move(message.body());
-    request.identity = certificate;
-    if (auto refused = authenticate(request)) {
+    request.identity = peer.identity;
+    auto refused = authenticate(request);
+    // Kept-alive and resumed connections outlive the handshake that looked at the certificate.
+    if (peer.has_ended(std::time(nullptr))) refused = api::Status::unauthorized();
+    if (refused) {
       auto reply = reply_status(*refused);
       (void)co_await answer.reply(std::move(reply));
       co_return answer.reusable();
@@ -398,7 +367,7 @@ class TlsServer final : public Server {
   asio::any_io_executor ex_;
   store::Store& store_;
   Options options_;
-  ssl::context tls_;
+  std::shared_ptr<ssl::context> tls_;
   async::TaskGroup tasks_;
   std::shared_ptr<spdlog::logger> log_;
   base::Streak accept_trouble_;

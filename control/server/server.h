@@ -91,6 +91,8 @@ class Server {
   virtual ~Server() = default;
   // Serves on a listening socket until stop(); may be called for several sockets.
   virtual base::Result<> listen(base::UniqueFd socket) = 0;
+  // For connections made from now on; those that are there go on as they are. On an error nothing changes.
+  virtual base::Result<> use_tls(std::string certificate_pem, std::string key_pem, std::string client_ca_pem) = 0;
   // Ends every connection and watch, and waits.
   virtual awaitable<void> stop() = 0;
 };

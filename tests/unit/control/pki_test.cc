@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <set>
+
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include "control/pki/base64.h"
 #include "control/pki/cluster_files.h"
 #include "control/pki/join_token.h"
+#include "control/pki/renewal.h"
 
 namespace trama::pki {
 namespace {
@@ -258,6 +261,36 @@ users:
   EXPECT_FALSE(client::parse_kubeconfig(kText, ".", "nowhere"));
   EXPECT_FALSE(client::parse_kubeconfig("[", "."));
   EXPECT_FALSE(client::parse_kubeconfig("just text", "."));
+}
+
+TEST(Renewal, IsDueAtTwoThirdsAndABit) {
+  auto authority = Authority::create("ca", 1'000'000);
+  ASSERT_TRUE(authority);
+  std::set<std::int64_t> dues;
+  for (int i = 0; i < 50; ++i)
+    for (std::int64_t life : {12LL, 600LL, 7LL * 24 * 3600}) {
+      Issue issue;
+      issue.subject.common_name = "x";
+      issue.usage.client = true;
+      issue.now = 1'000'000;
+      issue.life = std::chrono::seconds(life);
+      auto pair = authority->issue(issue);
+      ASSERT_TRUE(pair);
+      auto certificate = Certificate::from_pem(pair->certificate_pem);
+      auto from = certificate->not_before(), to = certificate->not_after();
+      EXPECT_EQ(to, 1'000'000 + life);
+      EXPECT_LE(1'000'000 - from, life / 12) << "most of a short life is not over when it begins";
+      auto due = until_renewal(*certificate, UnixTime(from * 1000)).count();
+      EXPECT_GE(due, (to - from) * 2000 / 3 - 1);
+      EXPECT_LE(due, (to - from) * 3000 / 4);
+      EXPECT_TRUE(is_aging(*certificate, from + due / 1000 + 1)) << "what is due is also replaced";
+      EXPECT_EQ(until_renewal(*certificate, UnixTime(from * 1000 + due)).count(), 0);
+      EXPECT_EQ(until_renewal(*certificate, UnixTime(to * 1000)).count(), 0);
+      EXPECT_GE(renewal_pause(*certificate), std::chrono::milliseconds(200));
+      EXPECT_LE(renewal_pause(*certificate), std::chrono::minutes(1));
+      if (life > 1000) dues.insert(due);
+    }
+  EXPECT_GT(dues.size(), 40u) << "not all at once";
 }
 
 }  // namespace

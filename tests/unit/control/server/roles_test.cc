@@ -253,10 +253,9 @@ class Roles : public Handlers {
     attributes["namespace"] = at.ns;
     if (!is_whole(verb) && (verb != "create" || !sub.empty())) attributes["name"] = at.name;
     if (is_whole(verb) && whose == "own")
-      attributes["fieldSelector"] =
-          json::parse(kind.resource == "pods"
-                          ? R"({"requirements":[{"key":"spec.nodeName","operator":"In","values":["n1"]}]})"
-                          : R"({"rawSelector":"metadata.name=x"})");
+      attributes["fieldSelector"] = json::parse(
+          kind.resource == "pods" ? R"({"requirements":[{"key":"spec.nodeName","operator":"In","values":["n1"]}]})"
+                                  : R"({"rawSelector":"metadata.name=x"})");
     spec["resourceAttributes"] = std::move(attributes);
     return access_review(asker.identity, spec, rig.store()).at("allowed").as_bool();
   }
@@ -333,9 +332,9 @@ TEST_F(Roles, ANodeReadsOnlySecretsThatItsPodsName) {
   const std::string all = "/api/v1/namespaces/default/secrets";
   EXPECT_EQ(ask("GET", all + "/mine").status, 200);
   for (const auto& target : std::vector<std::string>{
-        all + "/other", all + "/missing", all, all + "?fieldSelector=metadata.name%3Dmine", "/api/v1/secrets?limit=1",
-        all + "/mine?watch=true", all + "?watch=true&fieldSelector=metadata.name%3Dmine", "/api/v1/watch" + all.substr(7),
-        "/api/v1/namespaces/kube-system/secrets/mine", all + "/mine/status"})
+           all + "/other", all + "/missing", all, all + "?fieldSelector=metadata.name%3Dmine",
+           "/api/v1/secrets?limit=1", all + "/mine?watch=true", all + "?watch=true&fieldSelector=metadata.name%3Dmine",
+           "/api/v1/watch" + all.substr(7), "/api/v1/namespaces/kube-system/secrets/mine", all + "/mine/status"})
     EXPECT_EQ(ask("GET", target).status, 403) << target;
   EXPECT_THAT(ask("GET", all + "/missing").body, HasSubstr("no pod of this node names it"))
       << "whether it exists is not told";
@@ -348,7 +347,8 @@ TEST_F(Roles, ANodeReadsOnlySecretsThatItsPodsName) {
       {R"("containers":[],"volumes":[{"name":"v","secret":{"secretName":"X"}}])", "secrets"},
       {R"("containers":[],"volumes":[{"name":"v","projected":{"sources":[{"secret":{"name":"X"}}]}}])", "secrets"},
       {R"("containers":[],"volumes":[{"name":"v","configMap":{"name":"X"}}])", "configmaps"},
-      {R"("containers":[],"volumes":[{"name":"v","projected":{"sources":[{"configMap":{"name":"X"}}]}}])", "configmaps"},
+      {R"("containers":[],"volumes":[{"name":"v","projected":{"sources":[{"configMap":{"name":"X"}}]}}])",
+       "configmaps"},
       {R"("containers":[{"env":[{"valueFrom":{"configMapKeyRef":{"name":"X"}}}]}])", "configmaps"},
   };
   for (const auto& [spec, resource] : ways) {
@@ -382,13 +382,15 @@ TEST_F(Roles, ANodeReportsUnderItsOwnName) {
 
 TEST_F(Roles, AnonymousSeesHealthAndVersionOnly) {
   who = {};
-  for (const char* open : {"/healthz", "/livez", "/readyz", "/version"}) EXPECT_EQ(ask("GET", open).status, 200) << open;
+  for (const char* open : {"/healthz", "/livez", "/readyz", "/version"})
+    EXPECT_EQ(ask("GET", open).status, 200) << open;
   for (const char* closed : {"/", "/api", "/api/v1", "/apis", "/apis/apps/v1", "/openapi/v2", "/openapi/v3", "/metrics",
                              "/healthzz", "/versions", "/api/v1/pods", "/nonsense", "/apis/nonsense/v1/x"})
     EXPECT_EQ(ask("GET", closed).status, 403) << closed;
   EXPECT_EQ(ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "{}").status, 403);
   who = {"jane", {"system:authenticated"}};
-  for (const char* known : {"/api", "/api/v1", "/apis", "/openapi/v3"}) EXPECT_EQ(ask("GET", known).status, 200) << known;
+  for (const char* known : {"/api", "/api/v1", "/apis", "/openapi/v3"})
+    EXPECT_EQ(ask("GET", known).status, 200) << known;
   EXPECT_EQ(ask("GET", "/metrics").status, 403);
   who.groups.push_back("system:monitoring");
   options.metrics = [] { return std::string("x 1\n"); };
@@ -405,7 +407,8 @@ TEST_F(Roles, AccessReviews) {
   };
   EXPECT_THAT(review(R"("resourceAttributes":{"verb":"*","group":"*","resource":"*"})"), HasSubstr("\"allowed\":true"));
   who = {"vic", {"trama:view", "system:authenticated"}};
-  EXPECT_THAT(review(R"("resourceAttributes":{"verb":"*","group":"*","resource":"*"})"), HasSubstr("\"allowed\":false"));
+  EXPECT_THAT(review(R"("resourceAttributes":{"verb":"*","group":"*","resource":"*"})"),
+              HasSubstr("\"allowed\":false"));
   EXPECT_THAT(review(R"("resourceAttributes":{"verb":"list","group":"apps","resource":"deployments"})"),
               HasSubstr("\"allowed\":true"));
   EXPECT_THAT(review(R"("resourceAttributes":{"verb":"list","group":"","resource":"deployments"})"),

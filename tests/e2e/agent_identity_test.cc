@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Certificates that live for seconds: everything renews itself, and nobody who is at work notices.
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/e2e/support/cluster.h"
+#include "tests/support/private_netns.h"
+
+namespace trama::test {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+std::string read_all(const std::string& path) {
+  std::ifstream in(path);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+// Serial number of the certificate that a port presents, asked from a node's namespace; "" when none came.
+std::string presented(Cluster& cluster, const std::string& netns, const std::string& address) {
+  std::string out;
+  shell(fmt::format("nsenter --net=/run/netns/{} sh -c 'timeout 5 openssl s_client -connect {} </dev/null 2>/dev/null "
+                    "| openssl x509 -noout -serial 2>/dev/null'",
+                    cluster.netns(netns), address),
+        &out);
+  return out;
+}
+
+constexpr const char* kPod = R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: talker}
+spec:
+  containers: [{name: main, image: host, command: [sh, -c, "while :; do date; sleep 1; done"]}]
+)";
+
+TEST(Identity, EverythingRenewsItselfAndNothingIsLost) {
+  ClusterOptions options;
+  options.controller_arguments = "--lab-timers --certificate-life 12s --own-certificate-life 12s";
+  Cluster cluster(options);
+  cluster.start_controller();
+  cluster.add_node("n1");
+  ASSERT_TRUE(cluster.ok() && cluster.wait_node_ready("n1"));
+  ASSERT_TRUE(cluster.apply(kPod));
+  ASSERT_TRUE(cluster.wait_pod_ready("talker"));
+
+  auto node_file = cluster.directory() + "/n1/data/pki/node.crt";
+  auto first = read_all(node_file);
+  auto old_certificate = cluster.directory() + "/old.crt", old_key = cluster.directory() + "/old.key";
+  std::filesystem::copy_file(node_file, old_certificate);
+  std::filesystem::copy_file(cluster.directory() + "/n1/data/pki/node.key", old_key);
+  // A watch by the administrator, begun with a certificate that will end meanwhile.
+  auto watch_log = cluster.directory() + "/watch";
+  std::thread watcher([&] {
+    std::string ignored;
+    shell(fmt::format("nsenter --net=/run/netns/{} timeout 30 {} --kubeconfig {}/controller/admin.kubeconfig get pods "
+                      "-w >{} 2>&1",
+                      cluster.netns("hub"), cluster.binary(), cluster.directory(), watch_log),
+          &ignored);
+  });
+
+  std::set<std::string> nodes, agents, servers, admins;
+  int unready = 0, silent = 0, rounds = 0;
+  auto until = std::chrono::steady_clock::now() + 26s;
+  while (std::chrono::steady_clock::now() < until) {
+    ++rounds;
+    nodes.insert(read_all(node_file));
+    admins.insert(read_all(cluster.directory() + "/controller/admin.kubeconfig"));
+    if (auto s = presented(cluster, "hub", cluster.node_ip("n1") + ":10250"); !s.empty()) agents.insert(s);
+    if (auto s = presented(cluster, "hub", "10.90.0.1:6443"); !s.empty()) servers.insert(s);
+    auto node = json::serialize(cluster.get("node n1"));
+    if (node.find("AgentReady") == std::string::npos) ++unready;
+    // Through the controller to the agent: its certificate towards the agent, and the agent's own.
+    std::string logs;
+    if (cluster.trama("logs talker --tail 1", &logs) != 0) ++silent;
+    std::this_thread::sleep_for(300ms);
+  }
+  EXPECT_GE(nodes.size(), 3u) << "the node's certificate";
+  EXPECT_GE(agents.size(), 3u) << "the agent's serving certificate";
+  EXPECT_GE(servers.size(), 3u) << "the controller's serving certificate";
+  EXPECT_GE(admins.size(), 3u) << "admin.kubeconfig";
+  EXPECT_GT(rounds, 10);
+  EXPECT_EQ(unready, 0);
+  EXPECT_EQ(silent, 0) << cluster.log("controller");
+  EXPECT_EQ(json::serialize(cluster.get("node n1")).find("NodeStatusUnknown"), std::string::npos);
+
+  // The watch of the beginning is still there: it sees what happens now.
+  ASSERT_TRUE(cluster.apply(std::string(kPod).replace(std::string(kPod).find("name: talker"), 12, "name: second")));
+  EXPECT_TRUE(eventually([&] { return read_all(watch_log).find("second") != std::string::npos; }, 3000))
+      << read_all(watch_log);
+  watcher.join();
+
+  // What has been renewed does not live on: the first certificate has ended and is refused.
+  auto ask = [&](const std::string& certificate, const std::string& key) {
+    std::string answer;
+    shell(fmt::format("nsenter --net=/run/netns/{0} curl -sS --max-time 5 --cacert {1}/n1/data/pki/ca.crt --cert {2} "
+                      "--key {3} -o /dev/null -w '%{{http_code}}' https://10.90.0.1:6443/api/v1/nodes/n1 2>&1",
+                      cluster.netns("hub"), cluster.directory(), certificate, key),
+          &answer);
+    return answer;
+  };
+  EXPECT_THAT(ask(old_certificate, old_key), testing::AnyOf(HasSubstr("expired"), HasSubstr("000")));
+  EXPECT_EQ(ask(node_file, cluster.directory() + "/n1/data/pki/node.key"), "200") << "control";
+}
+
+}  // namespace
+}  // namespace trama::test
