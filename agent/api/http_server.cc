@@ -10,6 +10,7 @@
 #include "base/async/byte_stream.h"
 #include "base/async/task_group.h"
 #include "base/log.h"
+#include "base/tls_policy.h"
 #include "control/pki/certificate.h"
 
 namespace trama::agent {
@@ -215,7 +216,7 @@ class Session : public HttpExchange {
 
 base::Result<std::shared_ptr<asio::ssl::context>> make_context(const HttpTls& tls) {
   auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
-  SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
+  base::apply_tls_policy(context->native_handle());
   context->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
   boost::system::error_code ec;
   context->add_certificate_authority(asio::buffer(tls.client_ca_pem), ec);

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/ip.h"
+#include "base/tls_policy.h"
 #include "control/pki/certificate.h"
 
 namespace trama::client {
@@ -73,7 +74,7 @@ Result<std::shared_ptr<TlsSetup>> make_tls(const ClientOptions& options) {
     return Error::text("the CA pin is not a SHA-256 in lower-case hex (64 digits)");
   auto setup = std::make_shared<TlsSetup>();
   SSL_CTX* ctx = setup->context.native_handle();
-  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+  base::apply_tls_policy(ctx);
   static const unsigned char kAlpn[] = "\x08http/1.1";
   SSL_CTX_set_alpn_protos(ctx, kAlpn, sizeof kAlpn - 1);
   setup->context.set_verify_mode(async::asio::ssl::verify_peer);

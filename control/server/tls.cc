@@ -6,6 +6,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include "base/tls_policy.h"
+
 namespace trama::server {
 
 using base::Error;
@@ -14,10 +16,6 @@ using boost::system::error_code;
 namespace ssl = boost::asio::ssl;
 
 namespace {
-
-constexpr int kSecurityLevel = 2;  // OpenSSL's: no RSA below 2048 bit, no EC below 224, no SHA-1 signatures
-constexpr int kLongestChain = 4;   // certificates between a client and our CA that are looked at
-constexpr long kLargestHello = 64 << 10;  // bytes of certificates that a client may send
 
 int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned n, void*) {
   static constexpr unsigned char kProtocols[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
@@ -30,12 +28,7 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const 
 Result<std::shared_ptr<ssl::context>> make_server_tls(const Options& options) {
   auto tls = std::make_shared<ssl::context>(ssl::context::tls_server);
   SSL_CTX* ctx = tls->native_handle();
-  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-  SSL_CTX_set_security_level(ctx, kSecurityLevel);
-  SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-  SSL_CTX_set_max_early_data(ctx, 0);
-  SSL_CTX_set_max_cert_list(ctx, kLargestHello);
-  SSL_CTX_set_verify_depth(ctx, kLongestChain);
+  base::apply_tls_policy(ctx);
   error_code ec;
   tls->use_certificate_chain(boost::asio::buffer(options.certificate_pem), ec);
   if (ec) return Error::text("the serving certificate does not parse: " + ec.message());
