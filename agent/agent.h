@@ -23,11 +23,15 @@ struct AgentPorts {
 };
 
 struct AgentOptions {
-  std::string node_name;                      // "" = the host's name, in lower case
-  std::vector<std::string> node_ips;          // at most one per family; empty = the source address of the default route
-  std::string server;                         // "https://10.0.0.1:6443"; remembered in data_dir once joined
-  std::string join;                           // what `trama token create` printed; only needed the first time
-  std::string kubeconfig;                     // instead of joining: server and identity from this file
+  std::string node_name;              // "" = the host's name, in lower case
+  std::vector<std::string> node_ips;  // at most one per family; empty = the source address of the default route
+  std::string server;                 // "https://10.0.0.1:6443"; remembered in data_dir once joined
+  std::string join;                   // what `trama token create` printed; only needed the first time
+  // Instead of joining: server and identity from this file, of any Kubernetes cluster. Then only Services and the
+  // overlay are this agent's; pods, the Node and its lease are a kubelet's. It reads Services, EndpointSlices and Nodes
+  // and writes Events: docs/kubernetes.md. The file is read again while the agent runs.
+  std::string kubeconfig;
+  bool network_only() const { return !kubeconfig.empty(); }
   std::map<std::string, std::string> labels;  // of the Node object, besides kubernetes.io/hostname and the like
 
   std::string data_dir = "/var/lib/trama";  // identity (0600) and the last view of the cluster; survives a reboot

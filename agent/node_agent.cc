@@ -22,6 +22,7 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(5);  // a room may be behind for so long before the node says NotReady
 constexpr unsigned kUsualMtu = 1450;
+constexpr auto kKubeconfigLook = std::chrono::seconds(10);
 
 double milliseconds_since(std::chrono::steady_clock::time_point then) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - then).count();
@@ -93,6 +94,11 @@ base::Result<> NodeAgent::open() {
   Reporter::Options reporting;
   reporting.node_name = options.node_name;
   reporting.lease_period = options.lease_period;
+  reporting.events_only = options.network_only();
+  if (options.network_only()) {
+    local_endpoints_.emplace(options.node_name);
+    sandbox_facts_.in_sync = true;  // there are none to keep
+  }
   reporter_ = std::make_unique<Reporter>(brain_, reporting);
 
   PodManagerOptions managing;
@@ -108,6 +114,7 @@ base::Result<> NodeAgent::open() {
 
   ViewFeed::Options viewing;
   viewing.node_name = options.node_name;
+  viewing.pods = !options.network_only();
   viewing.dir = options.data_dir + "/view";
   feed_ = std::make_unique<ViewFeed>(brain_, files_.executor(), view_, viewing, [this] { changed_.set(); });
   feed_->load();
@@ -118,7 +125,7 @@ awaitable<base::Result<>> NodeAgent::run(std::shared_ptr<async::Event> stop) {
   stop_ = stop;
   auto opened = open();
   if (opened) {
-    co_await adopt();
+    if (!settings_.options.network_only()) co_await adopt();
     start_parts();
     co_await stop->wait();
     log_->info("stopping; pods, overlay and services go on without the agent");
@@ -195,8 +202,34 @@ awaitable<void> NodeAgent::connect() {
   report_node();
   reporter_->start(*client_);
   feed_->start(*client_);
-  if (options.kubeconfig.empty()) tasks_.spawn("renew certificates", renew_certificates());
+  if (options.network_only()) {
+    tasks_.spawn("follow the kubeconfig", follow_kubeconfig());
+    co_return;
+  }
+  tasks_.spawn("renew certificates", renew_certificates());
   if (options.ports.api != 0) tasks_.spawn("agent API", serve_api());
+}
+
+// Tokens of ServiceAccounts live for an hour, and whoever made the file renews certificates in it.
+awaitable<void> NodeAgent::follow_kubeconfig() {
+  IdentityOptions who;
+  who.kubeconfig = settings_.options.kubeconfig;
+  who.server = settings_.options.server;
+  base::Streak streak;
+  for (;;) {
+    co_await async::sleep_for(kKubeconfigLook);
+    auto fresh = co_await obtain_identity(who);
+    auto used = fresh ? base::Result<>() : base::Result<>(fresh.error());
+    if (fresh && (fresh->certificate_pem != identity_.certificate_pem || fresh->key_pem != identity_.key_pem))
+      used = client_->use_certificate(fresh->certificate_pem, fresh->key_pem);
+    if (!used) {
+      streak.failed([this](const std::string& line) { log_->warn("{}; going on as before", line); }, used.error());
+      continue;
+    }
+    client_->use_token(fresh->bearer_token);
+    identity_ = std::move(*fresh);
+    streak.recovered([this](const std::string& line) { log_->info("kubeconfig: {}", line); });
+  }
 }
 
 awaitable<void> NodeAgent::renew_certificates() {
@@ -250,14 +283,15 @@ void NodeAgent::process_changes() {
       overlay_facts_.generation = rooms_->overlay().publish(overlay_wanted_);
     }
   }
-  if (first || dirty.pods || dirty.service_names || dirty.nodes) {
+  if (!local_endpoints_ && (first || dirty.pods || dirty.service_names || dirty.nodes)) {
     sandboxes_told_ = Clock::now();
     pods_->update(first || dirty.service_names);
     sandbox_facts_.generation = rooms_->sandboxes().generation();
   }
   auto own = view_.node(settings_.options.node_name);
   auto context = settings_.services(topology_);
-  auto node = settings_.node_facts(own.get(), pods_->local_pods());
+  if (local_endpoints_) local_endpoints_->update(view_, dirty.services);
+  auto node = settings_.node_facts(own.get(), local_endpoints_ ? local_endpoints_->addresses() : pods_->local_pods());
   auto before = rooms_->services().generation();
   services_->update(view_, dirty, context, node);
   service_facts_.generation = rooms_->services().generation();
@@ -278,7 +312,7 @@ void NodeAgent::overlay_status(const overlay::Status& status) {
   overlay_facts_.in_sync = status.in_sync;
   pods_->set_mtu(status.mtu > 0 ? status.mtu : kUsualMtu);
   changed_.set();
-  if (begun_) {
+  if (begun_ && !local_endpoints_) {
     pods_->update(false);
     sandbox_facts_.generation = rooms_->sandboxes().generation();
   }
@@ -294,8 +328,8 @@ void NodeAgent::sandbox_report(const async::PassReport& report) {
 
 bool NodeAgent::all_programmed() const {
   return begun_ && overlay_wanted_ && overlay_facts_.in_sync &&
-         overlay_facts_.programmed >= overlay_facts_.generation && sandboxes_passed_ > 0 &&
-         sandboxes_passed_ >= rooms_->sandboxes().generation() &&
+         overlay_facts_.programmed >= overlay_facts_.generation &&
+         (local_endpoints_ || (sandboxes_passed_ > 0 && sandboxes_passed_ >= rooms_->sandboxes().generation())) &&
          rooms_->services().programmed_generation() >= rooms_->services().generation();
 }
 
@@ -331,7 +365,7 @@ void NodeAgent::report_node() {
         service_facts_.failures.empty() ? "services are not programmed yet" : service_facts_.failures.front();
   }
   reporter_->node(std::move(node), view_.node(settings_.options.node_name));
-  if (!said_ready_ && all_programmed() && reporter_->registered()) say_ready();
+  if (!said_ready_ && all_programmed() && (local_endpoints_ || reporter_->registered())) say_ready();
 }
 
 void NodeAgent::say_ready() {
@@ -347,12 +381,12 @@ void NodeAgent::say_ready() {
 awaitable<void> NodeAgent::tick() {
   for (;;) {
     co_await async::sleep_for(std::chrono::milliseconds(500));
-    if (begun_ && !topology_.overlay && !overlay_status_) {
+    if (begun_ && !topology_.overlay && !overlay_status_ && !local_endpoints_) {
       // No pod CIDR, so no overlay that could say an MTU: adopted sandboxes keep theirs.
       pods_->set_mtu(kUsualMtu);
       pods_->update(false);
     }
-    pods_->tick();
+    if (!local_endpoints_) pods_->tick();
     report_node();
   }
 }

@@ -11,6 +11,7 @@
 #include "agent/agent.h"
 #include "agent/api/http_server.h"
 #include "agent/api/routes.h"
+#include "agent/compute/local_endpoints.h"
 #include "agent/compute/topology.h"
 #include "agent/health_ports.h"
 #include "agent/identity.h"
@@ -59,6 +60,7 @@ class NodeAgent {
   awaitable<void> connect();
   awaitable<void> serve_api();
   awaitable<void> renew_certificates();
+  awaitable<void> follow_kubeconfig();
   awaitable<void> flow();
   awaitable<void> tick();
   awaitable<void> watch_obstacles();
@@ -103,6 +105,7 @@ class NodeAgent {
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Rooms> rooms_;
   std::unique_ptr<PodManager> pods_;
+  std::optional<LocalEndpoints> local_endpoints_;  // only where pods are somebody else's
   ServiceMetrics service_metrics_;
   std::unique_ptr<ServiceFeed> services_;
   std::unique_ptr<HealthPorts> health_ports_;

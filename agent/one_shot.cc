@@ -21,8 +21,9 @@ struct Seen {
   bool overlay_gone = false;
 };
 
-awaitable<base::Result<>> read_view(client::ApiClient& client, ClusterView& view, const std::string& node) {
+awaitable<base::Result<>> read_view(client::ApiClient& client, ClusterView& view, const std::string& node, bool pods) {
   for (auto kind : kKinds) {
+    if (kind == Kind::pods && !pods) continue;
     std::string query;
     if (kind == Kind::pods) query = "fieldSelector=" + client::url_encode("spec.nodeName=" + node);
     auto listed = co_await client.list(client::collection_path(to_string(kind)), query);
@@ -111,7 +112,7 @@ awaitable<base::Result<>> dry_run(Settings settings) {
   auto client = client::ApiClient::make(ex, identity->client_options());
   if (!client) co_return client.error();
   ClusterView view;
-  auto read = co_await read_view(**client, view, options.node_name);
+  auto read = co_await read_view(**client, view, options.node_name, !options.network_only());
   if (!read) co_return read;
 
   RoomsOptions how;

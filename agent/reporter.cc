@@ -55,8 +55,9 @@ Reporter::~Reporter() = default;
 
 void Reporter::start(client::ApiClient& client) {
   client_ = &client;
-  tasks_.spawn("pod statuses", pod_loop());
   tasks_.spawn("events", event_loop());
+  if (options_.events_only) return;
+  tasks_.spawn("pod statuses", pod_loop());
   tasks_.spawn("node status", node_loop());
   tasks_.spawn("lease", lease_loop());
 }

@@ -29,6 +29,7 @@ class Reporter {
  public:
   struct Options {
     std::string node_name;
+    bool events_only = false;  // pods, the Node and its lease are somebody else's
     std::chrono::milliseconds lease_period{10'000};
     std::size_t parallel = 8;       // requests at a time
     std::size_t most_events = 200;  // waiting to be sent; older ones are dropped

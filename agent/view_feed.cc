@@ -40,7 +40,13 @@ ViewFeed::ViewFeed(asio::any_io_executor brain, asio::any_io_executor files, Clu
 ViewFeed::~ViewFeed() = default;
 
 void ViewFeed::load() {
+  if (!options_.pods) {
+    view_.list(Kind::pods, {}, 0);
+    auto& none = *sources_[index(Kind::pods)];
+    none.connected = none.tried = true;
+  }
   for (auto kind : kKinds) {
+    if (!wanted(kind)) continue;
     auto saved = load_view(options_.dir, kind);
     if (!saved) {
       if (!saved.error().is(std::errc::no_such_file_or_directory))
@@ -77,8 +83,11 @@ std::uint64_t ViewFeed::revision(Kind kind) const {
 
 void ViewFeed::start(client::ApiClient& client) {
   client_ = &client;
-  for (auto kind : kKinds) subscribe(kind, client);
-  for (auto kind : kKinds) tasks_.spawn("save the view", save_loop(kind));
+  for (auto kind : kKinds) {
+    if (!wanted(kind)) continue;
+    subscribe(kind, client);
+    tasks_.spawn("save the view", save_loop(kind));
+  }
   tasks_.spawn("wait for the server", give_up_waiting());
 }
 
@@ -178,7 +187,8 @@ awaitable<void> ViewFeed::save_loop(Kind kind) {
 
 awaitable<void> ViewFeed::stop() {
   co_await tasks_.stop();
-  for (auto kind : kKinds) co_await save(kind);
+  for (auto kind : kKinds)
+    if (wanted(kind)) co_await save(kind);
 }
 
 }  // namespace trama::agent

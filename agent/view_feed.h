@@ -22,6 +22,7 @@ class ViewFeed {
  public:
   struct Options {
     std::string node_name;
+    bool pods = true;                   // false: somebody else runs them, none are read
     std::string dir;                    // of the saved view
     milliseconds confirm_after{2'000};  // before a suspicious list is asked for again
     milliseconds save_after{100};       // after a change; longer when writing takes long
@@ -48,6 +49,7 @@ class ViewFeed {
 
  private:
   struct Source;
+  bool wanted(Kind kind) const { return kind != Kind::pods || options_.pods; }
   void subscribe(Kind kind, client::ApiClient& client);
   awaitable<void> confirm(Kind kind);
   awaitable<void> save_loop(Kind kind);

@@ -126,7 +126,9 @@ void add_agent(Program& p) {
   c->add_option("--server", o.server, "https://ADDRESS:PORT of the controller; remembered once joined");
   c->add_option("--join", o.join, "Join string of `trama token create` (or TRAMA_JOIN); only needed the first time")
       ->envname("TRAMA_JOIN");
-  c->add_option("--kubeconfig", o.kubeconfig, "Server and identity from this file, instead of joining");
+  c->add_option(
+      "--kubeconfig", o.kubeconfig,
+      "Serve Services and the overlay of the Kubernetes cluster of this file, beside a kubelet, instead of joining");
   c->add_option("--label", a->labels, "KEY=VALUE label of the node (several times)");
   c->add_option("--data-dir", o.data_dir, "Identity and the last view of the cluster")->capture_default_str();
   c->add_option("--run-dir", o.run_dir, "Registry of sandboxes, process state, logs")->capture_default_str();

@@ -155,6 +155,8 @@ class Client final : public ApiClient {
     return {};
   }
 
+  void use_token(std::string token) override { options_.bearer_token = std::move(token); }
+
   std::string verified_ca_pem() const override { return ca_pem_; }
   const ClientOptions& options() const override { return options_; }
 

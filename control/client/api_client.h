@@ -126,6 +126,8 @@ class ApiClient {
   virtual void close_idle() = 0;
   // Replaces the client certificate for connections made from now on (renewal).
   virtual base::Result<> use_certificate(std::string certificate_pem, std::string key_pem) = 0;
+  // Replaces the bearer token, from the next request on.
+  virtual void use_token(std::string token) = 0;
   // The CA certificate at the end of the last verified chain; "" before the first connection.
   virtual std::string verified_ca_pem() const = 0;
   virtual const ClientOptions& options() const = 0;

@@ -311,6 +311,8 @@ class TlsServer final : public Server {
   }
 
   awaitable<void> respond(Request request, TlsAnswer& answer) {
+    log_->debug("{} {} {}", request.identity.name.empty() ? "system:anonymous" : request.identity.name, request.method,
+                request.target);
     Context context{store_, options_};
     auto path = parse_resource(request.path);
     bool watch = path && is_watch(request, *path);

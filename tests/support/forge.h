@@ -15,7 +15,7 @@ struct Pair {
 struct Forgery {
   std::string common_name = "mallory";
   std::vector<std::string> organizations = {"system:masters"};
-  std::string key = "P-256";  // or "P-192", "RSA-1024", "RSA-2048"
+  std::string key = "P-256";           // or "P-192", "RSA-1024", "RSA-2048"
   std::int64_t from = -60, to = 3600;  // seconds from now
   std::string usage = "clientAuth";    // extendedKeyUsage; "" = none
   std::string names;                   // subjectAltName: "DNS:a,IP:127.0.0.1"

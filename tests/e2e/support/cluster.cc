@@ -181,7 +181,8 @@ std::string Cluster::agent_command(const Node& node, const std::string& more) co
 void Cluster::start_agent(const std::string& name, const std::string& more_arguments) {
   if (!ok_) return;
   auto& node = nodes_.at(name);
-  if (!std::filesystem::exists(fmt::format("{}/{}/data/pki/node.key", directory_, name))) {
+  bool joins = node.arguments.find("--kubeconfig") == std::string::npos;
+  if (joins && !std::filesystem::exists(fmt::format("{}/{}/data/pki/node.key", directory_, name))) {
     std::string output;
     int rc = trama("token create", &output);
     auto at = output.find("trama1.");
@@ -192,7 +193,7 @@ void Cluster::start_agent(const std::string& name, const std::string& more_argum
     }
     join_ = output.substr(at, output.find_first_of(" \n'\"", at) - at);
   }
-  auto join = join_.empty() ? std::string() : " --join " + join_;
+  auto join = join_.empty() || !joins ? std::string() : " --join " + join_;
   node.pid = spawn(netns(name), agent_command(node, more_arguments + join), name);
 }
 
