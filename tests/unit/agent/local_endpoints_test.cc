@@ -9,11 +9,12 @@ namespace trama::agent {
 namespace {
 
 api::ObjectPtr slice(const std::string& name, const std::string& service, const std::string& endpoints) {
-  auto body = json::parse(R"({"metadata":{"namespace":"d","name":")" + name +
-                          R"(","labels":{"kubernetes.io/service-name":")" + service + R"("}},"endpoints":)" + endpoints +
-                          "}")
-                  .as_object();
-  return api::make_object({"endpointslices", "d", name}, std::move(body), 1);
+  auto body =
+      json::parse(R"({"metadata":{"namespace":"d","name":")" + name + R"(","labels":{"kubernetes.io/service-name":")" +
+                  service + R"("}},"endpoints":)" + endpoints + "}")
+          .as_object();
+  static std::uint64_t revision = 0;
+  return api::make_object({"endpointslices", "d", name}, std::move(body), ++revision);
 }
 
 std::string text(const LocalEndpoints& local) {
