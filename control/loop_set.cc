@@ -161,7 +161,7 @@ LoopSet::LoopSet(async::asio::any_io_executor ex, store::Store& store, const Che
       jobs_(ex, store, events_, job_options(options_.timers), seed_of(options_, 4)),
       garbage_(ex, store, options_.timers.node_grace),
       namespaces_(ex, store),
-      csrs_(ex, store, authority, options_.timers.certificate_life),
+      csrs_(ex, store, authority, options_.timers.certificate_life, options_.timers.node_grace),
       scheduler_(ex, store, events_, scheduler_options(options_)) {}
 
 void LoopSet::start(async::TaskGroup& group) {

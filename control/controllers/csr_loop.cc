@@ -25,18 +25,32 @@ std::int64_t unix_seconds(Time t) {
 }  // namespace
 
 CsrLoop::CsrLoop(async::asio::any_io_executor ex, store::Store& store, const pki::Authority& authority,
-                 milliseconds life)
+                 milliseconds life, milliseconds grace)
     : store_(store),
       authority_(authority),
       life_(life),
+      grace_(grace),
       loop_(std::move(ex), store, {.name = "csr", .workers = 1},
-            {{"certificatesigningrequests", [this](const store::Event& e) { csr_seen(e); }}},
+            {{"certificatesigningrequests", [this](const store::Event& e) { csr_seen(e); }},
+             {"leases", [this](const store::Event& e) { lease_seen(e); }},
+             {"nodes", [this](const store::Event& e) { node_seen(e); }}},
             [this](std::string key) { return handle(std::move(key)); }) {
   loop_.enqueue(std::string(kSweep));
 }
 
 void CsrLoop::csr_seen(const store::Event& e) {
   if (e.type != store::Event::Type::deleted) loop_.enqueue(e.object->key.name);
+}
+
+// What counts is when a renewal arrives, never what the lease says about time.
+void CsrLoop::lease_seen(const store::Event& e) {
+  if (e.object->key.ns != "kube-node-lease" || e.type != store::Event::Type::modified) return;
+  renewed_[e.object->key.name] = std::chrono::steady_clock::now();
+}
+
+// Who has deleted a Node has given its name away.
+void CsrLoop::node_seen(const store::Event& e) {
+  if (e.type == store::Event::Type::deleted) joined_.erase(e.object->key.name);
 }
 
 CsrWorld CsrLoop::world_of(const api::Object& csr, Time now) const {
@@ -49,6 +63,8 @@ CsrWorld CsrLoop::world_of(const api::Object& csr, Time now) const {
     node.resource = "nodes";
     node.name = name;
     w.node = store_.get(node);
+    auto heard = renewed_.find(name);
+    w.name_alive = heard != renewed_.end() && std::chrono::steady_clock::now() - heard->second < grace_;
     auto it = joined_.find(name);
     w.name_taken = it != joined_.end() && it->second.first != csr.key.name && now - it->second.second < kNameIsTaken;
   }
@@ -157,6 +173,7 @@ awaitable<Result<>> CsrLoop::sweep() {
     auto record = pki::token_of(secret->body);
     if (record && record->expires < now - std::chrono::hours(1)) old.push_back(secret);
   }
+  std::erase_if(renewed_, [this](const auto& e) { return std::chrono::steady_clock::now() - e.second > grace_; });
   std::erase_if(joined_, [now](const auto& e) { return now - e.second.second > kNameIsTaken; });
   if (old.empty()) co_return Result<>();
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {

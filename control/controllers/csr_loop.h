@@ -14,12 +14,16 @@ namespace trama::control {
 // Approves, signs and denies CertificateSigningRequests; deletes old ones and join tokens that have expired.
 class CsrLoop {
  public:
-  // `authority` outlives the loop.
-  CsrLoop(async::asio::any_io_executor ex, store::Store& store, const pki::Authority& authority, milliseconds life);
+  // `authority` outlives the loop. `life` is that of nodes' certificates; a name whose lease was renewed less than
+  // `grace` ago is taken.
+  CsrLoop(async::asio::any_io_executor ex, store::Store& store, const pki::Authority& authority, milliseconds life,
+          milliseconds grace);
   Loop& loop() { return loop_; }
 
  private:
   void csr_seen(const store::Event& e);
+  void lease_seen(const store::Event& e);
+  void node_seen(const store::Event& e);
   awaitable<base::Result<>> handle(std::string key);
   awaitable<base::Result<>> sweep();
   CsrWorld world_of(const api::Object& csr, Time now) const;
@@ -27,7 +31,8 @@ class CsrLoop {
 
   store::Store& store_;
   const pki::Authority& authority_;
-  milliseconds life_;
+  milliseconds life_, grace_;
+  std::map<std::string, std::chrono::steady_clock::time_point> renewed_;  // by node name
   std::map<std::string, std::pair<std::string, Time>> joined_;  // node name -> request that was approved, and when
   Loop loop_;
 };

@@ -92,6 +92,11 @@ CsrVerdict judge_node_client(const Request& r) {
               fmt::format("a node named {} exists already; if this machine replaces it, run `trama delete "
                           "node {}` first",
                           r.node, r.node));
+  // Its Node was deleted, its agent was not stopped: two machines would be one node.
+  if (r.world.name_alive)
+    return no("NodeAlive", fmt::format("a machine that calls itself {} is alive (it renews its lease): stop its agent, "
+                                       "wait until its lease has run out, then join again",
+                                       r.node));
   if (r.world.name_taken) return no("NodeExists", fmt::format("another machine is just joining as {}", r.node));
   v.reason = "AutoApproved";
   v.message = fmt::format("Joined with token {}", token->id);

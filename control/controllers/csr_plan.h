@@ -20,6 +20,7 @@ struct CsrWorld {
   const json::object* csr = nullptr;      // spec.username and spec.groups were set by the server, not by the client
   std::optional<pki::TokenRecord> token;  // of the requester, when it is system:bootstrap:ID and the token exists
   api::ObjectPtr node;                    // the Node that the request speaks for, when it exists
+  bool name_alive = false;                // somebody renews the lease of that name
   bool name_taken = false;                // another bootstrap request for that name was approved a moment ago
   Time now;
 };

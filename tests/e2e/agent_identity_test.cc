@@ -113,5 +113,55 @@ TEST(Identity, EverythingRenewsItselfAndNothingIsLost) {
   EXPECT_EQ(ask(node_file, cluster.directory() + "/n1/data/pki/node.key"), "200") << "control";
 }
 
+std::string only_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.substr(text.rfind('\n') + 1);
+}
+
+TEST(Identity, TokensAndNames) {
+  Cluster cluster;
+  cluster.start_controller();
+  cluster.add_node("n1");
+  ASSERT_TRUE(cluster.ok() && cluster.wait_node_ready("n1"));
+  auto trama = [&](const std::string& arguments, int status = 0) {
+    std::string out;
+    EXPECT_EQ(cluster.trama(arguments, &out), status) << arguments << ": " << out;
+    return out;
+  };
+  auto join = only_line(trama("token create --uses 2 --node n9 --ttl 1h --description rack-4"));
+  ASSERT_THAT(join, testing::StartsWith("trama1."));
+  auto id = join.substr(7, 6), secret = join.substr(14, 32);
+  EXPECT_THAT(trama("token list"), testing::ContainsRegex(id + " +in .* +2 +n9 +rack-4"));
+  auto stored = trama("get secrets -n kube-system -o json");
+  EXPECT_THAT(stored, HasSubstr(id));
+  EXPECT_EQ(stored.find(secret), std::string::npos) << "only its hash is kept";
+
+  // A second machine that calls itself n1, one that the token is not for, one with a deleted token.
+  auto intruder = [&](const std::string& name, const std::string& with) {
+    std::string out;
+    int rc = shell(fmt::format("nsenter --net=/run/netns/{0} timeout 20 {1} agent --node-name {2} --node-ip 10.90.0.1 "
+                               "--server https://10.90.0.1:6443 --join {3} --data-dir {4}/intruder --run-dir "
+                               "{4}/intruder-run --netns-prefix {0}.x. --cgroup-root trama.slice/{0} --port 0 "
+                               "--health-port 0 --metrics-port 0 2>&1",
+                               cluster.netns("hub"), cluster.binary(), name, with, cluster.directory()),
+                   &out);
+    EXPECT_NE(rc, 0) << out;
+    EXPECT_NE(rc, 124) << "it must not go on trying: " << out;
+    EXPECT_FALSE(std::filesystem::exists(cluster.directory() + "/intruder/pki/node.crt"));
+    return out;
+  };
+  auto any = only_line(trama("token create"));
+  EXPECT_THAT(intruder("n1", any), HasSubstr("a node named n1 exists already"));
+  EXPECT_THAT(intruder("n8", join), HasSubstr("for node n9 only"));
+  EXPECT_THAT(trama("token delete " + join), HasSubstr(id + " deleted"));
+  EXPECT_THAT(trama("token list"), testing::Not(HasSubstr(id)));
+  EXPECT_THAT(intruder("n9", join), testing::AnyOf(HasSubstr("Unauthorized"), HasSubstr("401")));
+  trama("token delete nosuch", 3);
+  EXPECT_TRUE(cluster.wait_node_ready("n1"));
+  EXPECT_EQ(json::serialize(cluster.get("node n1")).find("NodeStatusUnknown"), std::string::npos);
+  shell(fmt::format("find /sys/fs/cgroup -maxdepth 3 -path '*trama.slice/{}' -type d -exec rmdir {{}} +",
+                    cluster.netns("hub")));
+}
+
 }  // namespace
 }  // namespace trama::test

@@ -279,6 +279,47 @@ TEST(Controller, JoiningIsForThoseWhoMay) {
   EXPECT_FALSE(c.run(client::renew_node_certificate(*c.nodes["n3"], "n3")));
 }
 
+// However many come at once: as many get in as the token says.
+TEST(Controller, UsesAreCountedWhateverTheRush) {
+  Cluster c;
+  ASSERT_TRUE(c.ready);
+  auto token = c.token(3);
+  std::atomic<int> in{0}, refused{0};
+  std::vector<std::thread> machines;
+  for (int i = 0; i < 10; ++i)
+    machines.emplace_back([&, i] {
+      Runner run;
+      client::JoinOptions o;
+      o.server = c.kubeconfig.server;
+      o.token = token;
+      o.node_name = fmt::format("rush{}", i);
+      o.patience = 10s;
+      auto joined = run(client::join_cluster(o));
+      if (joined)
+        ++in;
+      else if (joined.error().to_string().find("used up") != std::string::npos)
+        ++refused;
+    });
+  for (auto& m : machines) m.join();
+  EXPECT_EQ(in, 3);
+  EXPECT_EQ(refused, 7);
+}
+
+TEST(Controller, TheNameOfALivingMachineIsNotGivenAway) {
+  Cluster c;
+  ASSERT_TRUE(c.ready);
+  c.add_node("n1");
+  c.renew("n1");
+  ASSERT_TRUE(c.run(c.admin->remove("/api/v1/nodes/n1")));
+  c.renew("n1");  // its agent goes on
+  auto taken = c.join("n1", c.token());
+  ASSERT_FALSE(taken);
+  EXPECT_NE(taken.error().to_string().find("n1 is alive"), std::string::npos) << taken.error().to_string();
+  EXPECT_TRUE(c.join("n2", c.token())) << "another name";
+  // Once it is silent for the grace, its name is free.
+  EXPECT_TRUE(c.eventually([&] { return c.join("n1", c.token()).has_value(); }));
+}
+
 TEST(Controller, TokensAreStoredHashed) {
   Cluster c;
   ASSERT_TRUE(c.ready);
