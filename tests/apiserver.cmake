@@ -27,7 +27,7 @@ trama_fuzz(service_options_fuzz SOURCES fuzz/service_options_fuzz.cc LINKS trama
 trama_fuzz(api_patch_fuzz SOURCES fuzz/api_patch_fuzz.cc LINKS trama_api CORPUS api_patch)
 trama_fuzz(api_protobuf_fuzz SOURCES fuzz/api_protobuf_fuzz.cc LINKS trama_api CORPUS api_protobuf)
 trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORPUS api_route)
-trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc
+trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc unit/control/server/throttle_test.cc
   unit/control/server/handlers_test.cc unit/control/server/handlers_protobuf_test.cc
   unit/control/server/handlers_apply_test.cc LINKS trama_server trama_store_rig)
 trama_test(control_roles_test LABEL unit SOURCES unit/control/server/roles_test.cc LINKS trama_server trama_store_rig)

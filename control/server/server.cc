@@ -2,6 +2,7 @@
 // The only file that knows the HTTP library: sockets, TLS, and requests as values.
 #include "control/server/server.h"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 
@@ -153,7 +154,12 @@ class TlsAnswer final : public Stream {
 class TlsServer final : public Server {
  public:
   TlsServer(asio::any_io_executor ex, store::Store& store, Options options)
-      : ex_(ex), store_(store), options_(std::move(options)), tasks_(ex), log_(base::logger("api")) {}
+      : ex_(ex),
+        store_(store),
+        options_(std::move(options)),
+        throttle_(options_.limits),
+        tasks_(ex),
+        log_(base::logger("api")) {}
 
   Result<> prepare() {
     auto made = make_server_tls(options_);
@@ -220,15 +226,17 @@ class TlsServer final : public Server {
       co_return;
     }
     auto who = peer_of(stream.native_handle());
+    auto from = beast::get_lowest_layer(stream).socket().remote_endpoint(ignored);
+    auto address = from.address().to_string();
     beast::flat_buffer buffer;
     bool more = true;
-    while (more) more = co_await one_request(stream, buffer, who);
+    while (more) more = co_await one_request(stream, buffer, who, address);
     beast::get_lowest_layer(stream).expires_after(std::chrono::seconds(1));
     (void)co_await stream.async_shutdown(kTuple);
   }
 
   // Reads a request and answers it; false when the connection is over.
-  awaitable<bool> one_request(TlsStream& stream, beast::flat_buffer& buffer, const Peer& peer) {
+  awaitable<bool> one_request(TlsStream& stream, beast::flat_buffer& buffer, const Peer& peer, std::string address) {
     http::request_parser<http::string_body> parser;
     parser.body_limit(kBodyLimit);
     parser.header_limit(kHeaderLimit);
@@ -283,7 +291,7 @@ class TlsServer final : public Server {
     }
     request.body = std::move(message.body());
     request.identity = peer.identity;
-    auto refused = authenticate(request);
+    auto refused = authenticate(request, address);
     // Kept-alive and resumed connections outlive the handshake that looked at the certificate.
     if (peer.has_ended(std::time(nullptr))) refused = api::Status::unauthorized();
     if (refused) {
@@ -291,12 +299,50 @@ class TlsServer final : public Server {
       (void)co_await answer.reply(std::move(reply));
       co_return answer.reusable();
     }
+    auto path = parse_resource(request.path);
+    bool lasting = path && (is_watch(request, *path) || (is_raw(*path) && options_.raw));
+    Ticket ticket(throttle_, request.identity, address, lasting);
+    if (ticket.wait) {
+      auto reply = reply_status(too_many(ticket.who, *ticket.wait));
+      (void)co_await answer.reply(std::move(reply));
+      co_return answer.reusable();
+    }
     co_await respond(std::move(request), answer);
     co_return answer.reusable();
   }
 
+  static api::Status too_many(const std::string& who, int retry_after) {
+    api::Status s;
+    s.code = 429;
+    s.reason = "TooManyRequests";
+    s.message = fmt::format("Too many requests from {}, please try again later", who);
+    s.retry_after_seconds = retry_after;
+    return s;
+  }
+
+  // A request among those of its client, for as long as it lasts.
+  struct Ticket {
+    Ticket(Throttle& all, const Identity& from, const std::string& address, bool lasting)
+        : throttle(all), who(from.name.empty() ? address : from.name) {
+      kind = lasting ? Throttle::Kind::stream : Throttle::Kind::request;
+      auto roles = roles_of(from);
+      counted = std::find(roles.begin(), roles.end(), Role::admin) == roles.end();
+      if (counted) wait = throttle.enter(who, from.name.empty(), kind, Throttle::Clock::now());
+    }
+    ~Ticket() {
+      if (counted && !wait) throttle.leave(who, kind);
+    }
+    Ticket(const Ticket&) = delete;
+    Ticket& operator=(const Ticket&) = delete;
+    Throttle& throttle;
+    std::string who;
+    Throttle::Kind kind = Throttle::Kind::request;
+    bool counted = true;
+    std::optional<int> wait;
+  };
+
   // A bearer token counts only where no certificate speaks; a wrong one is an error, never "anonymous".
-  std::optional<api::Status> authenticate(Request& request) {
+  std::optional<api::Status> authenticate(Request& request, const std::string& address) {
     auto authorization = request.header("authorization");
     if (authorization.empty() || !request.identity.name.empty()) return std::nullopt;
     constexpr std::string_view kBearer = "bearer ";
@@ -304,8 +350,14 @@ class TlsServer final : public Server {
         !beast::iequals(std::string_view(authorization).substr(0, kBearer.size()), kBearer) ||
         !options_.authenticate_token)
       return api::Status::unauthorized();
+    // Who guesses tokens is soon not listened to any more.
+    auto now = Throttle::Clock::now();
+    if (!throttle_.may_try(address, now)) return too_many(address, 1);
     auto who = options_.authenticate_token(authorization.substr(kBearer.size()));
-    if (!who) return api::Status::unauthorized();
+    if (!who) {
+      throttle_.count_failure(address, now);
+      return api::Status::unauthorized();
+    }
     request.identity = std::move(*who);
     return std::nullopt;
   }
@@ -370,6 +422,7 @@ class TlsServer final : public Server {
   store::Store& store_;
   Options options_;
   std::shared_ptr<ssl::context> tls_;
+  Throttle throttle_;
   async::TaskGroup tasks_;
   std::shared_ptr<spdlog::logger> log_;
   base::Streak accept_trouble_;

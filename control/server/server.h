@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "control/server/roles.h"
+#include "control/server/throttle.h"
 #include "control/store/store.h"
 
 namespace trama::server {
@@ -81,6 +82,7 @@ struct Options {
   std::string cluster_version = "v1.31.0";  // what /version claims to be compatible with
   std::chrono::milliseconds bookmark_period{30'000};
   std::chrono::seconds slow_client{10};  // to send a request, or to take an answer
+  Limits limits;                         // of one client
   std::size_t connections = 4096;        // more than that wait in the listen queue
 };
 
