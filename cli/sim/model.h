@@ -31,7 +31,7 @@ struct SimOptions {
   std::map<std::string, std::string> labels;  // besides ours
   bool taint = true;
   std::chrono::milliseconds lease_period{10'000};
-  std::size_t parallel = 32;  // requests at a time
+  std::size_t parallel = 128;  // requests at a time
 };
 
 constexpr unsigned kMostSimulated = 100'000;

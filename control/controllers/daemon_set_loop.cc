@@ -78,10 +78,12 @@ awaitable<Result<>> DaemonSetLoop::handle(std::string key) {
   auto where = from_queue_key("daemonsets", key);
   auto set = store_.get(where);
   if (!set) co_return Result<>();
+  auto begin = std::chrono::steady_clock::now();
   auto now = std::chrono::system_clock::now();
   std::vector<DaemonNode> nodes;
   for (const auto& [name, node] : nodes_) nodes.push_back(node);
   auto plan = plan_daemon_set(*set, nodes, pods_.of(*set, store_), held(set->uid), now);
+  loop_.took(key, std::chrono::steady_clock::now() - begin);
   if (plan.look_again)
     loop_.enqueue_after(key, std::chrono::duration_cast<milliseconds>(*plan.look_again - now) + milliseconds(5));
   bool status_differs = json::value(plan.status) != json::value(api::object_at(set->body, "status"));

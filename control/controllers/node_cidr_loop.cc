@@ -44,6 +44,7 @@ void NodeCidrLoop::node_seen(const store::Event& e) {
 }
 
 awaitable<Result<>> NodeCidrLoop::handle() {
+  auto now = Clock::now();
   NodeCidrWorld world;
   world.clusters = options_.clusters;
   world.mask_v4 = options_.mask_v4;
@@ -53,11 +54,11 @@ awaitable<Result<>> NodeCidrLoop::handle() {
     world.nodes[node->key.name] = pod_cidrs(node->body);
     nodes[node->key.name] = node;
   }
-  auto now = Clock::now();
   std::erase_if(cooling_, [now](const auto& entry) { return entry.second <= now; });
   for (const auto& [c, until] : cooling_) world.cooling.insert(c);
 
   auto plan = plan_node_cidrs(world);
+  loop_.took("all", Clock::now() - now);
   for (const auto& name : plan.exhausted)
     events_.record(*nodes[name], "Warning", "CIDRNotAvailable",
                    fmt::format("Node {} status is now: CIDRNotAvailable", name), kComponent);

@@ -37,8 +37,10 @@ awaitable<Result<>> ReplicaSetLoop::handle(std::string key) {
   auto where = from_queue_key("replicasets", key);
   auto rs = store_.get(where);
   if (!rs) co_return Result<>();
+  auto begin = std::chrono::steady_clock::now();
   auto now = std::chrono::system_clock::now();
   auto plan = plan_replica_set(*rs, pods_.of(*rs, store_), now);
+  loop_.took(key, std::chrono::steady_clock::now() - begin);
   if (plan.look_again)
     loop_.enqueue_after(key, std::chrono::duration_cast<milliseconds>(*plan.look_again - now) + milliseconds(5));
   bool status_differs = json::value(plan.status) != json::value(api::object_at(rs->body, "status"));
