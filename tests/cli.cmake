@@ -25,3 +25,8 @@ if(TARGET trama_controller AND TARGET trama_agent AND TARGET trama_cli_lab)
   # Labs take over cgroups and /run/netns, and their times mean something: one at a time.
   set_tests_properties(cli_lab_test PROPERTIES RUN_SERIAL TRUE)
 endif()
+if(TARGET trama_controller_process)
+  trama_program(bench_control SOURCES bench/control_bench.cc bench/control_rig.cc bench/control_peer.cc
+    LINKS trama_controller_process trama_pki trama_api)
+  add_dependencies(bench_control trama)
+endif()

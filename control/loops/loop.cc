@@ -41,7 +41,7 @@ void Loop::took(const std::string& key, std::chrono::steady_clock::duration time
     return;
   }
   resting_[key] =
-      std::chrono::steady_clock::now() + std::min<std::chrono::steady_clock::duration>(4 * time, kLongestRest);
+      std::chrono::steady_clock::now() + std::min<std::chrono::steady_clock::duration>(9 * time, kLongestRest);
 }
 
 std::uint64_t Loop::show_all(const Source& source) {

@@ -46,8 +46,8 @@ class Loop {
   void enqueue_after(const std::string& key, milliseconds delay) { queue_.add_after(key, delay); }
 
   // Said by `handle`: how long a pass over the key computed without a break. Passes that look at very much (every node,
-  // every pod of a big set) rest for four times as long before the next change makes them look again, so that they
-  // never take more than a fifth of the thread; passes of less than 2 ms, as in any small cluster, never rest.
+  // every pod of a big set) rest for nine times as long before the next change makes them look again, so that they
+  // never take more than a tenth of the thread; passes of less than 2 ms, as in any small cluster, never rest.
   void took(const std::string& key, std::chrono::steady_clock::duration time);
 
   const std::string& name() const { return options_.name; }
