@@ -111,7 +111,6 @@ void ControlRig::run(awaitable<void> task) {
     bad = e;
     done = true;
   });
-  context_.restart();
   while (!done) context_.run_one();
   if (bad) std::rethrow_exception(bad);
 }
@@ -134,7 +133,6 @@ std::size_t ControlRig::many(std::size_t together, std::size_t count, millisecon
       if (e) std::rethrow_exception(e);
     });
   }
-  context_.restart();
   while (living > 0) context_.run_one();
   return next;
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 
 #include "control/client/api_client.h"
@@ -69,6 +70,7 @@ class ControlRig {
   std::string arguments_;
   std::unique_ptr<test::ControllerProcess> controller_;
   boost::asio::io_context context_{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_{context_.get_executor()};
   std::unique_ptr<client::ApiClient> api_;
   pid_t simulation_ = -1;
 };

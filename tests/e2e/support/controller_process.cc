@@ -61,18 +61,10 @@ Result<> ControllerProcess::start(const std::string& more) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno(errno, "pipe");
   UniqueFd ready(ends[0]), theirs(ends[1]);
-  std::vector<std::string> command = {binary_,
-                                      "controller",
-                                      "--data-dir",
-                                      directory_,
-                                      "--listen",
-                                      "127.0.0.1:0",
-                                      "--scheduler-port",
-                                      "0",
-                                      "--controllers-port",
-                                      "0",
-                                      "--ready-fd",
-                                      std::to_string(theirs.get())};
+  std::vector<std::string> command = {binary_, "controller", "--data-dir", directory_, "--listen", "127.0.0.1:0"};
+  for (const char* port : {"--scheduler-port", "--controllers-port"})
+    if (more.find(port) == std::string::npos) command.insert(command.end(), {port, "0"});
+  command.insert(command.end(), {"--ready-fd", std::to_string(theirs.get())});
   std::istringstream words(more);
   for (std::string word; words >> word;) command.push_back(word);
   pid_ = start_program(command, directory_ + "/log", theirs.get());
