@@ -291,6 +291,7 @@ int main(int argc, char** argv) {
   try {
     return trama::bench::run(argc, argv);
   } catch (const std::exception& e) {
-    trama::bench::fail(e.what());
+    std::fprintf(stderr, "bench: %s\n", e.what());
+    return 1;
   }
 }

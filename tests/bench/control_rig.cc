@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -21,10 +22,7 @@ namespace trama::bench {
 namespace asio = boost::asio;
 using std::chrono::milliseconds;
 
-void fail(const std::string& why) {
-  std::fprintf(stderr, "bench: %s\n", why.c_str());
-  std::exit(1);
-}
+void fail(const std::string& why) { throw std::runtime_error(why); }
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -96,7 +94,8 @@ void ControlRig::connect() {
 
 double ControlRig::restart() {
   api_.reset();
-  if (controller_->stop() != 0) fail("the controller did not end well");
+  int status = controller_->stop();
+  if (status != 0) fail(fmt::format("the controller ended with status {}:\n{}", status, controller_->log()));
   auto begin = Clock::now();
   if (auto ok = controller_->start(arguments_); !ok) fail(ok.error().to_string());
   auto took = seconds_since(begin);

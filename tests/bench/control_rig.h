@@ -21,6 +21,7 @@ namespace json = boost::json;
 using async::awaitable;
 using Clock = std::chrono::steady_clock;
 
+// Throws: everything that was started ends on the way out.
 [[noreturn]] void fail(const std::string& why);
 double seconds_since(Clock::time_point begin);
 double quantile(std::vector<double> v, double q);

@@ -218,6 +218,14 @@ TEST_F(Sim, LogsOfASimulatedPodSayWhyThereAreNone) {
   EXPECT_NE(output.find("node sim-0001 is simulated"), std::string::npos) << output;
 }
 
+// Whoever hears READY may end the controller at once: it ends well, however early the signal comes.
+TEST_F(Sim, AControllerThatHasJustBecomeReadyEndsWell) {
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(controller_.stop(), 0) << controller_.log();
+    ASSERT_TRUE(controller_.start());
+  }
+}
+
 TEST_F(Sim, BadNumbersAreRefused) {
   std::string output;
   EXPECT_EQ(trama("sim nodes 0", &output), 2);
