@@ -106,8 +106,7 @@ awaitable<Result<>> DaemonSetLoop::handle(std::string key) {
   };
   auto done = co_await write(store_, std::move(decide));
   if (!done) {
-    if (!done.error().is(std::errc::resource_unavailable_try_again))
-      events_.record(*set, "Warning", "FailedCreate", "Error creating: " + done.error().to_string(), kComponent);
+    PodEvents(events_, kComponent).failed(*set, done.error());
     co_return std::move(done).error();
   }
   for (const auto& pod : created) pods_.created(*set, pod->key);
@@ -126,10 +125,9 @@ void DaemonSetLoop::tell(const api::Object& set, const DaemonSetPlan& plan,
     events_.record(set, e.failed ? "Warning" : "Normal", e.failed ? "FailedDaemonPod" : "SucceededDaemonPod", found,
                    kComponent);
   }
-  for (const auto& pod : created)
-    events_.record(set, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, kComponent);
-  for (const auto& pod : plan.remove)
-    events_.record(set, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, kComponent);
+  PodEvents said(events_, kComponent);
+  said.created(set, created);
+  said.deleted(set, plan.remove);
 }
 
 }  // namespace trama::control

@@ -63,16 +63,13 @@ awaitable<Result<>> ReplicaSetLoop::handle(std::string key) {
   };
   auto done = co_await write(store_, std::move(decide));
   if (!done) {
-    if (!done.error().is(std::errc::resource_unavailable_try_again))
-      events_.record(*rs, "Warning", "FailedCreate", "Error creating: " + done.error().to_string(), kComponent);
+    PodEvents(events_, kComponent).failed(*rs, done.error());
     co_return std::move(done).error();
   }
-  for (const auto& pod : created) {
-    pods_.created(*rs, pod->key);
-    events_.record(*rs, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, kComponent);
-  }
-  for (const auto& pod : plan.remove)
-    events_.record(*rs, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, kComponent);
+  for (const auto& pod : created) pods_.created(*rs, pod->key);
+  PodEvents said(events_, kComponent);
+  said.created(*rs, created);
+  said.deleted(*rs, plan.remove);
   co_return Result<>();
 }
 
