@@ -51,7 +51,7 @@ Result<std::string> kubeconfig_path(const Globals& g) {
       std::errc::connection_refused);
 }
 
-Result<Session> open_session(const Globals& g) {
+Result<client::Kubeconfig> session_config(const Globals& g) {
   auto path = kubeconfig_path(g);
   if (!path) return std::move(path).error();
   auto config = client::read_kubeconfig(*path);
@@ -59,6 +59,14 @@ Result<Session> open_session(const Globals& g) {
   if (!g.server.empty()) {
     config->server = g.server.find("://") == std::string::npos ? "https://" + g.server : g.server;
   }
+  return config;
+}
+
+Result<Session> open_session(const Globals& g) {
+  auto path = kubeconfig_path(g);
+  if (!path) return std::move(path).error();
+  auto config = session_config(g);
+  if (!config) return std::move(config).error();
   auto api = Api::open(*config);
   if (!api) return std::move(api).error();
   Session s;

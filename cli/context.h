@@ -15,6 +15,9 @@ namespace trama::cli {
 // --server replaces the address found there. Several running labs and no choice is an error that names them.
 base::Result<std::string> kubeconfig_path(const Globals& globals);
 
+// Where the server is and who we are, --server applied.
+base::Result<client::Kubeconfig> session_config(const Globals& globals);
+
 struct Session {
   std::unique_ptr<Api> api;
   std::string ns;      // --namespace, the context's, or "default"

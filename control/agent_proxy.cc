@@ -3,6 +3,7 @@
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
+#include "control/api/simulated.h"
 #include "control/api/types.h"
 
 namespace trama::control {
@@ -121,6 +122,9 @@ api::Answer<client::ApiClient*> AgentProxy::agent_of(const std::string& name) {
   api::Key key{"nodes", "", name};
   auto object = store_.get(key);
   if (!object) return api::Status::not_found(key);
+  if (api::is_simulated(*object))  // its address may be somebody's
+    return api::Status::bad_request(fmt::format(
+        "node {} is simulated: its pods have no processes, so there are no logs and nothing to run in", name));
   auto node = api::decode_node(*object);
   auto ips = node.internal_ips();
   if (ips.empty()) return api::Status::unavailable(fmt::format("node {} has not reported an InternalIP yet", name));

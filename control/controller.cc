@@ -32,24 +32,20 @@ std::int64_t unix_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-awaitable<void> until_signal() {
-  auto ex = co_await asio::this_coro::executor;
-  asio::signal_set signals(ex, SIGTERM, SIGINT);
-  co_await signals.async_wait(asio::use_awaitable);
-}
+awaitable<void> until_signal(asio::signal_set& signals) { co_await signals.async_wait(asio::use_awaitable); }
 
 awaitable<void> until_flag(std::atomic<bool>* stop) {
   while (!stop->load()) co_await async::sleep_for(milliseconds(20));
 }
 
-awaitable<void> until_told(bool signals, std::atomic<bool>* stop) {
+awaitable<void> until_told(asio::signal_set* signals, std::atomic<bool>* stop) {
   using namespace asio::experimental::awaitable_operators;
-  if (signals && stop != nullptr) {
-    auto a = until_signal();
+  if (signals != nullptr && stop != nullptr) {
+    auto a = until_signal(*signals);
     auto b = until_flag(stop);
     co_await (std::move(a) || std::move(b));
-  } else if (signals) {
-    co_await until_signal();
+  } else if (signals != nullptr) {
+    co_await until_signal(*signals);
   } else if (stop != nullptr) {
     co_await until_flag(stop);
   } else {
@@ -66,13 +62,16 @@ std::string identity() {
 
 awaitable<Result<int>> live(CheckedOptions options) {
   auto ex = co_await asio::this_coro::executor;
+  // Caught from the beginning: whoever is told READY may end us at once, and we end well.
+  std::optional<asio::signal_set> signals;
+  if (options.given.handle_signals) signals.emplace(ex, SIGTERM, SIGINT);
   ControllerProcess process(ex, options);
   auto started = co_await process.start();
   if (started) {
     fmt::print("trama controller ready at {}, kubeconfig {}\n", process.server_url(), process.kubeconfig_path());
     std::fflush(stdout);
     announce_ready(options.given.ready_fd);
-    co_await until_told(options.given.handle_signals, options.given.stop);
+    co_await until_told(signals ? &*signals : nullptr, options.given.stop);
     base::logger("controller")->info("stopping");
   }
   co_await process.stop();

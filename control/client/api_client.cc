@@ -16,8 +16,6 @@ namespace asio = async::asio;
 
 namespace {
 
-constexpr std::size_t kIdleConnections = 8;
-
 using Request = http::request<http::string_body>;
 
 Response to_response(http::response<http::string_body> answer) {
@@ -206,7 +204,7 @@ class Client final : public ApiClient {
     c->used = true;
     c->lowest().expires_never();
     idle_.push_back(std::move(c));
-    if (idle_.size() > kIdleConnections) idle_.pop_front();
+    if (idle_.size() > options_.idle_connections) idle_.pop_front();
   }
 
   asio::any_io_executor ex_;

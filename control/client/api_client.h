@@ -39,6 +39,7 @@ struct ClientOptions {
   milliseconds connect_timeout{5'000};   // TCP and TLS handshake together
   milliseconds request_timeout{30'000};  // one whole request and its answer; streams: until the answer's head
   std::size_t response_limit = 512u << 20;
+  std::size_t idle_connections = 8;  // kept for the next request; more are closed
 };
 
 using Headers = std::vector<std::pair<std::string, std::string>>;

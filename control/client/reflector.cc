@@ -95,6 +95,7 @@ awaitable<Reflector::Next> Reflector::watch() {
   for (;;) {
     auto line = co_await stream->read_line(options_.read_timeout);
     if (!line) {
+      if (line.error().is(std::errc::operation_canceled)) co_return Next::back_off;  // where run() ends
       bool ended = line.error().code() == std::error_code(ENODATA, std::system_category());
       // The server's own time limit is routine; a server that hangs up at once is not.
       bool lasted = std::chrono::steady_clock::now() - started > std::chrono::seconds(1);

@@ -78,10 +78,12 @@ awaitable<Result<>> DaemonSetLoop::handle(std::string key) {
   auto where = from_queue_key("daemonsets", key);
   auto set = store_.get(where);
   if (!set) co_return Result<>();
+  auto begin = std::chrono::steady_clock::now();
   auto now = std::chrono::system_clock::now();
   std::vector<DaemonNode> nodes;
   for (const auto& [name, node] : nodes_) nodes.push_back(node);
   auto plan = plan_daemon_set(*set, nodes, pods_.of(*set, store_), held(set->uid), now);
+  loop_.took(key, std::chrono::steady_clock::now() - begin);
   if (plan.look_again)
     loop_.enqueue_after(key, std::chrono::duration_cast<milliseconds>(*plan.look_again - now) + milliseconds(5));
   bool status_differs = json::value(plan.status) != json::value(api::object_at(set->body, "status"));
@@ -104,8 +106,7 @@ awaitable<Result<>> DaemonSetLoop::handle(std::string key) {
   };
   auto done = co_await write(store_, std::move(decide));
   if (!done) {
-    if (!done.error().is(std::errc::resource_unavailable_try_again))
-      events_.record(*set, "Warning", "FailedCreate", "Error creating: " + done.error().to_string(), kComponent);
+    PodEvents(events_, kComponent).failed(*set, done.error());
     co_return std::move(done).error();
   }
   for (const auto& pod : created) pods_.created(*set, pod->key);
@@ -124,10 +125,9 @@ void DaemonSetLoop::tell(const api::Object& set, const DaemonSetPlan& plan,
     events_.record(set, e.failed ? "Warning" : "Normal", e.failed ? "FailedDaemonPod" : "SucceededDaemonPod", found,
                    kComponent);
   }
-  for (const auto& pod : created)
-    events_.record(set, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, kComponent);
-  for (const auto& pod : plan.remove)
-    events_.record(set, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, kComponent);
+  PodEvents said(events_, kComponent);
+  said.created(set, created);
+  said.deleted(set, plan.remove);
 }
 
 }  // namespace trama::control

@@ -103,6 +103,7 @@ void EndpointSliceLoop::touch(const std::string& key, const std::string& trigger
 }
 
 awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
+  auto begin = std::chrono::steady_clock::now();
   auto where = from_queue_key("services", key);
   auto trigger_node = triggers_.extract(key);
   auto trigger = trigger_node.empty() ? std::string() : trigger_node.mapped();
@@ -147,6 +148,7 @@ awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
       ops.push_back(std::move(op));
     }
   }
+  loop_.took(key, std::chrono::steady_clock::now() - begin);
   if (ops.empty()) co_return Result<>();
   auto now = std::chrono::system_clock::now();
   std::vector<std::string> created;

@@ -87,8 +87,10 @@ awaitable<Result<>> JobLoop::settle(std::string key) {
   auto where = from_queue_key("jobs", key);
   auto job = store_.get(where);
   if (!job) co_return Result<>();
+  auto begin = std::chrono::steady_clock::now();
   auto now = std::chrono::system_clock::now();
   auto plan = plan_job(*job, pods_.of(*job, store_), options_, now);
+  loop_.took(key, std::chrono::steady_clock::now() - begin);
   if (plan.look_again)
     loop_.enqueue_after(key, std::chrono::duration_cast<milliseconds>(*plan.look_again - now) + milliseconds(5));
   if (plan.expired) co_return co_await expire(job);
@@ -102,8 +104,7 @@ awaitable<Result<>> JobLoop::settle(std::string key) {
   };
   auto done = co_await write(store_, std::move(decide));
   if (!done) {
-    if (!done.error().is(std::errc::resource_unavailable_try_again))
-      events_.record(*job, "Warning", "FailedCreate", "Error creating: " + done.error().to_string(), kComponent);
+    PodEvents(events_, kComponent).failed(*job, done.error());
     co_return std::move(done).error();
   }
   for (const auto& pod : created) pods_.created(*job, pod->key);
@@ -136,11 +137,10 @@ api::Answer<api::ObjectPtr> JobLoop::carry_out(store::Transaction& tx, const api
 }
 
 void JobLoop::tell(const api::Object& job, const JobPlan& plan, const std::vector<api::ObjectPtr>& created) {
-  for (const auto& pod : created)
-    events_.record(job, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, kComponent);
-  for (const auto* list : {&plan.remove, &plan.end})
-    for (const auto& pod : *list)
-      events_.record(job, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, kComponent);
+  PodEvents said(events_, kComponent);
+  said.created(job, created);
+  said.deleted(job, plan.remove);
+  said.deleted(job, plan.end);
   for (const auto& note : plan.notes) events_.record(job, note.type, note.reason, note.message, kComponent);
 }
 

@@ -22,6 +22,13 @@ std::vector<base::Cidr> pod_cidrs(const json::object& node) {
   return out;
 }
 
+api::Key node_key(const std::string& name) {
+  api::Key key;
+  key.resource = "nodes";
+  key.name = name;
+  return key;
+}
+
 }  // namespace
 
 NodeCidrLoop::NodeCidrLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events,
@@ -30,49 +37,52 @@ NodeCidrLoop::NodeCidrLoop(async::asio::any_io_executor ex, store::Store& store,
       events_(events),
       options_(std::move(options)),
       loop_(std::move(ex), store, {.name = "nodeipam", .workers = 1},
-            {{"nodes", [this](const store::Event& e) { node_seen(e); }}}, [this](std::string) { return handle(); }) {}
+            {{"nodes", [this](const store::Event& e) { node_seen(e); }, [this] { nodes_.clear(); }}},
+            [this](std::string) { return handle(); }) {}
 
 void NodeCidrLoop::node_seen(const store::Event& e) {
   if (e.type == store::Event::Type::deleted) {
+    nodes_.erase(e.object->key.name);
     for (const auto& c : pod_cidrs(e.object->body)) cooling_[c] = Clock::now() + options_.cool_down;
     loop_.enqueue("all");
     loop_.enqueue_after("all", options_.cool_down + milliseconds(10));  // somebody may be waiting for it
     return;
   }
-  if (e.previous && pod_cidrs(e.previous->body) == pod_cidrs(e.object->body)) return;
+  auto has = pod_cidrs(e.object->body);
+  auto [it, fresh] = nodes_.try_emplace(e.object->key.name);
+  if (!fresh && it->second == has) return;
+  it->second = std::move(has);
   loop_.enqueue("all");
 }
 
+void NodeCidrLoop::tell(const std::string& name, const char* reason, const std::string& message) {
+  if (auto node = store_.get(node_key(name))) events_.record(*node, "Warning", reason, message, kComponent);
+}
+
 awaitable<Result<>> NodeCidrLoop::handle() {
+  auto now = Clock::now();
   NodeCidrWorld world;
   world.clusters = options_.clusters;
   world.mask_v4 = options_.mask_v4;
   world.mask_v6 = options_.mask_v6;
-  std::map<std::string, api::ObjectPtr> nodes;
-  for (const auto& node : store_.list("nodes")) {
-    world.nodes[node->key.name] = pod_cidrs(node->body);
-    nodes[node->key.name] = node;
-  }
-  auto now = Clock::now();
+  world.nodes = nodes_;
   std::erase_if(cooling_, [now](const auto& entry) { return entry.second <= now; });
   for (const auto& [c, until] : cooling_) world.cooling.insert(c);
 
   auto plan = plan_node_cidrs(world);
+  loop_.took("all", Clock::now() - now);
   for (const auto& name : plan.exhausted)
-    events_.record(*nodes[name], "Warning", "CIDRNotAvailable",
-                   fmt::format("Node {} status is now: CIDRNotAvailable", name), kComponent);
+    tell(name, "CIDRNotAvailable", fmt::format("Node {} status is now: CIDRNotAvailable", name));
   for (const auto& [c, names] : plan.disputed)
     for (const auto& name : names)
-      events_.record(*nodes[name], "Warning", "CIDRConflict",
-                     fmt::format("pod CIDR {} is also the one of another node; delete one of the nodes and let it "
-                                 "join again",
-                                 c.to_string()),
-                     kComponent);
+      tell(name, "CIDRConflict",
+           fmt::format("pod CIDR {} is also the one of another node; delete one of the nodes and let it join again",
+                       c.to_string()));
   if (plan.assign.empty()) co_return Result<>();
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
     api::ObjectPtr last;
     for (const auto& [name, cidrs] : plan.assign) {
-      const auto& key = nodes[name]->key;
+      auto key = node_key(name);
       auto have = tx.get(key);
       if (!have || !pod_cidrs(have->body).empty()) return api::Status::conflict(key, "it has changed");
       auto body = have->body;
@@ -87,6 +97,9 @@ awaitable<Result<>> NodeCidrLoop::handle() {
   };
   auto done = co_await write(store_, std::move(decide));
   if (!done) co_return std::move(done).error();
+  // The watch will say so too, but the next pass may come first.
+  for (auto& [name, cidrs] : plan.assign)
+    if (auto it = nodes_.find(name); it != nodes_.end()) it->second = cidrs;
   co_return Result<>();
 }
 

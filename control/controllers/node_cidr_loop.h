@@ -27,10 +27,12 @@ class NodeCidrLoop {
  private:
   void node_seen(const store::Event& e);
   awaitable<base::Result<>> handle();
+  void tell(const std::string& name, const char* reason, const std::string& message);
 
   store::Store& store_;
   EventRecorder& events_;
   NodeCidrOptions options_;
+  std::map<std::string, std::vector<base::Cidr>> nodes_;                 // name -> what it has, empty when none
   std::map<base::Cidr, std::chrono::steady_clock::time_point> cooling_;  // until when
   Loop loop_;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/controllers/node_lifecycle_loop.h"
 
+#include <algorithm>
+
 #include "control/loops/deletion.h"
 
 namespace trama::control {
@@ -53,15 +55,21 @@ awaitable<Result<>> NodeLifecycleLoop::handle() {
   world.now = std::chrono::system_clock::now();
   auto now = Clock::now();
   bool any_quiet = false;
+  auto evicts = [](const json::value& taint) {
+    return taint.is_object() && api::text_at(taint.get_object(), "effect") == "NoExecute";
+  };
   for (const auto& node : world.nodes) {
     auto heard = heard_.try_emplace(node->key.name, started_).first->second;
     auto quiet = std::chrono::duration_cast<milliseconds>(now - heard);
     world.silence[node->key.name] = quiet;
-    any_quiet |= quiet > options_.plan.grace || !api::array_at(node->body, "spec.taints").empty() ||
-                 condition_status(node->body, "Ready") != "True";
+    if (any_quiet) continue;
+    const auto& taints = api::array_at(node->body, "spec.taints");
+    any_quiet = quiet > options_.plan.grace || std::any_of(taints.begin(), taints.end(), evicts) ||
+                condition_status(node->body, "Ready") != "True";
   }
   if (any_quiet) world.pods = store_.list("pods");  // healthy nodes need no look at their pods
   auto plan = plan_lifecycle(world, options_.plan);
+  loop_.took("all", Clock::now() - now);
   auto written = co_await write_all(plan);
   auto evicted = co_await evict(plan);
   auto again = options_.monitor;

@@ -2,6 +2,8 @@
 #include "control/controllers/node_lifecycle_plan.h"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -26,44 +28,50 @@ bool is_ours(const json::object& t) {
   return key == kUnreachableTaint || key == kNotReadyTaint;
 }
 
+bool any_ours(const json::array& taints) {
+  return std::any_of(taints.begin(), taints.end(),
+                     [](const auto& v) { return v.is_object() && is_ours(v.get_object()); });
+}
+
+bool any_evicts(const json::array& taints) {
+  return std::any_of(taints.begin(), taints.end(), [](const auto& v) {
+    return v.is_object() && api::text_at(v.get_object(), "effect") == "NoExecute";
+  });
+}
+
 // Exactly the taints that the health calls for; those of others stay, and ours keep the time when they were added.
-// Returns whether anything changed.
-bool set_taints(json::object& node, Health health, Time now) {
-  json::array wanted, out;
-  if (health != Health::ready) {
-    auto key = health == Health::unreachable ? kUnreachableTaint : kNotReadyTaint;
-    wanted.push_back(taint(key, "NoSchedule", now));
-    wanted.push_back(taint(key, "NoExecute", now));
-  }
+// Nothing when that is what there is.
+std::optional<json::array> mended_taints(const json::array& has, Health health, Time now) {
+  std::vector<std::string_view> wanted;  // effects
+  auto key = health == Health::unreachable ? kUnreachableTaint : kNotReadyTaint;
+  if (health != Health::ready) wanted = {"NoSchedule", "NoExecute"};
+  json::array out;
   bool changed = false;
-  for (const auto& v : api::array_at(node, "spec.taints")) {
+  for (const auto& v : has) {
     const auto* t = v.if_object();
     if (t == nullptr || !is_ours(*t)) {
       out.push_back(v);
       continue;
     }
-    auto same = std::find_if(wanted.begin(), wanted.end(), [&](const json::value& w) {
-      return api::text_at(w.get_object(), "key") == api::text_at(*t, "key") &&
-             api::text_at(w.get_object(), "effect") == api::text_at(*t, "effect");
-    });
-    if (same == wanted.end()) {
+    auto same = std::find(wanted.begin(), wanted.end(), api::text_at(*t, "effect"));
+    if (same == wanted.end() || api::text_at(*t, "key") != key) {
       changed = true;
       continue;
     }
     out.push_back(v);
     wanted.erase(same);
   }
-  for (auto& w : wanted) {
-    out.push_back(std::move(w));
-    changed = true;
-  }
-  if (!changed) return false;
+  for (const auto& effect : wanted) out.push_back(taint(key, effect, now));
+  if (!changed && wanted.empty()) return std::nullopt;
+  return out;
+}
+
+void put_taints(json::object& node, json::array taints) {
   auto& spec = api::make_object_at(node, "spec");
-  if (out.empty())
+  if (taints.empty())
     spec.erase("taints");
   else
-    spec["taints"] = std::move(out);
-  return true;
+    spec["taints"] = std::move(taints);
 }
 
 bool set_unknown(json::object& node, Time now) {
@@ -127,13 +135,23 @@ LifecyclePlan plan_lifecycle(const LifecycleWorld& world, const LifecycleOptions
     const auto& name = node->key.name;
     auto silent = world.silence.find(name);
     auto quiet = silent == world.silence.end() ? milliseconds(0) : silent->second;
+    const auto& has = api::array_at(node->body, "spec.taints");
+    if (quiet <= options.grace && condition_status(node->body, "Ready") == "True" && !any_ours(has)) {
+      // Nearly all nodes, nearly always: nothing is copied.
+      look_again(options.grace - quiet + milliseconds(1));
+      if (any_evicts(has)) {
+        health[name] = Health::ready;
+        taints[name] = has;
+      }
+      continue;
+    }
     LifecyclePlan::Write w;
     w.have = node;
-    w.body = node->body;
     bool changed = false;
     Health h = Health::ready;
     if (quiet > options.grace) {
       h = Health::unreachable;
+      w.body = node->body;
       changed = set_unknown(w.body, world.now);
       w.why = fmt::format("node {} has been silent for {:.1f} s", name, static_cast<double>(quiet.count()) / 1000);
     } else {
@@ -143,11 +161,13 @@ LifecyclePlan plan_lifecycle(const LifecycleWorld& world, const LifecycleOptions
       h = ready == "True" ? Health::ready : ready == "Unknown" ? Health::unreachable : Health::not_ready;
       w.why = fmt::format("node {} says Ready={}", name, ready.empty() ? "nothing" : ready);
     }
-    if (set_taints(w.body, h, world.now)) changed = true;
+    auto mended = mended_taints(has, h, world.now);
+    if (mended && !changed) w.body = node->body;
     if (h != Health::ready) ++unready;
     health[name] = h;
-    taints[name] = api::array_at(w.body, "spec.taints");
-    if (changed) plan.nodes.push_back(std::move(w));
+    taints[name] = mended ? *mended : has;
+    if (mended) put_taints(w.body, std::move(*mended));
+    if (changed || mended) plan.nodes.push_back(std::move(w));
   }
   bool all = !world.nodes.empty() && unready == world.nodes.size();
   bool most =

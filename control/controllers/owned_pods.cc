@@ -122,4 +122,19 @@ std::optional<api::Status> write_claims(store::Transaction& tx, const api::Objec
   return std::nullopt;
 }
 
+void PodEvents::created(const api::Object& owner, const std::vector<api::ObjectPtr>& pods) const {
+  for (const auto& pod : pods)
+    events_.record(owner, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, component_);
+}
+
+void PodEvents::deleted(const api::Object& owner, const std::vector<api::ObjectPtr>& pods) const {
+  for (const auto& pod : pods)
+    events_.record(owner, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, component_);
+}
+
+void PodEvents::failed(const api::Object& owner, const base::Error& why) const {
+  if (why.is(std::errc::resource_unavailable_try_again)) return;
+  events_.record(owner, "Warning", "FailedCreate", "Error creating: " + why.to_string(), component_);
+}
+
 }  // namespace trama::control

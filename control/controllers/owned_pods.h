@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "control/loops/event_recorder.h"
 #include "control/loops/label_index.h"
 #include "control/loops/label_selector.h"
 #include "control/loops/meta.h"
@@ -52,5 +53,20 @@ api::Answer<api::ObjectPtr> create_pod(store::Transaction& tx, const std::string
 std::optional<api::Status> write_claims(store::Transaction& tx, const api::Object& owner,
                                         const std::vector<api::ObjectPtr>& adopt,
                                         const std::vector<api::ObjectPtr>& release, std::string_view finalizer = "");
+
+// What an owner's Events say of its pods, in upstream's words.
+class PodEvents {
+ public:
+  // `component` outlives this.
+  PodEvents(EventRecorder& events, const char* component) : events_(events), component_(component) {}
+  void created(const api::Object& owner, const std::vector<api::ObjectPtr>& pods) const;
+  void deleted(const api::Object& owner, const std::vector<api::ObjectPtr>& pods) const;
+  // A write of pods failed; that somebody else wrote first is no news.
+  void failed(const api::Object& owner, const base::Error& why) const;
+
+ private:
+  EventRecorder& events_;
+  const char* component_;
+};
 
 }  // namespace trama::control

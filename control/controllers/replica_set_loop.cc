@@ -37,8 +37,10 @@ awaitable<Result<>> ReplicaSetLoop::handle(std::string key) {
   auto where = from_queue_key("replicasets", key);
   auto rs = store_.get(where);
   if (!rs) co_return Result<>();
+  auto begin = std::chrono::steady_clock::now();
   auto now = std::chrono::system_clock::now();
   auto plan = plan_replica_set(*rs, pods_.of(*rs, store_), now);
+  loop_.took(key, std::chrono::steady_clock::now() - begin);
   if (plan.look_again)
     loop_.enqueue_after(key, std::chrono::duration_cast<milliseconds>(*plan.look_again - now) + milliseconds(5));
   bool status_differs = json::value(plan.status) != json::value(api::object_at(rs->body, "status"));
@@ -61,16 +63,13 @@ awaitable<Result<>> ReplicaSetLoop::handle(std::string key) {
   };
   auto done = co_await write(store_, std::move(decide));
   if (!done) {
-    if (!done.error().is(std::errc::resource_unavailable_try_again))
-      events_.record(*rs, "Warning", "FailedCreate", "Error creating: " + done.error().to_string(), kComponent);
+    PodEvents(events_, kComponent).failed(*rs, done.error());
     co_return std::move(done).error();
   }
-  for (const auto& pod : created) {
-    pods_.created(*rs, pod->key);
-    events_.record(*rs, "Normal", "SuccessfulCreate", "Created pod: " + pod->key.name, kComponent);
-  }
-  for (const auto& pod : plan.remove)
-    events_.record(*rs, "Normal", "SuccessfulDelete", "Deleted pod: " + pod->key.name, kComponent);
+  for (const auto& pod : created) pods_.created(*rs, pod->key);
+  PodEvents said(events_, kComponent);
+  said.created(*rs, created);
+  said.deleted(*rs, plan.remove);
   co_return Result<>();
 }
 

@@ -8,6 +8,8 @@ const std::set<std::string> kNone;
 }
 
 void LabelIndex::put(const std::string& ns, const std::string& name, const Labels& labels) {
+  // Most changes of a pod are to its status: its labels stay, and nothing is to be done.
+  if (auto it = labels_.find({ns, name}); it != labels_.end() && it->second == labels) return;
   remove(ns, name);
   for (const auto& label : labels) names_[{ns, label}].insert(name);
   labels_[{ns, name}] = labels;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/loops/loop.h"
 
+#include <algorithm>
+
 namespace trama::control {
 
 using base::Error;
@@ -21,6 +23,25 @@ void Loop::start(async::TaskGroup& group) {
   for (std::size_t i = 0; i < sources_.size(); ++i)
     group.spawn(options_.name + " watch " + sources_[i].resource, follow(i, revisions[i]));
   for (unsigned i = 0; i < options_.workers; ++i) group.spawn(options_.name, work());
+}
+
+void Loop::enqueue(const std::string& key) {
+  if (auto it = resting_.find(key); it != resting_.end()) {
+    auto left = it->second - std::chrono::steady_clock::now();
+    if (left.count() > 0) return queue_.add_after(key, std::chrono::ceil<milliseconds>(left));
+    resting_.erase(it);
+  }
+  queue_.add(key);
+}
+
+void Loop::took(const std::string& key, std::chrono::steady_clock::duration time) {
+  constexpr milliseconds kShort{2}, kLongestRest{1'000};
+  if (time < kShort) {
+    resting_.erase(key);
+    return;
+  }
+  resting_[key] =
+      std::chrono::steady_clock::now() + std::min<std::chrono::steady_clock::duration>(9 * time, kLongestRest);
 }
 
 std::uint64_t Loop::show_all(const Source& source) {

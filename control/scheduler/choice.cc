@@ -72,34 +72,48 @@ std::int64_t group_size(const PodNeeds& pod, const NodeState& node) {
   return it == node.group_size.end() ? 0 : it->second;
 }
 
-std::int64_t score(const PodNeeds& pod, const NodeState& node, std::int64_t largest_group) {
+std::int64_t score(const PodNeeds& pod, const NodeState& node, std::int64_t group, std::int64_t largest_group) {
   auto asked = assumed_requests(pod);
   auto cpu = free_share(node.used_or_assumed.cpu_milli + asked.cpu_milli, node.allocatable.cpu_milli);
   auto memory = free_share(node.used_or_assumed.memory_bytes + asked.memory_bytes, node.allocatable.memory_bytes);
-  auto spread = largest_group == 0 ? 100 : (largest_group - group_size(pod, node)) * 100 / largest_group;
+  auto spread = largest_group == 0 ? 100 : (largest_group - group) * 100 / largest_group;
   return (cpu + memory) / 2 + 2 * spread + 2 * affinity_score(pod, node) + 3 * taint_score(pod, node);
 }
 
-Choice choose_node(const PodNeeds& pod, const Nodes& nodes, std::uint64_t random) {
+std::size_t enough_nodes(std::size_t nodes) {
+  if (nodes < 100) return nodes;
+  auto percent = std::max<std::size_t>(5, 50 - std::min<std::size_t>(45, nodes / 125));
+  return std::max<std::size_t>(100, nodes * percent / 100);
+}
+
+Choice choose_node(const PodNeeds& pod, const Nodes& nodes, std::uint64_t random, const std::string& first) {
   Choice choice;
   if (nodes.empty()) {
     choice.message = "no nodes available to schedule pods";
     return choice;
   }
   std::map<std::string, std::size_t> against;
-  std::vector<const NodeState*> best;
-  std::int64_t highest = -1, largest_group = 0;
-  if (!pod.group.empty())
-    for (const auto& [name, node] : nodes) largest_group = std::max(largest_group, group_size(pod, node));
-  for (const auto& [name, node] : nodes) {
-    auto reasons = reasons_against(pod, node);
+  std::vector<std::pair<const NodeState*, std::int64_t>> fit;  // with the size of the pod's group there
+  std::int64_t largest_group = 0;
+  auto enough = enough_nodes(nodes.size());
+  auto it = nodes.lower_bound(first);
+  for (std::size_t seen = 0; seen < nodes.size() && fit.size() < enough; ++seen, ++it) {
+    if (it == nodes.end()) it = nodes.begin();
+    auto reasons = reasons_against(pod, it->second);
     for (auto& r : reasons) ++against[r];
     if (!reasons.empty()) continue;
-    auto s = score(pod, node, largest_group);
+    fit.emplace_back(&it->second, pod.group.empty() ? 0 : group_size(pod, it->second));
+    largest_group = std::max(largest_group, fit.back().second);
+  }
+  choice.next = it == nodes.end() ? std::string() : it->first;
+  std::vector<const NodeState*> best;
+  std::int64_t highest = -1;
+  for (const auto& [node, group] : fit) {
+    auto s = score(pod, *node, group, largest_group);
     if (s < highest) continue;
     if (s > highest) best.clear();
     highest = s;
-    best.push_back(&node);
+    best.push_back(node);
   }
   if (!best.empty()) {
     choice.node = best[random % best.size()]->name;

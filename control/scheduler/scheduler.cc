@@ -239,7 +239,8 @@ awaitable<void> Scheduler::place_batch() {
     if (it == pods_.end() || !it->second.needs.node.empty()) continue;
     Try t;
     t.needs = it->second.needs;
-    auto choice = choose_node(t.needs, nodes_, random_());
+    auto choice = choose_node(t.needs, nodes_, random_(), next_node_);
+    next_node_ = choice.next;
     t.node = choice.node;
     t.message = std::move(choice.message);
     if (t.node) {  // counts from now on, so that the next pod sees it

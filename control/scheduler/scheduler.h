@@ -71,6 +71,7 @@ class Scheduler {
   SchedulerOptions options_;
   std::shared_ptr<spdlog::logger> log_;
   Nodes nodes_;
+  std::string next_node_;  // where the next choice begins
   std::map<api::Key, Known> pods_;
   std::set<Turn> active_;
   std::map<api::Key, Parked> parked_;

@@ -110,6 +110,11 @@ Answer<Reply> list(const Context& c, const Request& r, const ResourcePath& path)
   out.body = fmt::format("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[", path.kind->kind,
                          path.kind->api_version(), json::serialize(metadata));
   bool first = true;
+  if (path.kind->served_as.empty()) {
+    std::size_t size = out.body.size() + 2;
+    for (const auto& item : items) size += item->text().size() + 1;
+    out.body.reserve(size);
+  }
   for (const auto& item : items) {
     if (!first) out.body += ',';
     first = false;

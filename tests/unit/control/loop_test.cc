@@ -106,5 +106,38 @@ TEST(Loop, SeesEverythingRetriesFailuresAndKeepsOneKeyToOneWorker) {
   run(stop());
 }
 
+// A pass that said it took long rests before a change brings it back; one that did not does not.
+TEST(Loop, PassesThatCostMuchRest) {
+  Runner run;
+  auto store = std::move(*store::open_store(store::make_null_log(), run.executor()));
+  std::map<std::string, std::vector<std::chrono::steady_clock::time_point>> begun;
+  Loop* self = nullptr;
+  auto handle = [&](std::string key) -> awaitable<base::Result<>> {
+    begun[key].push_back(std::chrono::steady_clock::now());
+    self->took(key, key == "dear" ? 20ms : 1ms);
+    co_return base::Result<>();
+  };
+  Loop loop(run.executor(), *store, {.name = "test"}, {}, handle);
+  self = &loop;
+  async::TaskGroup group(run.executor());
+  loop.start(group);
+  loop.enqueue("dear");
+  loop.enqueue("cheap");
+  EXPECT_TRUE(run.until([&] { return begun["dear"].size() == 1 && begun["cheap"].size() == 1; }));
+  loop.enqueue("cheap");
+  loop.enqueue("dear");
+  EXPECT_TRUE(run.until([&] { return begun["cheap"].size() == 2; }));
+  EXPECT_EQ(begun["dear"].size(), 1u);
+  loop.enqueue("dear");  // asked for twice, done once
+  EXPECT_TRUE(run.until([&] { return begun["dear"].size() == 2; }));
+  EXPECT_GE(begun["dear"][1] - begun["dear"][0], 180ms);
+  auto stop = [&]() -> awaitable<int> {
+    co_await group.stop();
+    co_await store->close();
+    co_return 0;
+  };
+  run(stop());
+}
+
 }  // namespace
 }  // namespace trama::control

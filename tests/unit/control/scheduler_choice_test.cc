@@ -133,6 +133,36 @@ TEST(SchedulerChoice, PreferencesAreWeighed) {
   for (std::uint64_t r = 0; r < 10; ++r) EXPECT_EQ(*choose_node(p, all, r).node, "a");
 }
 
+TEST(SchedulerChoice, OfManyNodesOnlySomeAreComparedAndAllHaveTheirTurn) {
+  EXPECT_EQ(enough_nodes(99), 99u);
+  EXPECT_EQ(enough_nodes(100), 100u);
+  EXPECT_EQ(enough_nodes(1000), 420u);
+  EXPECT_EQ(enough_nodes(5000), 500u);
+  EXPECT_EQ(enough_nodes(100'000), 5000u);
+  std::vector<NodeState> many;
+  for (int i = 0; i < 500; ++i) many.push_back(node(fmt::format("n{:03}", i)));
+  auto all = nodes(many);
+  auto p = pod();
+  // The best node lies beyond those that are looked at first, and within those that are looked at next.
+  for (auto& [name, n] : all)
+    if (name != "n490") n.place(asking("1"));
+  auto first = choose_node(p, all, 0);
+  ASSERT_TRUE(first.node);
+  EXPECT_NE(*first.node, "n490");
+  EXPECT_EQ(first.next, fmt::format("n{}", enough_nodes(500)));
+  auto second = choose_node(p, all, 0, first.next);
+  EXPECT_NE(*second.node, "n490");
+  EXPECT_EQ(*choose_node(p, all, 0, "n400").node, "n490");
+  // A start that is no node any more, or beyond the last one.
+  EXPECT_TRUE(choose_node(p, all, 0, "n250x").node);
+  EXPECT_TRUE(choose_node(p, all, 0, "zzz").node);
+  // One that fits among 500 is found wherever the search begins.
+  for (auto& [name, n] : all) n.unschedulable = name != "n007";
+  for (const char* start : {"", "n007", "n008", "n499"}) EXPECT_EQ(*choose_node(p, all, 0, start).node, "n007");
+  all["n007"].unschedulable = true;
+  EXPECT_EQ(choose_node(p, all, 0, "n100").message, "0/500 nodes are available: 500 node(s) were unschedulable.");
+}
+
 TEST(SchedulerChoice, RemoveUndoesPlace) {
   auto n = node("a");
   auto p =
