@@ -97,7 +97,8 @@ awaitable<Result<>> write_objects(etcd::Gateway& gateway, EtcdLayout layout, con
   for (const auto& [key, object] : contents.objects) {
     txn.put(layout.object(key), encode_object(key, object->body, txn.operations()));
     if (txn.operations() < kBatch && txn.bytes() < kBatchBytes) continue;
-    auto sent = co_await send(gateway, std::exchange(txn, {}));
+    auto full = std::exchange(txn, etcd::Txn());
+    auto sent = co_await send(gateway, std::move(full));
     if (!sent) co_return sent;
   }
   if (txn.operations() == 0) co_return Result<>();

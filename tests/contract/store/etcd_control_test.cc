@@ -48,8 +48,9 @@ class EtcdControl : public testing::Test {
   template <class F>
   void with_two(F work) {
     auto all = [&]() -> awaitable<int> {
-      auto a = co_await store::open_etcd_store(options_, {});
-      auto b = co_await store::open_etcd_store(options_, {});
+      store::StoreOptions usual;
+      auto a = co_await store::open_etcd_store(options_, usual);
+      auto b = co_await store::open_etcd_store(options_, usual);
       EXPECT_TRUE(a && b);
       co_await work(**a, **b);
       co_await (*a)->close();
