@@ -95,6 +95,7 @@ async::awaitable<void> Cable::back(std::shared_ptr<Pair> pair) {
     auto [ec, n] = co_await pair->server.async_read_some(asio::buffer(bytes), async::kTuple);
     if (ec || pair->lose_answer) {
       if (!ec) ++lost_answers_;
+      if (!ec && cut_after_loss_) cut();
       pair->close();
       co_return;
     }

@@ -21,6 +21,7 @@ class Cable {
   async::awaitable<void> stop();
   void cut();  // all connections, and new ones get nowhere
   void mend();
+  void cut_after_a_lost_answer() { cut_after_loss_ = true; }
   // Of every hundred requests that contain `text`: how many are lost on their way, and how many answers.
   void lose(std::string text, unsigned requests, unsigned answers);
   unsigned lost_requests() const { return lost_requests_; }
@@ -38,7 +39,7 @@ class Cable {
   async::asio::ip::tcp::acceptor acceptor_;
   async::TaskGroup tasks_;
   std::set<Pair*> live_;
-  bool cut_ = false;
+  bool cut_ = false, cut_after_loss_ = false;
   std::string text_;
   unsigned requests_ = 0, answers_ = 0, lost_requests_ = 0, lost_answers_ = 0;
   std::mt19937 random_{1};
