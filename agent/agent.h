@@ -56,7 +56,8 @@ struct AgentOptions {
   bool masquerade_all = false;       // whoever uses a ClusterIP seems to be this node
   bool localhost_nodeports = false;  // a proxy on 127.0.0.1 and ::1 for each node port, TCP and UDP
   bool conntrack_sysctls = true;     // see conntrack_sysctls.h
-  bool hold_translation = true;      // see servicelb/translation_hold.h
+  // "true", "false", or "auto": unless this machine's nft would list it wrongly. See servicelb/translation_hold.h.
+  std::string hold_translation = "auto";
 
   unsigned max_pods = 110;  // told as the node's capacity
   AgentPorts ports;

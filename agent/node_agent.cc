@@ -159,7 +159,7 @@ void NodeAgent::start_parts() {
   tasks_.spawn("health check ports", health_ports_->run());
   if (localhost_ports_) tasks_.spawn("localhost node ports", localhost_ports_->run());
   tasks_.spawn("obstacles", watch_obstacles());
-  if (settings_.options.hold_translation) tasks_.spawn("hold translation", hold_translation());
+  if (settings_.options.hold_translation != "false") tasks_.spawn("hold translation", hold_translation());
   describe_service_ = [this](servicelb::ServiceKey key) { return rooms_->services().describe(std::move(key)); };
 }
 

@@ -4,6 +4,7 @@
 
 #include "agent/conntrack_sysctls.h"
 #include "agent/machine.h"
+#include "agent/nft_tool.h"
 #include "agent/node_agent.h"
 #include "servicelb/translation_hold.h"
 
@@ -118,6 +119,16 @@ awaitable<void> NodeAgent::hold_translation() {
   constexpr const char* kPrice =
       "while this node's tables are away, as after `nft flush ruleset`, busy connections to "
       "Services may be reset";
+  if (settings_.options.hold_translation == "auto") {
+    auto version = co_await async::run_on(files_.executor(), nft_version);
+    if (!lists_owned_tables(version)) {
+      log_->info(
+          "{}. --hold-translation=true prevents it; but {}, like all before 1.1.0, then prints wrong or empty "
+          "JSON listings (nft -j)",
+          kPrice, version);
+      co_return;
+    }
+  }
   for (int tries = 1;; ++tries) {
     auto held = co_await rooms_->hold_translation();
     if (held) co_return;

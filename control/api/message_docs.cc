@@ -33,7 +33,6 @@ std::string_view message_doc(std::string_view message) {
       {"SelfSubjectAccessReview", "Asks whether the asker may do one thing."},
       {"SelfSubjectRulesReview", "Asks what the asker may do in a namespace."},
       {"SelfSubjectReview", "Asks who the asker is to the server."},
-      {"TokenRequest", "Asks for a token of a ServiceAccount."},
       {"ObjectMeta", "Name, identity and labels: what every object has."},
       {"OwnerReference", "Names an object that another one belongs to."},
       {"ManagedFieldsEntry", "The fields that one manager has set."},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Questions about who one is and what one may do, and tokens: objects that are answered and not stored.
+// Questions about who one is and what one may do: objects that are answered and not stored.
 #include "control/api/schema_table.h"
 
 namespace trama::api {
@@ -64,18 +64,6 @@ std::span<const Field> authentication_schema() {
       {"UserInfo", "uid", 2, text, "uid."},
       {"UserInfo", "groups", 3, texts, "Groups."},
       {"UserInfo", "extra", 4, text_lists, "More."},
-
-      {"TokenRequest", "spec", 2, object, "What is asked for.", "TokenRequestSpec"},
-      {"TokenRequest", "status", 3, object, "The token.", "TokenRequestStatus"},
-      {"TokenRequestSpec", "audiences", 1, texts, "Whom the token is for; empty = this server."},
-      {"TokenRequestSpec", "expirationSeconds", zero(4), long_integer, "Seconds that the token is to be good for."},
-      {"TokenRequestSpec", "boundObjectRef", 3, object, "The token ends with this object.", "BoundObjectReference"},
-      {"BoundObjectReference", "kind", 1, text, "Kind of the object."},
-      {"BoundObjectReference", "apiVersion", 2, text, "Its API version."},
-      {"BoundObjectReference", "name", 3, text, "Its name."},
-      {"BoundObjectReference", "uid", 4, text, "Its uid."},
-      {"TokenRequestStatus", "token", 1, text, "The token.", "", "", true},
-      {"TokenRequestStatus", "expirationTimestamp", 2, time, "When it ends.", "", "", true},
   };
   return rows;
 }

@@ -201,7 +201,7 @@ TEST_F(Sim, ARealNodeOfThatNameIsLeftAlone) {
   start_sim("3");
   EXPECT_TRUE(says("node sim-0002 exists and is not simulated: choose other names with --prefix")) << said();
   EXPECT_TRUE(says("removed")) << said();
-  EXPECT_EQ(end_sim(), 4);
+  EXPECT_EQ(end_sim(0), 4) << "it ends by itself";
   auto left = items("nodes");
   ASSERT_EQ(left.size(), 1u);
   EXPECT_EQ(api::text_at(left[0], "metadata.labels.mine"), "yes");

@@ -6,6 +6,7 @@
 
 #include "agent/conntrack_sysctls.h"
 #include "agent/machine.h"
+#include "agent/nft_tool.h"
 #include "agent/node_agent.h"
 #include "base/file.h"
 #include "tests/unit/agent/objects.h"
@@ -108,6 +109,20 @@ TEST_F(SysctlDirectory, NeverLowersTheLimitAndMissesNothingThatIsNotThere) {
   EXPECT_TRUE(apply_conntrack_sysctls(2, dir).empty());
   EXPECT_EQ(get("nf_conntrack_max"), "2000000\n");
   EXPECT_EQ(get("nf_conntrack_tcp_timeout_established"), "absent");
+}
+
+TEST(NftTool, OwnedTablesAreListedRightFrom110On) {
+  for (const char* right : {"", "nftables v1.1.0 (Commodore Bullmoose)", "nftables v1.1.3 (Commodore Bullmoose #4)",
+                            "nftables v2.0", "nftables v1.2"})
+    EXPECT_TRUE(lists_owned_tables(right)) << right;
+  for (const char* wrong : {"nftables v1.0.6 (Lester Gooch #5)", "nftables v1.0.9", "nftables v0.9.8 (E.D.S.)",
+                            "nftables", "something else v", "nftables vv1.1.3", "nftables v99999999999999999999"})
+    EXPECT_FALSE(lists_owned_tables(wrong)) << wrong;
+}
+
+TEST(NftTool, IsAskedForItsVersion) {
+  auto version = nft_version();
+  EXPECT_THAT(version, ::testing::AnyOf("", StartsWith("nftables v")));
 }
 
 }  // namespace

@@ -102,7 +102,9 @@ TEST(OpenApi, EveryRowIsShown) {
   for (const auto& part : schema_parts())
     for (const auto& f : part.rows)
       if (f.type == Type::inlined) inlined.insert(f.of);
-  for (const auto& part : schema_parts())
+  for (const auto& part : schema_parts()) {
+    // Reviews are answered and not stored: they are no kinds of a document.
+    if (part.package.starts_with("io.k8s.api.auth")) continue;
     for (const auto& f : part.rows) {
       if (f.type == Type::inlined || (inlined.count(f.message) && f.message != "Container")) continue;
       auto component = std::string(part.package) + "." + std::string(f.message.substr(f.message.rfind('.') + 1));
@@ -110,6 +112,7 @@ TEST(OpenApi, EveryRowIsShown) {
       EXPECT_TRUE(shown.count({component, std::string(f.name)}) || f.message == "LocalObjectReference")
           << component << "." << f.name;
     }
+  }
 }
 
 TEST(OpenApi, FieldsSayWhatTheTableSays) {
