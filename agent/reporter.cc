@@ -29,7 +29,6 @@ api::ObjectPtr to_object(const std::string& resource, json::object body) {
 }  // namespace
 
 std::string now_seconds() { return base::format_seconds(base::now()); }
-std::string now_micros() { return base::format_timestamp(base::now()).substr(0, 26) + "Z"; }
 
 json::object status_patch(const json::object& from, const json::object& to) {
   json::object patch;
@@ -329,7 +328,7 @@ awaitable<base::Result<>> Reporter::renew_lease() {
   json::object spec;
   spec["holderIdentity"] = options_.node_name;
   spec["leaseDurationSeconds"] = seconds;
-  spec["renewTime"] = now_micros();
+  spec["renewTime"] = base::format_micros(base::now());
   json::object body;
   ++requests_;
   if (lease_exists_) {

@@ -19,6 +19,7 @@ std::string format_timestamp(Timestamp t) {
                      time.minutes().count(), time.seconds().count(), time.subseconds().count());
 }
 
+std::string format_micros(Timestamp t) { return format_timestamp(t).substr(0, 26) + "Z"; }
 std::string format_seconds(Timestamp t) { return format_timestamp(t).substr(0, 19) + "Z"; }
 
 namespace {

@@ -14,6 +14,7 @@ using Timestamp = std::chrono::time_point<std::chrono::system_clock, std::chrono
 
 Timestamp now();
 std::string format_timestamp(Timestamp t);  // "2026-01-02T15:04:05.000000001Z", always nine digits, so texts sort
+std::string format_micros(Timestamp t);     // "2026-01-02T15:04:05.000001Z", Kubernetes' MicroTime: always six digits
 std::string format_seconds(Timestamp t);    // "2026-01-02T15:04:05Z"
 // Any RFC 3339 time of the years 1700 to 2250: fraction of any length, Z or an offset. A leap second counts as the next
 // minute.

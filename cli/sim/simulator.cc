@@ -19,7 +19,6 @@ using client::object_path;
 namespace {
 
 std::string now_seconds() { return base::format_seconds(base::now()); }
-std::string now_micros() { return base::format_timestamp(base::now()).substr(0, 26) + "Z"; }
 
 api::ObjectPtr to_object(const std::string& resource, json::object body) {
   api::Key key{resource, api::text_at(body, "metadata.namespace"), api::text_at(body, "metadata.name")};
@@ -287,7 +286,7 @@ awaitable<Result<>> Simulator::do_node(Node& node) {
 }
 
 awaitable<Result<>> Simulator::make_lease(Node& node) {
-  auto body = sim_lease(options_, *node.seen, now_micros());
+  auto body = sim_lease(options_, *node.seen, base::format_micros(base::now()));
   ++requests_;
   auto made = co_await client_.create(client::collection_path("leases", "kube-node-lease"), body);
   if (!made && !client::is_already_exists(made.error())) co_return Error(made.error()).in("lease of " + node.name);
@@ -299,7 +298,7 @@ awaitable<Result<>> Simulator::make_lease(Node& node) {
 
 awaitable<Result<>> Simulator::renew_lease(Node& node) {
   json::object spec;
-  spec["renewTime"] = now_micros();
+  spec["renewTime"] = base::format_micros(base::now());
   json::object body;
   body["spec"] = std::move(spec);
   json::value patch = std::move(body);

@@ -2,7 +2,6 @@
 #include "cli/verbs/auth.h"
 
 #include <cstdio>
-#include <map>
 #include <thread>
 
 #include "base/digest.h"
@@ -23,17 +22,6 @@ using base::Result;
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(10);  // for the controller to sign
-
-// The group that gives a role, for roles that people and programs have; "" for others.
-std::string group_of(const std::string& role) {
-  static const std::map<std::string, std::string> groups = {{"admin", "trama:admin"},
-                                                            {"edit", "trama:edit"},
-                                                            {"view", "trama:view"},
-                                                            {"proxy", "system:node-proxier"},
-                                                            {"metrics", "system:monitoring"}};
-  auto it = groups.find(role);
-  return it == groups.end() ? "" : it->second;
-}
 
 json::object request_body(const std::string& name, const std::string& pem, std::chrono::seconds lifetime) {
   json::object body, metadata, spec;
@@ -138,7 +126,7 @@ int auth_matrix() {
 }
 
 int make_kubeconfig(const Globals& globals, const KubeconfigOptions& options) {
-  auto group = group_of(options.role);
+  std::string group(server::group_on_request(options.role));
   if (group.empty())
     return fail(Exit::usage, fmt::format("there is no kubeconfig for role \"{}\"", options.role),
                 options.role == "node" || options.role == "bootstrap" ? "trama token create: nodes join by a token"

@@ -4,8 +4,6 @@
 #include <boost/beast/core/error.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
 
 #include "base/ip.h"
 
@@ -14,42 +12,6 @@ namespace trama::client {
 using base::Error;
 using base::Result;
 namespace asio = async::asio;
-
-namespace {
-
-// A peer that vanished without a FIN is noticed within about 15 s, whether we are writing or only listening.
-void keep_alive(tcp::socket& socket) {
-  int fd = socket.native_handle();
-  auto set = [fd](int level, int name, int value) { (void)::setsockopt(fd, level, name, &value, sizeof value); };
-  set(SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(IPPROTO_TCP, TCP_KEEPIDLE, 6);
-  set(IPPROTO_TCP, TCP_KEEPINTVL, 3);
-  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
-  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 15'000);
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
-}
-
-awaitable<Result<std::vector<tcp::endpoint>>> resolve(asio::any_io_executor ex, Target target) {
-  std::vector<tcp::endpoint> endpoints;
-  boost::system::error_code ec;
-  auto address = asio::ip::make_address(target.host, ec);
-  if (!ec) {
-    endpoints.emplace_back(address, static_cast<std::uint16_t>(std::stoul(target.port)));
-    co_return endpoints;
-  }
-  tcp::resolver resolver(ex);
-  auto [failed, results] = co_await resolver.async_resolve(target.host, target.port, async::kTuple);
-  if (failed) co_return Error(failed, fmt::format("resolve {}", target.host));
-  for (const auto& r : results) endpoints.push_back(r.endpoint());
-  co_return endpoints;
-}
-
-}  // namespace
-
-Error transport_error(const boost::system::error_code& ec, std::string what) {
-  if (ec == beast::error::timeout) return Error::from_errno(ETIMEDOUT, std::move(what));
-  return Error(ec, std::move(what));
-}
 
 Result<Target> parse_target(const ClientOptions& options) {
   auto url = boost::urls::parse_uri(options.server);
@@ -67,21 +29,15 @@ Result<Target> parse_target(const ClientOptions& options) {
   return t;
 }
 
-bool Connection::looks_alive() {
-  char c = 0;
-  auto n = ::recv(lowest().socket().native_handle(), &c, 1, MSG_PEEK | MSG_DONTWAIT);
-  return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-}
-
 awaitable<Result<std::unique_ptr<Connection>>> open_connection(asio::any_io_executor ex, std::shared_ptr<TlsSetup> tls,
                                                                Target target, milliseconds limit) {
-  auto endpoints = co_await resolve(ex, target);
+  auto endpoints = co_await async::resolve(ex, target.host, target.port);
   if (!endpoints) co_return std::move(endpoints).error();
   auto c = std::make_unique<Connection>(ex, tls);
   c->lowest().expires_after(limit);
   auto [ec, where] = co_await c->lowest().async_connect(*endpoints, async::kTuple);
   if (ec) co_return transport_error(ec, fmt::format("connect to {}", target.authority));
-  keep_alive(c->lowest().socket());
+  async::keep_alive(c->lowest().socket(), std::chrono::seconds(6), std::chrono::seconds(3));
   if (auto ok = expect_peer(c->stream.native_handle(), target.verify); !ok) co_return std::move(ok).error();
   auto [tls_ec] = co_await c->stream.async_handshake(asio::ssl::stream_base::client, async::kTuple);
   if (tls_ec) {

@@ -10,6 +10,7 @@
 #include <boost/beast/http/fields.hpp>
 
 #include "base/async/byte_stream.h"
+#include "base/async/dial.h"
 #include "control/client/api_client.h"
 #include "control/client/tls.h"
 
@@ -17,8 +18,9 @@ namespace trama::client {
 
 namespace beast = boost::beast;
 namespace http = beast::http;
-using tcp = async::asio::ip::tcp;
+using async::tcp;
 using async::TlsStream;
+using async::transport_error;
 
 struct Target {
   std::string host;  // without brackets
@@ -39,17 +41,13 @@ struct Connection {
   beast::flat_buffer buffer{1u << 16};
   bool used = false;  // has carried a whole exchange before
 
-  // Whether an idle connection may carry another request: nothing to read means nobody has closed it.
-  bool looks_alive();
+  bool looks_alive() { return async::looks_alive(lowest().socket()); }
   beast::tcp_stream& lowest() { return beast::get_lowest_layer(stream); }
 };
 
 awaitable<base::Result<std::unique_ptr<Connection>>> open_connection(async::asio::any_io_executor ex,
                                                                      std::shared_ptr<TlsSetup> tls, Target target,
                                                                      milliseconds limit);
-
-// A transport failure as an Error: beast's own timeout becomes ETIMEDOUT.
-base::Error transport_error(const boost::system::error_code& ec, std::string what);
 
 awaitable<base::Result<std::unique_ptr<WebSocket>>> open_websocket(std::unique_ptr<Connection> connection,
                                                                    Target target, std::string path,

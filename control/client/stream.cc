@@ -18,7 +18,7 @@ HttpStream::HttpStream(std::unique_ptr<Connection> connection, std::unique_ptr<B
 int HttpStream::status() const { return static_cast<int>(parser_->get().result_int()); }
 
 awaitable<Result<std::string>> HttpStream::read(milliseconds limit) {
-  if (!rest_.empty()) co_return std::exchange(rest_, {});
+  if (auto rest = lines_.take(); !rest.empty()) co_return rest;
   co_return co_await more(limit);
 }
 
@@ -34,19 +34,11 @@ awaitable<Result<std::string>> HttpStream::more(milliseconds limit) {
 
 awaitable<Result<std::string>> HttpStream::read_line(milliseconds limit) {
   for (;;) {
-    auto end = rest_.find('\n', scanned_);
-    if (end != std::string::npos) {
-      auto line = rest_.substr(0, end);
-      rest_.erase(0, end + 1);
-      scanned_ = 0;
-      if (line.empty()) continue;
-      co_return line;
-    }
-    scanned_ = rest_.size();
+    if (auto line = lines_.next()) co_return std::move(*line);
     auto piece = co_await more(limit);
     if (!piece) co_return std::move(piece).error();
     if (piece->empty()) co_return Error::from_errno(ENODATA, "the stream has ended");
-    rest_ += *piece;
+    lines_.add(*piece);
   }
 }
 

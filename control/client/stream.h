@@ -8,6 +8,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 
+#include "base/line_buffer.h"
 #include "control/client/connection.h"
 
 namespace trama::client {
@@ -26,8 +27,7 @@ class HttpStream final : public Stream {
   awaitable<base::Result<std::string>> more(milliseconds limit);
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<BodyParser> parser_;
-  std::string rest_;
-  std::size_t scanned_ = 0;  // no line end before this offset of rest_
+  base::LineBuffer lines_;
 };
 
 class TlsTunnel final : public Tunnel {

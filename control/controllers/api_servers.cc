@@ -46,8 +46,7 @@ async::awaitable<void> announce_api_server(store::Store& store, ApiServer self, 
       spec["holderIdentity"] = self.identity;
       spec["leaseDurationSeconds"] =
           std::max<std::int64_t>(1, std::chrono::ceil<std::chrono::seconds>(period * 3).count());
-      auto nine = base::format_timestamp(now);
-      spec["renewTime"] = nine.substr(0, nine.size() - 4) + "Z";
+      spec["renewTime"] = base::format_micros(now);
       return tx.put(key, std::move(body));
     };
     auto done = co_await write(store, std::move(decide));

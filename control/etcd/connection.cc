@@ -2,62 +2,17 @@
 #include "control/etcd/connection.h"
 
 #include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/beast/core/error.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/write.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
-#include <netinet/tcp.h>
 #include <openssl/ssl.h>
-#include <sys/socket.h>
+
+#include "base/async/dial.h"
+#include "base/tls_policy.h"
 
 namespace trama::etcd {
 
 using base::Error;
 using base::Result;
-
-namespace {
-
-Error failed(const boost::system::error_code& ec, std::string what) {
-  if (ec == beast::error::timeout) return Error::from_errno(ETIMEDOUT, std::move(what));
-  return Error(ec, std::move(what));
-}
-
-// A member that vanished without a FIN is noticed within about 6 s, also by a watch that only listens.
-void keep_alive(tcp::socket& socket) {
-  int fd = socket.native_handle();
-  auto set = [fd](int level, int name, int value) { (void)::setsockopt(fd, level, name, &value, sizeof value); };
-  set(SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(IPPROTO_TCP, TCP_KEEPIDLE, 3);
-  set(IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
-  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 6'000);
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
-}
-
-using Post = http::request<http::string_body>;
-
-template <class S>
-awaitable<Result<>> exchange_on(S& stream, Connection& c, Post& request, Parser& parser, bool whole) {
-  auto [sent, n] = co_await http::async_write(stream, request, async::kTuple);
-  if (sent) co_return failed(sent, "ask " + c.member.url);
-  if (whole) {
-    auto [ec, m] = co_await http::async_read(stream, c.buffer, parser, async::kTuple);
-    if (ec) co_return failed(ec, "read the answer of " + c.member.url);
-  } else {
-    auto [ec, m] = co_await http::async_read_header(stream, c.buffer, parser, async::kTuple);
-    if (ec) co_return failed(ec, "read the answer of " + c.member.url);
-  }
-  co_return Result<>();
-}
-
-}  // namespace
-
-bool Connection::looks_alive() {
-  char c = 0;
-  auto n = ::recv(lowest().socket().native_handle(), &c, 1, MSG_PEEK | MSG_DONTWAIT);
-  return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-}
 
 Result<Member> parse_member(const std::string& text) {
   auto url = boost::urls::parse_uri(text);
@@ -77,7 +32,7 @@ Result<Member> parse_member(const std::string& text) {
 
 Result<std::shared_ptr<asio::ssl::context>> make_context(const GatewayOptions& o) {
   auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_client);
-  SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
+  base::apply_tls_policy(context->native_handle());
   context->set_verify_mode(asio::ssl::verify_peer);
   boost::system::error_code ec;
   if (o.ca_pem.empty())
@@ -100,27 +55,24 @@ awaitable<Result<std::unique_ptr<Connection>>> connect(asio::any_io_executor ex,
                                                        milliseconds limit) {
   auto c = std::make_unique<Connection>(to);
   c->context = context;
-  std::vector<tcp::endpoint> endpoints;
-  boost::system::error_code parse;
-  auto address = asio::ip::make_address(to.host, parse);
-  if (!parse) {
-    endpoints.emplace_back(address, static_cast<std::uint16_t>(std::stoul(to.port)));
+  auto endpoints = co_await async::resolve(ex, to.host, to.port);
+  if (!endpoints) co_return std::move(endpoints).error();
+  if (to.tls) {
+    c->tls.emplace(TcpStream(ex), *context);
+    c->bytes = async::byte_stream(*c->tls);
   } else {
-    tcp::resolver resolver(ex);
-    auto [ec, results] = co_await resolver.async_resolve(to.host, to.port, async::kTuple);
-    if (ec) co_return Error(ec, "resolve " + to.host);
-    for (const auto& r : results) endpoints.push_back(r.endpoint());
-  }
-  if (to.tls)
-    c->tls.emplace(beast::tcp_stream(ex), *context);
-  else
     c->plain.emplace(ex);
+    c->bytes = async::byte_stream(*c->plain);
+  }
   c->lowest().expires_after(limit);
-  auto [ec, where] = co_await c->lowest().async_connect(endpoints, async::kTuple);
-  if (ec) co_return failed(ec, "connect to " + to.url);
-  keep_alive(c->lowest().socket());
+  auto [ec, where] = co_await c->lowest().async_connect(*endpoints, async::kTuple);
+  if (ec) co_return async::transport_error(ec, "connect to " + to.url);
+  // Shorter than to an API server: another member is at hand.
+  async::keep_alive(c->lowest().socket(), std::chrono::seconds(3), std::chrono::seconds(1));
   if (!to.tls) co_return c;
-  if (parse) SSL_set_tlsext_host_name(c->tls->native_handle(), to.host.c_str());
+  boost::system::error_code is_name;
+  asio::ip::make_address(to.host, is_name);
+  if (is_name) SSL_set_tlsext_host_name(c->tls->native_handle(), to.host.c_str());
   c->tls->set_verify_callback(asio::ssl::host_name_verification(to.host));
   auto [tls] = co_await c->tls->async_handshake(asio::ssl::stream_base::client, async::kTuple);
   if (!tls) co_return c;
@@ -129,30 +81,30 @@ awaitable<Result<std::unique_ptr<Connection>>> connect(asio::any_io_executor ex,
     co_return Error::text(fmt::format("TLS with {}: its certificate is not acceptable: {}", to.url,
                                       X509_verify_cert_error_string(verdict)),
                           std::errc::protocol_error);
-  co_return failed(tls, "TLS with " + to.url);
+  co_return async::transport_error(tls, "TLS with " + to.url);
 }
 
 awaitable<Result<>> exchange(Connection& c, std::string path, std::string body, Parser& parser, bool whole) {
-  Post request{http::verb::post, path, 11};
+  http::request<http::string_body> request{http::verb::post, path, 11};
   request.set(http::field::host, c.member.authority);
   request.set(http::field::content_type, "application/json");
   request.set(http::field::user_agent, "trama/" TRAMA_VERSION);
   request.body() = std::move(body);
   request.prepare_payload();
-  if (c.tls) co_return co_await exchange_on(*c.tls, c, request, parser, whole);
-  co_return co_await exchange_on(*c.plain, c, request, parser, whole);
+  http::request_serializer<http::string_body> message(request);
+  auto ec = co_await async::write_message(*c.bytes, message);
+  if (ec) co_return async::transport_error(ec, "ask " + c.member.url);
+  if (whole)
+    ec = co_await async::read_message(*c.bytes, c.buffer, parser);
+  else
+    ec = co_await async::read_header(*c.bytes, c.buffer, parser);
+  if (ec) co_return async::transport_error(ec, "read the answer of " + c.member.url);
+  co_return Result<>();
 }
 
 awaitable<Result<>> read_more(Connection& c, Parser& parser) {
-  boost::system::error_code failure;
-  if (c.tls) {
-    auto [ec, n] = co_await http::async_read_some(*c.tls, c.buffer, parser, async::kTuple);
-    failure = ec;
-  } else {
-    auto [ec, n] = co_await http::async_read_some(*c.plain, c.buffer, parser, async::kTuple);
-    failure = ec;
-  }
-  if (failure) co_return failed(failure, "read the watch of " + c.member.url);
+  auto ec = co_await async::read_some(*c.bytes, c.buffer, parser);
+  if (ec) co_return async::transport_error(ec, "read the watch of " + c.member.url);
   co_return Result<>();
 }
 

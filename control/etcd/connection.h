@@ -7,12 +7,11 @@
 #include <string>
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 
+#include "base/async/byte_stream.h"
 #include "control/etcd/gateway.h"
 
 namespace trama::etcd {
@@ -21,7 +20,8 @@ namespace asio = async::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using tcp = asio::ip::tcp;
-using TlsStream = asio::ssl::stream<beast::tcp_stream>;
+using async::TcpStream;
+using async::TlsStream;
 using Parser = http::response_parser<http::string_body>;
 
 struct Member {
@@ -34,12 +34,11 @@ struct Connection {
   Member member;
   std::shared_ptr<asio::ssl::context> context;  // outlives `tls`
   std::optional<TlsStream> tls;
-  std::optional<beast::tcp_stream> plain;
+  std::optional<TcpStream> plain;
+  std::unique_ptr<async::ByteStream> bytes;  // whichever of the two there is
   beast::flat_buffer buffer{1u << 16};
 
-  beast::tcp_stream& lowest() { return tls ? beast::get_lowest_layer(*tls) : *plain; }
-  // Whether an idle connection may carry another request: nothing to read means that nobody has closed it.
-  bool looks_alive();
+  TcpStream& lowest() { return bytes->transport(); }
 };
 
 awaitable<base::Result<std::unique_ptr<Connection>>> connect(asio::any_io_executor ex, Member to,

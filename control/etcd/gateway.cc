@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/etcd/gateway.h"
 
+#include "base/async/dial.h"
+#include "base/line_buffer.h"
 #include "control/etcd/connection.h"
 
 namespace trama::etcd {
@@ -19,15 +21,7 @@ class Lines final : public LineStream {
   awaitable<Result<std::string>> next() override {
     for (;;) {
       if (closed_) co_return Error::from_errno(ECANCELED, "the watch was closed");
-      auto end = rest_.find('\n', scanned_);
-      if (end != std::string::npos) {
-        auto line = rest_.substr(0, end);
-        rest_.erase(0, end + 1);
-        scanned_ = 0;
-        if (line.empty()) continue;
-        co_return line;
-      }
-      scanned_ = rest_.size();
+      if (auto line = lines_.next()) co_return std::move(*line);
       auto& body = parser_->get().body();
       while (body.empty()) {
         if (parser_->is_done()) co_return Error::from_errno(ENODATA, "the watch has ended");
@@ -35,7 +29,7 @@ class Lines final : public LineStream {
         if (!more) co_return std::move(more).error();
         heard_ = std::chrono::steady_clock::now();
       }
-      rest_ += body;
+      lines_.add(body);
       body.clear();
     }
   }
@@ -50,8 +44,7 @@ class Lines final : public LineStream {
  private:
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<Parser> parser_;
-  std::string rest_;
-  std::size_t scanned_ = 0;  // no line end before this offset of rest_
+  base::LineBuffer lines_;
   std::chrono::steady_clock::time_point heard_ = std::chrono::steady_clock::now();
   bool closed_ = false;
 };
@@ -134,7 +127,7 @@ class HttpGateway final : public Gateway {
     while (!idle.empty()) {
       auto c = std::move(idle.back());
       idle.pop_back();
-      if (c->looks_alive()) return c;
+      if (async::looks_alive(c->lowest().socket())) return c;
     }
     return nullptr;
   }

@@ -18,12 +18,6 @@ namespace json = api::json;
 
 namespace {
 
-// Kubernetes' MicroTime: exactly six digits.
-std::string micro_time(std::chrono::system_clock::time_point t) {
-  auto nine = base::format_timestamp(t);
-  return nine.substr(0, nine.size() - 4) + "Z";
-}
-
 std::string holder_of(const api::Object& lease) { return api::text_at(lease.body, "spec.holderIdentity"); }
 
 }  // namespace
@@ -46,7 +40,7 @@ bool LeaseView::expired(const api::Object& lease, Clock::time_point now) const {
 Answer<json::object> LeaseView::claim(const api::Object* lease, Clock::time_point now,
                                       std::chrono::system_clock::time_point wall) const {
   auto key = Election::key();
-  auto stamp = micro_time(wall);
+  auto stamp = base::format_micros(wall);
   json::object body;
   std::int64_t transitions = 0;
   std::string since = stamp;

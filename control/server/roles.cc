@@ -13,15 +13,12 @@ using enum Which;
 constexpr std::string_view kNodePrefix = "system:node:";
 
 constexpr Membership kMemberships[] = {
-    {admin, "", "system:masters"},  // never signed on request: only the controller makes such certificates
-    {admin, "", "trama:admin"},     // `trama kubeconfig --role admin`: a certificate that an administrator approved
-    {edit, "", "trama:edit"},
-    {view, "", "trama:view"},
-    {node, "system:node:*", "system:nodes"},
-    {proxy, "", "system:node-proxier"},
+    {admin, "", "system:masters"},     // never signed on request: only the controller makes such certificates
+    {admin, "", "trama:admin", true},  // a certificate that an administrator approved
+    {edit, "", "trama:edit", true},          {view, "", "trama:view", true},
+    {node, "system:node:*", "system:nodes"}, {proxy, "", "system:node-proxier", true},
     {proxy, "system:kube-proxy", ""},  // upstream's user of that role
-    {bootstrap, "", "system:bootstrappers"},
-    {metrics, "", "system:monitoring"},
+    {bootstrap, "", "system:bootstrappers"}, {metrics, "", "system:monitoring", true},
 };
 
 constexpr std::string_view kRead = "get list watch";
@@ -93,6 +90,11 @@ std::string_view to_string(Role role) {
 }
 
 std::span<const Membership> memberships() { return kMemberships; }
+std::string_view group_on_request(std::string_view role) {
+  for (const auto& m : kMemberships)
+    if (m.on_request && to_string(m.role) == role) return m.group;
+  return "";
+}
 std::span<const Rule> rules() { return kRules; }
 std::span<const PathRule> path_rules() { return kPathRules; }
 

@@ -23,10 +23,13 @@ std::string_view to_string(Role role);
 // A name or a group gives a role. One who has none may still ask what it may do.
 struct Membership {
   Role role;
-  std::string_view user;   // "" = whatever the name
-  std::string_view group;  // "" = whatever the groups; "system:nodes" counts only together with the name of a node
+  std::string_view user;    // "" = whatever the name
+  std::string_view group;   // "" = whatever the groups; "system:nodes" counts only together with the name of a node
+  bool on_request = false;  // `trama kubeconfig --role` asks for a certificate with it
 };
 std::span<const Membership> memberships();
+// The group that `trama kubeconfig` asks for; "" for a role (by its name) that it has none for.
+std::string_view group_on_request(std::string_view role);
 
 // Which of the objects of a resource a rule is about.
 enum class Which {

@@ -11,6 +11,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/ip.h"
+#include "base/line_buffer.h"
 #include "base/result.h"
 #include "base/timestamp.h"
 
@@ -28,6 +29,7 @@ Timestamp instant(std::int64_t seconds) { return Timestamp(std::chrono::seconds(
 
 TEST(TimestampTest, rfc_3339_both_ways) {
   EXPECT_EQ(format_timestamp(instant(0) + std::chrono::nanoseconds(7)), "2026-01-02T15:04:05.000000007Z");
+  EXPECT_EQ(format_micros(instant(0) + std::chrono::nanoseconds(7'999)), "2026-01-02T15:04:05.000007Z");
   for (const char* text : {"2026-01-02T15:04:05.123456789Z", "1969-12-31T23:59:59.999999999Z"})
     EXPECT_EQ(format_timestamp(*parse_timestamp(text)), text);
   EXPECT_EQ(*parse_timestamp("2026-01-02T15:04:05Z"), instant(0));
@@ -267,6 +269,29 @@ TEST_F(FileTest, failures_leave_nothing_and_follow_no_links) {
   EXPECT_FALSE(make_directories(dir + "/plain/below"));
   EXPECT_TRUE(make_directories(dir + "/a/b"));
   EXPECT_TRUE(remove_tree(dir + "/never-was"));
+}
+
+TEST(LineBuffer, GivesWholeLinesHoweverTheyAreCut) {
+  const std::string text = "one\n\ntwo\nthree";
+  for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+    LineBuffer lines;
+    std::vector<std::string> seen;
+    for (const auto& piece : {text.substr(0, cut), text.substr(cut), std::string("\n")}) {
+      lines.add(piece);
+      while (auto line = lines.next()) seen.push_back(*line);
+    }
+    EXPECT_EQ(seen, (std::vector<std::string>{"one", "two", "three"})) << cut;
+  }
+}
+
+TEST(LineBuffer, GivesBackWhatIsNoLineYet) {
+  LineBuffer lines;
+  lines.add("one\ntw");
+  EXPECT_EQ(lines.next(), "one");
+  EXPECT_EQ(lines.next(), std::nullopt);
+  EXPECT_EQ(lines.take(), "tw");
+  lines.add("o\n");
+  EXPECT_EQ(lines.next(), "o") << "what was taken is gone";
 }
 
 }  // namespace
