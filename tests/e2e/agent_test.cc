@@ -138,7 +138,7 @@ TEST_F(AgentE2e, WithoutAControllerARestartedAgentKeepsEverything) {
   ASSERT_TRUE(eventually([&] {
     std::string pods, slices, directory = cluster.directory() + "/n1/data/view/";
     shell("cat " + directory + "pods.view", &pods);
-    shell("cat " + directory + "endpointslices.view", &slices);
+    shell("grep 'kubernetes.io/service-name\":\"web\"' " + directory + "endpointslices.view", &slices);
     return pods.find("\"podIP\"") != std::string::npos && slices.find("\"ready\":true") != std::string::npos;
   }));
   cluster.stop_controller(9);
