@@ -30,13 +30,13 @@ api::Resources requests_of(const api::Pod& pod) {
   return sum;
 }
 
-std::string group_of(const api::Pod& pod) {
-  for (const auto& o : pod.meta.owners)
-    if (o.controller) return o.uid;
-  if (pod.meta.labels.empty()) return "";
-  auto group = pod.meta.ns;
-  for (const auto& [k, v] : pod.meta.labels) group += fmt::format("|{}={}", k, v);
-  return group;
+std::string where_of(const api::json::object& spec) {
+  const auto* selector = spec.if_contains("nodeSelector");
+  const auto* affinity = api::at(spec, "affinity.nodeAffinity");
+  std::string text;
+  if (selector != nullptr) text = api::json::serialize(*selector);
+  if (affinity != nullptr) text += "|" + api::json::serialize(*affinity);
+  return text;
 }
 
 void add(api::Resources& to, const api::Resources& r, std::int64_t sign) {
@@ -57,7 +57,12 @@ PodNeeds needs_of(const api::Object& o) {
   n.requests = requests_of(pod);
   n.nodes = node_affinity_of(api::object_at(o.body, "spec"));
   n.tolerations = pod.tolerations;
-  n.group = group_of(pod);
+  const auto& spec = api::object_at(o.body, "spec");
+  n.labels = o.labels;
+  n.terminating = pod.meta.deleting();
+  n.never_preempts = api::text_at(spec, "preemptionPolicy") == "Never";
+  n.where = where_of(spec);
+  n.rules = rules_of(spec, o.key.ns, o.labels);
   for (const auto& c : pod.containers)
     for (const auto& p : c.ports) {
       int port = pod.host_network ? p.port : p.host_port;
@@ -99,7 +104,7 @@ void NodeState::place(const PodNeeds& pod) {
   add(used_or_assumed, assumed_requests(pod), 1);
   ++pods;
   for (const auto& p : pod.host_ports) host_ports.insert(p);
-  if (!pod.group.empty()) ++group_size[pod.group];
+  ++priorities[pod.priority];
 }
 
 void NodeState::remove(const PodNeeds& pod) {
@@ -108,7 +113,7 @@ void NodeState::remove(const PodNeeds& pod) {
   --pods;
   for (const auto& p : pod.host_ports)
     if (auto it = host_ports.find(p); it != host_ports.end()) host_ports.erase(it);
-  if (auto it = group_size.find(pod.group); it != group_size.end() && --it->second <= 0) group_size.erase(it);
+  if (auto it = priorities.find(pod.priority); it != priorities.end() && --it->second <= 0) priorities.erase(it);
 }
 
 }  // namespace trama::control
