@@ -88,7 +88,7 @@ TEST(PodAffinity, Rules) {
                   "matchLabelKeys":["a"],"mismatchLabelKeys":["b"])"),
             "");
   EXPECT_EQ(near(R"("labelSelector":{})"), "topologyKey: Required value: can not be empty");
-  EXPECT_EQ(near(R"("topologyKey":"zone","namespaces":["A"])").substr(0, 34), R"(namespaces[0]: Invalid value: "A": )");
+  EXPECT_EQ(near(R"("topologyKey":"zone","namespaces":["A"])").substr(0, 35), R"(namespaces[0]: Invalid value: "A": )");
   EXPECT_EQ(near(R"("topologyKey":"zone","mismatchLabelKeys":["b"])"),
             "mismatchLabelKeys: Forbidden: must not be specified when labelSelector is not set");
   EXPECT_EQ(near(R"("topologyKey":"zone","labelSelector":{},"matchLabelKeys":["a"],"mismatchLabelKeys":["a"])"),

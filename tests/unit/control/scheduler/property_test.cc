@@ -226,7 +226,7 @@ class Life {
 
 TEST(SchedulerProperty, SaysWhatTheSlowReferenceSays) {
   const char* longer = std::getenv("TRAMA_LONG");
-  unsigned lives = longer != nullptr && *longer != '\0' && *longer != '0' ? 5'000 : 150;
+  unsigned lives = longer != nullptr && *longer != '\0' && *longer != '0' ? 1'500 : 150;
   int fits = 0, refusals = 0;
   std::map<std::string, int> reasons;
   for (unsigned seed = 0; seed < lives; ++seed) {
