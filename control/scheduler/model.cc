@@ -13,6 +13,12 @@ namespace {
 
 constexpr std::int64_t kAssumedCpu = 100;  // milli
 constexpr std::int64_t kAssumedMemory = 200LL << 20;
+// Larger than any machine, and small enough for sums over all pods of a node.
+constexpr std::int64_t kMost = std::int64_t{1} << 50;
+
+std::int64_t sum_of(std::int64_t a, std::int64_t b) {
+  return std::min(kMost, a + std::clamp<std::int64_t>(b, 0, kMost));
+}
 
 // A limit without a request counts as the request.
 api::Resources requests_of(const json::object& container) {
@@ -29,13 +35,13 @@ api::Resources requests_of_pod(const json::object& spec) {
   api::Resources sum;
   api::for_objects(spec, "containers", [&](const json::object& c) {
     auto r = requests_of(c);
-    sum.cpu_milli += r.cpu_milli;
-    sum.memory_bytes += r.memory_bytes;
+    sum.cpu_milli = sum_of(sum.cpu_milli, r.cpu_milli);
+    sum.memory_bytes = sum_of(sum.memory_bytes, r.memory_bytes);
   });
   api::for_objects(spec, "initContainers", [&](const json::object& c) {
     auto r = requests_of(c);
-    sum.cpu_milli = std::max(sum.cpu_milli, r.cpu_milli);
-    sum.memory_bytes = std::max(sum.memory_bytes, r.memory_bytes);
+    sum.cpu_milli = std::max(sum.cpu_milli, sum_of(0, r.cpu_milli));
+    sum.memory_bytes = std::max(sum.memory_bytes, sum_of(0, r.memory_bytes));
   });
   return sum;
 }

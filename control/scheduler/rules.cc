@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/scheduler/rules.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace trama::control {
@@ -11,6 +13,11 @@ namespace {
 
 constexpr const char* kRequired = "requiredDuringSchedulingIgnoredDuringExecution";
 constexpr const char* kPreferred = "preferredDuringSchedulingIgnoredDuringExecution";
+
+// Numbers that the API has checked; whatever else is stored must not run over.
+std::int64_t number_at(const json::object& o, std::string_view name, std::int64_t otherwise, std::int64_t most) {
+  return std::clamp<std::int64_t>(api::int_at(o, name, otherwise), 0, most);
+}
 
 std::vector<std::string> texts_at(const json::object& o, std::string_view path) {
   std::vector<std::string> out;
@@ -71,7 +78,7 @@ void read_terms(const json::object& affinity, const std::string& ns, const Label
     if (const auto* o = v.if_object()) required.push_back(term_of(*o, 0, ns, own));
   for (const auto& v : api::array_at(affinity, kPreferred))
     if (const auto* o = v.if_object())
-      preferred.push_back(term_of(api::object_at(*o, "podAffinityTerm"), api::int_at(*o, "weight"), ns, own));
+      preferred.push_back(term_of(api::object_at(*o, "podAffinityTerm"), number_at(*o, "weight", 0, 100), ns, own));
 }
 
 SpreadConstraint constraint_of(const json::object& o, const std::string& ns, const Labels& own) {
@@ -81,8 +88,8 @@ SpreadConstraint constraint_of(const json::object& o, const std::string& ns, con
   c.pods.namespaces.insert(ns);
   c.pods.text = ns + "|" + c.pods.text;
   c.topology_key = api::text_at(o, "topologyKey");
-  c.max_skew = api::int_at(o, "maxSkew", 1);
-  c.min_domains = api::int_at(o, "minDomains", 1);
+  c.max_skew = number_at(o, "maxSkew", 1, INT32_MAX);
+  c.min_domains = number_at(o, "minDomains", 1, INT32_MAX);
   c.hard = api::text_at(o, "whenUnsatisfiable") != "ScheduleAnyway";
   c.honor_affinity = api::text_at(o, "nodeAffinityPolicy") != "Ignore";
   c.honor_taints = api::text_at(o, "nodeTaintsPolicy") == "Honor";
