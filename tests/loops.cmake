@@ -10,6 +10,7 @@ trama_test(control_scheduler_test LABEL unit
   SOURCES unit/control/scheduler/choice_test.cc unit/control/scheduler/rules_test.cc unit/control/scheduler/waiting_test.cc
           unit/control/scheduler/property_test.cc unit/control/scheduler/reference.cc
   LINKS trama_scheduler)
+trama_program(bench_scheduler SOURCES bench/scheduler_bench.cc LINKS trama_scheduler)
 trama_fuzz(scheduling_fuzz SOURCES fuzz/scheduling_fuzz.cc LINKS trama_scheduler CORPUS scheduling)
 trama_test(control_pki_test LABEL unit SOURCES unit/control/pki_test.cc LINKS trama_client trama_pki)
 trama_test(control_client_test LABEL unit SOURCES unit/control/client_test.cc unit/control/tls_script.cc

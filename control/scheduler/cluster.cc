@@ -10,7 +10,7 @@ namespace trama::control {
 namespace {
 
 // Beyond these the oldest are forgotten; who asks again pays once for counting all nodes.
-constexpr std::size_t kCounters = 1'024;
+constexpr std::size_t kCounters = 2'048;
 constexpr std::size_t kIdleClasses = 1'024;
 
 std::string identity_of(const PodNeeds& pod) {
