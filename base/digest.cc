@@ -8,6 +8,8 @@
 #include <openssl/evp.h>
 #include <sys/random.h>
 
+#include "base/crc32c.h"
+
 namespace trama::base {
 
 std::array<std::uint8_t, 32> sha256(std::string_view data) {
@@ -20,9 +22,9 @@ std::array<std::uint8_t, 32> sha256(std::string_view data) {
 
 namespace {
 std::string hex(const std::uint8_t* p, std::size_t n) {
-  std::string s;
-  s.reserve(n * 2);
-  for (std::size_t i = 0; i < n; ++i) s += fmt::format("{:02x}", p[i]);
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string s(n * 2, ' ');
+  for (std::size_t i = 0; i < n; ++i) s[2 * i] = kDigits[p[i] >> 4], s[2 * i + 1] = kDigits[p[i] & 15];
   return s;
 }
 std::vector<std::uint8_t> random_bytes(std::size_t n) {
@@ -42,18 +44,8 @@ std::string sha256_hex(std::string_view data) {
 }
 
 std::uint32_t crc32c(std::string_view data) {
-  static const auto table = [] {
-    std::array<std::uint32_t, 256> t{};
-    for (std::uint32_t i = 0; i < 256; ++i) {
-      std::uint32_t c = i;
-      for (int k = 0; k < 8; ++k) c = (c & 1) ? (c >> 1) ^ 0x82f63b78u : c >> 1;
-      t[i] = c;
-    }
-    return t;
-  }();
-  std::uint32_t crc = ~0u;
-  for (unsigned char ch : data) crc = table[(crc ^ ch) & 0xff] ^ (crc >> 8);
-  return ~crc;
+  auto quick = crc32c_by_processor(data);
+  return quick ? *quick : crc32c_by_table(data);
 }
 
 std::string random_hex(std::size_t n) {

@@ -31,8 +31,8 @@ JobOptions job_options(const LoopTimers& t) {
 
 SchedulerOptions scheduler_options(const ControllerOptions& o) {
   SchedulerOptions s;
-  s.backoff_lowest = o.timers.scheduler_backoff_lowest;
-  s.backoff_highest = o.timers.scheduler_backoff_highest;
+  s.waiting.backoff_lowest = o.timers.scheduler_backoff_lowest;
+  s.waiting.backoff_highest = o.timers.scheduler_backoff_highest;
   s.seed = o.seed;
   return s;
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Tests of the API's objects, the store and the API server.
-set(api_tests service_options patch schema protobuf openapi managed_fields selector quantity lifecycle validate workload_kinds table types)
+set(api_tests service_options patch schema protobuf openapi managed_fields selector quantity lifecycle validate validate_scheduling workload_kinds table types)
 list(TRANSFORM api_tests PREPEND unit/control/api/ OUTPUT_VARIABLE api_sources)
 list(TRANSFORM api_sources APPEND _test.cc)
 trama_test(control_api_test LABEL unit SOURCES ${api_sources} LINKS trama_api)

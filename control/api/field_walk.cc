@@ -212,7 +212,8 @@ void take_out(const Shape& shape, json::value& body, const FieldSet& gone, const
         take_out(*inner, *there, part, *stays);
     } else {
       auto& list = body.get_array();
-      auto there = std::find_if(list.begin(), list.end(), [&](auto& v) { return element_of(shape, v) == element; });
+      auto there = std::find_if(list.begin(), list.end(),
+                                [&, &wanted = element](auto& v) { return element_of(shape, v) == wanted; });
       if (there == list.end()) continue;
       if (!stays)
         list.erase(there);

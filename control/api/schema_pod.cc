@@ -90,12 +90,19 @@ std::span<const Field> pod_schema() {
        "Seconds that a NoExecute taint is tolerated for; for ever when unset."},
       {"TopologySpreadConstraint", "maxSkew", zero(1), integer, "By how many pods two domains may differ."},
       {"TopologySpreadConstraint", "topologyKey", 2, text, "Label of nodes whose values are the domains."},
-      {"TopologySpreadConstraint", "whenUnsatisfiable", 3, text, "DoNotSchedule or ScheduleAnyway."},
+      {"TopologySpreadConstraint", "whenUnsatisfiable", 3, text,
+       "What happens when no node keeps the domains within maxSkew: DoNotSchedule, or ScheduleAnyway with a "
+       "preference.",
+       "", "", false, "", "DoNotSchedule|ScheduleAnyway"},
       {"TopologySpreadConstraint", "labelSelector", 4, object, "Which pods count.", "LabelSelector"},
       {"TopologySpreadConstraint", "minDomains", zero(5), integer, "How many domains there must be."},
       {"TopologySpreadConstraint", "nodeAffinityPolicy", zero(6), text,
-       "Whether nodes that the pod cannot use count: Honor or Ignore."},
-      {"TopologySpreadConstraint", "nodeTaintsPolicy", zero(7), text, "Whether tainted nodes count: Honor or Ignore."},
+       "Whether nodes that the pod's own selector and affinity forbid are left out (Honor, the default) or count "
+       "(Ignore).",
+       "", "", false, "", "Honor|Ignore"},
+      {"TopologySpreadConstraint", "nodeTaintsPolicy", zero(7), text,
+       "Whether nodes with taints that the pod does not tolerate are left out (Honor) or count (Ignore, the default).",
+       "", "", false, "", "Honor|Ignore"},
       {"TopologySpreadConstraint", "matchLabelKeys", 8, texts, "Labels whose values are taken from the pod itself."},
       // ---- affinity
       {"Affinity", "nodeAffinity", 1, object, "Which nodes.", "NodeAffinity"},

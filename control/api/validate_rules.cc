@@ -59,6 +59,12 @@ void selector(Causes& out, const json::object& body, const std::string& path) {
   }
 }
 
+void selector(Causes& out, const json::object& in, const char* name, const std::string& path) {
+  Causes found;
+  selector(found, in, name);
+  for (auto& c : found) out.push_back({c.reason, c.message, path + "." + c.field});
+}
+
 void port_number(Causes& out, const json::object& at_object, const char* name, const std::string& path, bool zero_ok) {
   auto* v = at_object.if_contains(name);
   if (!v || !v->is_int64()) return;

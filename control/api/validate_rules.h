@@ -46,10 +46,14 @@ void not_negative(Causes& out, const json::object& body, const std::string& path
 void labels(Causes& out, const json::object& body, const std::string& path);
 // The LabelSelector at `path`.
 void selector(Causes& out, const json::object& body, const std::string& path);
+// The one of that name in an object that stands at `path`.
+void selector(Causes& out, const json::object& in, const char* name, const std::string& path);
 void port_number(Causes& out, const json::object& at_object, const char* name, const std::string& path, bool zero_ok);
 // A port by number or by name.
 void target_port(Causes& out, const json::value* v, const std::string& path);
 void pod_spec(Causes& out, const json::object& spec, const std::string& path);
+// Affinity and topologySpreadConstraints of a pod's spec.
+void scheduling_rules(Causes& out, const json::object& spec, const std::string& path);
 
 // One kind each. `old` is null on create.
 void validate_pod(Causes& out, const json::object& body, const json::object* old);

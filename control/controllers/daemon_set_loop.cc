@@ -13,12 +13,6 @@ namespace {
 const char* kComponent = "daemonset-controller";
 constexpr milliseconds kLowest{1'000}, kHighest{15 * 60'000};  // between two replacements of failed pods on a node
 
-bool same_taints(const std::vector<api::Taint>& a, const std::vector<api::Taint>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const api::Taint& x, const api::Taint& y) {
-    return x.key == y.key && x.value == y.value && x.effect == y.effect;
-  });
-}
-
 }  // namespace
 
 DaemonSetLoop::DaemonSetLoop(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events,

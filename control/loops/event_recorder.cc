@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::size_t kWaiting = 1'000;
 constexpr std::size_t kRecent = 4'096;
+constexpr std::size_t kBatch = 64;
+constexpr double kAtOnce = 25, kPerSecond = 1.0 / 300;
 
 Time last_seen(const api::Object& event) {
   for (const char* path : {"series.lastObservedTime", "lastTimestamp", "eventTime", "metadata.creationTimestamp"})
@@ -23,9 +25,26 @@ Time last_seen(const api::Object& event) {
 
 }  // namespace
 
+bool EventThrottle::allows(const std::string& who, Clock::time_point now) {
+  auto passed = [now](const Speaker& s) { return std::chrono::duration<double>(now - s.filled).count(); };
+  if (speakers_.size() >= kRecent) {
+    // Those who have hardly spoken are as good as new; the others only when they alone are too many.
+    std::erase_if(speakers_,
+                  [&](const auto& s) { return s.second.tokens + passed(s.second) * kPerSecond >= kAtOnce - 2; });
+    if (speakers_.size() >= kRecent) speakers_.clear();
+  }
+  auto [it, fresh] = speakers_.try_emplace(who, Speaker{kAtOnce, now});
+  auto& s = it->second;
+  s.tokens = std::min(kAtOnce, s.tokens + passed(s) * kPerSecond);
+  s.filled = now;
+  if (s.tokens < 1) return false;
+  s.tokens -= 1;
+  return true;
+}
+
 void EventRecorder::record(const api::Object& about, const std::string& type, const std::string& reason,
                            const std::string& message, const std::string& component) {
-  if (waiting_.size() >= kWaiting) {
+  if (waiting_.size() >= kWaiting || !throttle_.allows(component + "|" + about.uid, EventThrottle::Clock::now())) {
     ++dropped_;
     return;
   }
@@ -53,47 +72,58 @@ awaitable<void> EventRecorder::run() {
   }
 }
 
+api::Key EventRecorder::key_of(const Note& n) {
+  auto identity =
+      fmt::format("{}|{}|{}|{}|{}|{}", n.ns, api::text_at(n.involved, "uid"), n.type, n.reason, n.message, n.component);
+  if (recent_.size() > kRecent) recent_.clear();
+  auto& known = recent_[identity];
+  if (known.empty()) known = fmt::format("{}.{}", n.name.substr(0, 200), base::random_hex(8));
+  return {"events", n.ns, known};
+}
+
+api::ObjectPtr EventRecorder::put(store::Transaction& tx, const api::Key& key, const Note& n, Time now) {
+  if (auto have = tx.get(key)) {
+    auto body = have->body;
+    body["count"] = api::int_at(body, "count", 1) + 1;
+    body["lastTimestamp"] = base::format_seconds(now);
+    return tx.put(key, std::move(body));
+  }
+  auto body = new_object("v1", "Event", key, now);
+  body["involvedObject"] = n.involved;
+  body["reason"] = n.reason;
+  body["message"] = n.message;
+  body["type"] = n.type;
+  body["count"] = 1;
+  body["firstTimestamp"] = base::format_seconds(now);
+  body["lastTimestamp"] = base::format_seconds(now);
+  body["eventTime"] = nullptr;
+  json::object source;
+  source["component"] = n.component;
+  body["source"] = std::move(source);
+  body["reportingComponent"] = n.component;
+  body["reportingInstance"] = "";
+  return tx.put(key, std::move(body));
+}
+
+// Many in one write: what loops do for a thousand pods is a thousand Events.
 awaitable<void> EventRecorder::write_all() {
   while (!waiting_.empty()) {
-    auto n = std::move(waiting_.front());
-    waiting_.pop_front();
-    auto identity = fmt::format("{}|{}|{}|{}|{}|{}", n.ns, api::text_at(n.involved, "uid"), n.type, n.reason, n.message,
-                                n.component);
-    if (recent_.size() > kRecent) recent_.clear();
-    auto& known = recent_[identity];
-    if (known.empty()) known = fmt::format("{}.{}", n.name.substr(0, 200), base::random_hex(8));
-    api::Key key;
-    key.resource = "events";
-    key.ns = n.ns;
-    key.name = known;
+    std::vector<std::pair<api::Key, Note>> batch;
+    while (!waiting_.empty() && batch.size() < kBatch) {
+      auto key = key_of(waiting_.front());
+      batch.emplace_back(std::move(key), std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
     auto now = std::chrono::system_clock::now();
     store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
-      if (auto have = tx.get(key)) {
-        auto body = have->body;
-        body["count"] = api::int_at(body, "count", 1) + 1;
-        body["lastTimestamp"] = base::format_seconds(now);
-        return tx.put(key, std::move(body));
-      }
-      auto body = new_object("v1", "Event", key, now);
-      body["involvedObject"] = n.involved;
-      body["reason"] = n.reason;
-      body["message"] = n.message;
-      body["type"] = n.type;
-      body["count"] = 1;
-      body["firstTimestamp"] = base::format_seconds(now);
-      body["lastTimestamp"] = base::format_seconds(now);
-      body["eventTime"] = nullptr;
-      json::object source;
-      source["component"] = n.component;
-      body["source"] = std::move(source);
-      body["reportingComponent"] = n.component;
-      body["reportingInstance"] = "";
-      return tx.put(key, std::move(body));
+      api::ObjectPtr last;
+      for (const auto& [key, note] : batch) last = put(tx, key, note, now);
+      return last;
     };
     auto done = co_await write(store_, std::move(decide));
     if (!done) {
-      ++dropped_;
-      base::logger("events")->debug("an event was not written: {}", done.error().to_string());
+      dropped_ += batch.size();
+      base::logger("events")->debug("events were not written: {}", done.error().to_string());
     }
   }
 }

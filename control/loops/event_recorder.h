@@ -13,8 +13,25 @@ namespace trama::control {
 
 using async::awaitable;
 
+// How often one component may speak about one object: 25 times at once, and then once in five minutes, as upstream has
+// it. What is repeated without end tells nothing, and each time it is a write. Pure.
+class EventThrottle {
+ public:
+  using Clock = std::chrono::steady_clock;
+  bool allows(const std::string& speaker_and_object, Clock::time_point now);
+  std::size_t known() const { return speakers_.size(); }
+
+ private:
+  struct Speaker {
+    double tokens = 0;
+    Clock::time_point filled;
+  };
+  std::map<std::string, Speaker> speakers_;
+};
+
 // Tells users what the loops did, as Events. The same event about the same object is counted up, not repeated.
-// Never blocks a loop: record() only queues; events beyond 1,000 waiting ones are dropped and counted.
+// Never blocks a loop: record() only queues; events beyond 1,000 waiting ones are dropped and counted, and so is what
+// EventThrottle does not allow.
 class EventRecorder {
  public:
   EventRecorder(async::asio::any_io_executor ex, store::Store& store) : store_(store), wake_(std::move(ex)) {}
@@ -32,10 +49,15 @@ class EventRecorder {
     std::string ns, name, type, reason, message, component;
   };
   awaitable<void> write_all();
+  // The Event that says this: the one that said it before, or a new one.
+  api::Key key_of(const Note& note);
+  static api::ObjectPtr put(store::Transaction& tx, const api::Key& key, const Note& note,
+                            std::chrono::system_clock::time_point now);
 
   store::Store& store_;
   async::Event wake_;
   std::deque<Note> waiting_;
+  EventThrottle throttle_;
   std::map<std::string, std::string> recent_;  // what was said about whom -> name of the Event object
   std::uint64_t dropped_ = 0;
 };

@@ -65,6 +65,19 @@ LabelSelector LabelSelector::expressions(const api::json::array& list) {
   return s;
 }
 
+void LabelSelector::require(const std::string& key, const std::string& value) {
+  expressions_.push_back({key, "In", {value}});
+}
+
+void LabelSelector::refuse(const std::string& key, const std::string& value) {
+  expressions_.push_back({key, "NotIn", {value}});
+}
+
+void LabelSelector::add(const LabelSelector& other) {
+  for (const auto& [key, value] : other.equal_) require(key, value);
+  expressions_.insert(expressions_.end(), other.expressions_.begin(), other.expressions_.end());
+}
+
 bool LabelSelector::matches(const Labels& labels) const {
   for (const auto& [k, v] : equal_) {
     auto it = labels.find(k);

@@ -20,6 +20,12 @@ class LabelSelector {
   // From a plain map, as Services and node selectors have it.
   static LabelSelector equalities(Labels labels);
 
+  // Adds a condition: the label has this value, or does not have it.
+  void require(const std::string& key, const std::string& value);
+  void refuse(const std::string& key, const std::string& value);
+  // Everything that the other one asks for, too.
+  void add(const LabelSelector& other);
+
   bool matches(const Labels& labels) const;
   // One label that every match carries, for indexes.
   std::optional<std::pair<std::string, std::string>> anchor() const;

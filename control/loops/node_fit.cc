@@ -15,6 +15,7 @@ NodeTerm term_of(const json::object& o, int weight) {
   const auto& fields = api::array_at(o, "matchFields");
   t.labels = LabelSelector::expressions(labels);
   t.fields = LabelSelector::expressions(fields);
+  t.has_fields = !fields.empty();
   t.empty = labels.empty() && fields.empty();
   t.weight = weight;
   return t;
@@ -39,10 +40,11 @@ NodeAffinity node_affinity_of(const json::object& spec) {
 }
 
 bool matches(const NodeTerm& term, const std::string& node, const Labels& labels) {
-  if (term.empty) return false;
+  if (term.empty || !term.labels.matches(labels)) return false;
+  if (!term.has_fields) return true;
   Labels fields;
   fields["metadata.name"] = node;
-  return term.labels.matches(labels) && term.fields.matches(fields);
+  return term.fields.matches(fields);
 }
 
 bool allows(const NodeAffinity& affinity, const std::string& node, const Labels& labels) {
@@ -60,6 +62,12 @@ bool tolerates(const api::Toleration& t, const api::Taint& taint) {
   if (t.key.empty()) return t.op == "Exists";
   if (t.key != taint.key) return false;
   return t.op == "Exists" || t.value == taint.value;
+}
+
+bool same_taints(const std::vector<api::Taint>& a, const std::vector<api::Taint>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const api::Taint& x, const api::Taint& y) {
+    return x.key == y.key && x.value == y.value && x.effect == y.effect;
+  });
 }
 
 bool any_tolerates(const std::vector<api::Toleration>& tolerations, const api::Taint& taint) {

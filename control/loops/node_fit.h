@@ -15,6 +15,7 @@ namespace trama::control {
 struct NodeTerm {
   LabelSelector labels;
   LabelSelector fields;
+  bool has_fields = false;
   bool empty = false;  // an empty term matches nothing
   int weight = 0;      // of a preferred term, 1-100
 };
@@ -34,6 +35,7 @@ bool matches(const NodeTerm& term, const std::string& node, const Labels& labels
 bool allows(const NodeAffinity& affinity, const std::string& node, const Labels& labels);
 
 bool tolerates(const api::Toleration& toleration, const api::Taint& taint);
+bool same_taints(const std::vector<api::Taint>& a, const std::vector<api::Taint>& b);  // whatever their times
 bool any_tolerates(const std::vector<api::Toleration>& tolerations, const api::Taint& taint);
 
 }  // namespace trama::control

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
+#include "control/scheduler/placement_rules.h"
+#include "control/scheduler/score.h"
 
 namespace trama::control {
 
@@ -18,66 +19,65 @@ bool ports_collide(const HostPort& a, const HostPort& b) {
          (all || std::get<1>(a) == std::get<1>(b));
 }
 
-// Share of `total` that stays free, 0 … 100; a node that does not say its size counts as free.
-std::int64_t free_share(std::int64_t used, std::int64_t total) {
-  if (total <= 0) return 100;
-  return std::max<std::int64_t>(0, (total - used)) * 100 / total;
+bool any_port_collides(const PodNeeds& pod, const NodeState& node) {
+  for (const auto& wanted : pod.host_ports)
+    for (const auto& used : node.host_ports)
+      if (ports_collide(wanted, used)) return true;
+  return false;
 }
 
-std::int64_t affinity_score(const PodNeeds& pod, const NodeState& node) {
-  std::int64_t sum = 0, whole = 0;
-  for (const auto& t : pod.nodes.preferred) {
-    whole += t.weight;
-    if (matches(t, node.name, node.labels)) sum += t.weight;
+bool tolerates_cordon(const PodNeeds& pod) {
+  static const api::Taint cordon = [] {
+    api::Taint t;
+    t.key = "node.kubernetes.io/unschedulable";
+    t.effect = "NoSchedule";
+    return t;
+  }();
+  return any_tolerates(pod.tolerations, cordon);
+}
+
+// Resources in the node's way; `hopeless` when the pod is larger than the node.
+void look_at_resource(Verdict& v, Reason reason, std::int64_t asked, std::int64_t used, std::int64_t size) {
+  if (asked <= 0 || size <= 0 || used + asked <= size) return;
+  v.reasons |= bit(reason);
+  if (asked > size) v.hopeless = true;
+}
+
+// Which of the node's taints keeps the pod away; -1 = none.
+int first_untolerated(const PodNeeds& pod, const NodeState& node) {
+  for (std::size_t i = 0; i < node.taints.size(); ++i) {
+    const auto& t = node.taints[i];
+    if ((t.effect == "NoSchedule" || t.effect == "NoExecute") && !any_tolerates(pod.tolerations, t))
+      return static_cast<int>(i);
   }
-  return whole == 0 ? 0 : sum * 100 / whole;
+  return -1;
 }
 
-std::int64_t taint_score(const PodNeeds& pod, const NodeState& node) {
-  auto bad = std::count_if(node.taints.begin(), node.taints.end(), [&](const api::Taint& t) {
-    return t.effect == "PreferNoSchedule" && !any_tolerates(pod.tolerations, t);
-  });
-  return bad == 0 ? 100 : 100 / (1 + bad) / 2;
+Verdict verdict_of(const PodNeeds& pod, const NodeState& node, int untolerated) {
+  Verdict v;
+  auto no = [&v](Reason r, bool hopeless) {
+    v.reasons = bit(r);
+    v.hopeless = hopeless;
+    return v;
+  };
+  if (node.unschedulable && !tolerates_cordon(pod)) return no(Reason::cordoned, true);
+  if (untolerated >= 0) {
+    v.taint = &node.taints[static_cast<std::size_t>(untolerated)];
+    return no(Reason::taint, true);
+  }
+  if (!allows(pod.nodes, node.name, node.labels)) return no(Reason::node_affinity, true);
+  if (any_port_collides(pod, node)) return no(Reason::host_ports, false);
+  const auto& size = node.allocatable;
+  if (node.pods + 1 > (size.pods > 0 ? size.pods : kDefaultPods)) v.reasons |= bit(Reason::too_many_pods);
+  look_at_resource(v, Reason::cpu, pod.requests.cpu_milli, node.used.cpu_milli, size.cpu_milli);
+  look_at_resource(v, Reason::memory, pod.requests.memory_bytes, node.used.memory_bytes, size.memory_bytes);
+  return v;
 }
 
 }  // namespace
 
-std::vector<std::string> reasons_against(const PodNeeds& pod, const NodeState& node) {
-  if (node.unschedulable) {
-    api::Taint cordoned;
-    cordoned.key = "node.kubernetes.io/unschedulable";
-    cordoned.effect = "NoSchedule";
-    if (!any_tolerates(pod.tolerations, cordoned)) return {"node(s) were unschedulable"};
-  }
-  for (const auto& t : node.taints)
-    if ((t.effect == "NoSchedule" || t.effect == "NoExecute") && !any_tolerates(pod.tolerations, t))
-      return {fmt::format("node(s) had untolerated taint {{{}: {}}}", t.key, t.value)};
-  if (!allows(pod.nodes, node.name, node.labels)) return {"node(s) didn't match Pod's node affinity/selector"};
-  for (const auto& wanted : pod.host_ports)
-    for (const auto& used : node.host_ports)
-      if (ports_collide(wanted, used)) return {"node(s) didn't have free ports for the requested pod ports"};
-  std::vector<std::string> reasons;
-  const auto& size = node.allocatable;
-  if (node.pods + 1 > (size.pods > 0 ? size.pods : kDefaultPods)) reasons.emplace_back("Too many pods");
-  if (pod.requests.cpu_milli > 0 && size.cpu_milli > 0 && node.used.cpu_milli + pod.requests.cpu_milli > size.cpu_milli)
-    reasons.emplace_back("Insufficient cpu");
-  if (pod.requests.memory_bytes > 0 && size.memory_bytes > 0 &&
-      node.used.memory_bytes + pod.requests.memory_bytes > size.memory_bytes)
-    reasons.emplace_back("Insufficient memory");
-  return reasons;
-}
-
-std::int64_t group_size(const PodNeeds& pod, const NodeState& node) {
-  auto it = node.group_size.find(pod.group);
-  return it == node.group_size.end() ? 0 : it->second;
-}
-
-std::int64_t score(const PodNeeds& pod, const NodeState& node, std::int64_t group, std::int64_t largest_group) {
-  auto asked = assumed_requests(pod);
-  auto cpu = free_share(node.used_or_assumed.cpu_milli + asked.cpu_milli, node.allocatable.cpu_milli);
-  auto memory = free_share(node.used_or_assumed.memory_bytes + asked.memory_bytes, node.allocatable.memory_bytes);
-  auto spread = largest_group == 0 ? 100 : (largest_group - group) * 100 / largest_group;
-  return (cpu + memory) / 2 + 2 * spread + 2 * affinity_score(pod, node) + 3 * taint_score(pod, node);
+Verdict verdict_of(const PodNeeds& pod, const NodeState& node) {
+  return verdict_of(pod, node, first_untolerated(pod, node));
 }
 
 std::size_t enough_nodes(std::size_t nodes) {
@@ -86,43 +86,43 @@ std::size_t enough_nodes(std::size_t nodes) {
   return std::max<std::size_t>(100, nodes * percent / 100);
 }
 
-Choice choose_node(const PodNeeds& pod, const Nodes& nodes, std::uint64_t random, const std::string& first) {
+Choice choose_node(const PodNeeds& pod, Cluster& cluster, std::uint64_t random, std::size_t first,
+                   const PodSelector* replicas) {
   Choice choice;
-  if (nodes.empty()) {
+  if (cluster.size() == 0) {
     choice.message = "no nodes available to schedule pods";
+    choice.help = node_came;
     return choice;
   }
-  std::map<std::string, std::size_t> against;
-  std::vector<std::pair<const NodeState*, std::int64_t>> fit;  // with the size of the pod's group there
-  std::int64_t largest_group = 0;
-  auto enough = enough_nodes(nodes.size());
-  auto it = nodes.lower_bound(first);
-  for (std::size_t seen = 0; seen < nodes.size() && fit.size() < enough; ++seen, ++it) {
-    if (it == nodes.end()) it = nodes.begin();
-    auto reasons = reasons_against(pod, it->second);
-    for (auto& r : reasons) ++against[r];
-    if (!reasons.empty()) continue;
-    fit.emplace_back(&it->second, pod.group.empty() ? 0 : group_size(pod, it->second));
-    largest_group = std::max(largest_group, fit.back().second);
+  PlacementRules rules(pod, cluster);
+  Refusals refusals;
+  std::vector<std::size_t> fit;
+  std::vector<std::optional<int>> untolerated(cluster.taint_sets());  // most nodes have the same few taints
+  auto enough = enough_nodes(cluster.size());
+  const auto& slots = cluster.slots();
+  auto slot = first < slots.size() ? first : 0;
+  for (std::size_t seen = 0; seen < slots.size() && fit.size() < enough; ++seen) {
+    auto here = slot;
+    slot = slot + 1 == slots.size() ? 0 : slot + 1;
+    if (!slots[here]) continue;
+    const auto& node = *slots[here];
+    auto& taint = untolerated[node.taint_set];
+    if (!taint) taint = first_untolerated(pod, node);
+    auto verdict = verdict_of(pod, node, *taint);
+    if (verdict) verdict = rules.verdict_on(here);
+    if (verdict)
+      fit.push_back(here);
+    else if (fit.empty())
+      refusals.add(verdict, !node.priorities.empty() && node.priorities.begin()->first < pod.priority);
   }
-  choice.next = it == nodes.end() ? std::string() : it->first;
-  std::vector<const NodeState*> best;
-  std::int64_t highest = -1;
-  for (const auto& [node, group] : fit) {
-    auto s = score(pod, *node, group, largest_group);
-    if (s < highest) continue;
-    if (s > highest) best.clear();
-    highest = s;
-    best.push_back(node);
-  }
-  if (!best.empty()) {
-    choice.node = best[random % best.size()]->name;
+  choice.next = slot;
+  if (fit.empty()) {
+    choice.message = refusals.text(cluster.size(), pod.never_preempts);
+    choice.help = that_help(refusals.reasons());
     return choice;
   }
-  std::vector<std::string> parts;
-  for (const auto& [reason, count] : against) parts.push_back(fmt::format("{} {}", count, reason));
-  std::sort(parts.begin(), parts.end());
-  choice.message = fmt::format("0/{} nodes are available: {}.", nodes.size(), fmt::join(parts, ", "));
+  auto best = best_of(pod, cluster, fit, replicas);
+  choice.node = slots[best[random % best.size()]]->name;
   return choice;
 }
 

@@ -3,40 +3,56 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
+#include "control/api/decode.h"
 
 namespace trama::control {
+
+namespace json = api::json;
 
 namespace {
 
 constexpr std::int64_t kAssumedCpu = 100;  // milli
 constexpr std::int64_t kAssumedMemory = 200LL << 20;
+// Larger than any machine, and small enough for sums over all pods of a node.
+constexpr std::int64_t kMost = std::int64_t{1} << 50;
+
+std::int64_t sum_of(std::int64_t a, std::int64_t b) {
+  return std::min(kMost, a + std::clamp<std::int64_t>(b, 0, kMost));
+}
+
+// A limit without a request counts as the request.
+api::Resources requests_of(const json::object& container) {
+  auto r = api::resources_at(container, "resources.requests");
+  if (r.cpu_milli != 0 && r.memory_bytes != 0) return r;
+  auto limits = api::resources_at(container, "resources.limits");
+  if (r.cpu_milli == 0) r.cpu_milli = limits.cpu_milli;
+  if (r.memory_bytes == 0) r.memory_bytes = limits.memory_bytes;
+  return r;
+}
 
 // Init containers run one after the other before the rest: the pod needs the larger of the two.
-api::Resources requests_of(const api::Pod& pod) {
-  api::Resources sum, peak;
-  for (const auto& c : pod.containers) {
-    // A limit without a request counts as the request.
-    sum.cpu_milli += c.requests.cpu_milli != 0 ? c.requests.cpu_milli : c.limits.cpu_milli;
-    sum.memory_bytes += c.requests.memory_bytes != 0 ? c.requests.memory_bytes : c.limits.memory_bytes;
-  }
-  for (const auto& c : pod.init_containers) {
-    peak.cpu_milli = std::max(peak.cpu_milli, c.requests.cpu_milli != 0 ? c.requests.cpu_milli : c.limits.cpu_milli);
-    peak.memory_bytes =
-        std::max(peak.memory_bytes, c.requests.memory_bytes != 0 ? c.requests.memory_bytes : c.limits.memory_bytes);
-  }
-  sum.cpu_milli = std::max(sum.cpu_milli, peak.cpu_milli);
-  sum.memory_bytes = std::max(sum.memory_bytes, peak.memory_bytes);
+api::Resources requests_of_pod(const json::object& spec) {
+  api::Resources sum;
+  api::for_objects(spec, "containers", [&](const json::object& c) {
+    auto r = requests_of(c);
+    sum.cpu_milli = sum_of(sum.cpu_milli, r.cpu_milli);
+    sum.memory_bytes = sum_of(sum.memory_bytes, r.memory_bytes);
+  });
+  api::for_objects(spec, "initContainers", [&](const json::object& c) {
+    auto r = requests_of(c);
+    sum.cpu_milli = std::max(sum.cpu_milli, sum_of(0, r.cpu_milli));
+    sum.memory_bytes = std::max(sum.memory_bytes, sum_of(0, r.memory_bytes));
+  });
   return sum;
 }
 
-std::string group_of(const api::Pod& pod) {
-  for (const auto& o : pod.meta.owners)
-    if (o.controller) return o.uid;
-  if (pod.meta.labels.empty()) return "";
-  auto group = pod.meta.ns;
-  for (const auto& [k, v] : pod.meta.labels) group += fmt::format("|{}={}", k, v);
-  return group;
+std::string where_of(const json::object& spec) {
+  const auto* selector = spec.if_contains("nodeSelector");
+  const auto* affinity = api::at(spec, "affinity.nodeAffinity");
+  std::string text;
+  if (selector != nullptr) text = json::serialize(*selector);
+  if (affinity != nullptr) text += "|" + json::serialize(*affinity);
+  return text;
 }
 
 void add(api::Resources& to, const api::Resources& r, std::int64_t sign) {
@@ -46,23 +62,35 @@ void add(api::Resources& to, const api::Resources& r, std::int64_t sign) {
 
 }  // namespace
 
+// Reads no more of the pod than it needs: a start has this to do for every pod there is.
 PodNeeds needs_of(const api::Object& o) {
-  auto pod = api::decode_pod(o);
+  const auto& spec = api::object_at(o.body, "spec");
   PodNeeds n;
   n.key = o.key;
   n.uid = o.uid;
   n.revision = o.revision;
-  n.priority = api::int_at(o.body, "spec.priority");
-  n.node = pod.node_name;
-  n.requests = requests_of(pod);
-  n.nodes = node_affinity_of(api::object_at(o.body, "spec"));
-  n.tolerations = pod.tolerations;
-  n.group = group_of(pod);
-  for (const auto& c : pod.containers)
-    for (const auto& p : c.ports) {
-      int port = pod.host_network ? p.port : p.host_port;
-      if (port != 0) n.host_ports.emplace_back(p.protocol, p.host_ip.empty() ? "0.0.0.0" : p.host_ip, port);
-    }
+  n.priority = api::int_at(spec, "priority");
+  n.node = api::text_at(spec, "nodeName");
+  n.requests = requests_of_pod(spec);
+  n.nodes = node_affinity_of(spec);
+  api::for_objects(spec, "tolerations", [&](const json::object& t) {
+    n.tolerations.push_back({api::text_at(t, "key"), api::text_at(t, "operator", "Equal"), api::text_at(t, "value"),
+                             api::text_at(t, "effect"), std::nullopt});
+  });
+  bool on_host = api::bool_at(spec, "hostNetwork");
+  api::for_objects(spec, "containers", [&](const json::object& c) {
+    api::for_objects(c, "ports", [&](const json::object& p) {
+      int port = api::small_int_at(p, on_host ? "containerPort" : "hostPort");
+      auto address = api::text_at(p, "hostIP");
+      if (address.empty()) address = "0.0.0.0";
+      if (port != 0) n.host_ports.emplace_back(api::text_at(p, "protocol", "TCP"), std::move(address), port);
+    });
+  });
+  n.labels = o.labels;
+  n.terminating = api::at(o.body, "metadata.deletionTimestamp") != nullptr;
+  n.never_preempts = api::text_at(spec, "preemptionPolicy") == "Never";
+  n.where = where_of(spec);
+  n.rules = rules_of(spec, o.key.ns, o.labels);
   return n;
 }
 
@@ -99,7 +127,7 @@ void NodeState::place(const PodNeeds& pod) {
   add(used_or_assumed, assumed_requests(pod), 1);
   ++pods;
   for (const auto& p : pod.host_ports) host_ports.insert(p);
-  if (!pod.group.empty()) ++group_size[pod.group];
+  ++priorities[pod.priority];
 }
 
 void NodeState::remove(const PodNeeds& pod) {
@@ -108,7 +136,7 @@ void NodeState::remove(const PodNeeds& pod) {
   --pods;
   for (const auto& p : pod.host_ports)
     if (auto it = host_ports.find(p); it != host_ports.end()) host_ports.erase(it);
-  if (auto it = group_size.find(pod.group); it != group_size.end() && --it->second <= 0) group_size.erase(it);
+  if (auto it = priorities.find(pod.priority); it != priorities.end() && --it->second <= 0) priorities.erase(it);
 }
 
 }  // namespace trama::control

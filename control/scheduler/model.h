@@ -11,6 +11,7 @@
 
 #include "control/api/types.h"
 #include "control/loops/node_fit.h"
+#include "control/scheduler/rules.h"
 
 namespace trama::control {
 
@@ -26,7 +27,11 @@ struct PodNeeds {
   NodeAffinity nodes;
   std::vector<api::Toleration> tolerations;
   std::vector<HostPort> host_ports;
-  std::string group;  // pods of one group are spread: the controlling owner's uid, else namespace and labels
+  Labels labels;
+  bool terminating = false;               // on its way out: replicas are not spread away from it
+  bool never_preempts = false;            // preemptionPolicy
+  std::string where;                      // nodeSelector and node affinity as text, "" = none
+  std::shared_ptr<const PodRules> rules;  // null: says nothing of other pods
 };
 
 struct NodeState {
@@ -34,13 +39,14 @@ struct NodeState {
   api::StringMap labels;
   bool unschedulable = false;
   std::vector<api::Taint> taints;  // plus not-ready when the node does not say Ready
+  std::size_t taint_set = 0;       // the cluster's number for these taints
   api::Resources allocatable;      // a value of 0 means: unknown, no limit (pods: 110)
   // Sums over the pods that are placed here.
   api::Resources used;
   api::Resources used_or_assumed;  // with 100m and 200Mi for pods that ask for nothing: for scoring only
   std::int64_t pods = 0;
   std::multiset<HostPort> host_ports;
-  std::map<std::string, std::int64_t> group_size;
+  std::map<std::int64_t, std::int64_t> priorities;  // how many pods of each
 
   void place(const PodNeeds& pod);
   void remove(const PodNeeds& pod);

@@ -16,13 +16,26 @@ namespace {
 const char* kComponent = "default-scheduler";
 
 bool is_finished(const json::object& pod) {
-  auto phase = api::text_at(pod, "status.phase");
-  return phase == "Succeeded" || phase == "Failed";
+  const auto* phase = api::at(pod, "status.phase");
+  return phase != nullptr && phase->is_string() &&
+         (phase->get_string() == "Succeeded" || phase->get_string() == "Failed");
 }
 
 bool is_for_us(const json::object& pod) {
   return api::text_at(pod, "spec.schedulerName", kComponent) == kComponent &&
          api::array_at(pod, "spec.schedulingGates").empty() && !is_terminating(pod);
+}
+
+// What a node's change could mean to a pod that waits. Heartbeats mean nothing.
+Changes difference(const NodeState& old, const NodeState& fresh) {
+  Changes what = 0;
+  if (old.labels != fresh.labels) what |= node_labels;
+  if (!same_taints(old.taints, fresh.taints)) what |= node_taints;
+  if (old.unschedulable && !fresh.unschedulable) what |= node_uncordoned;
+  if (old.allocatable.cpu_milli != fresh.allocatable.cpu_milli ||
+      old.allocatable.memory_bytes != fresh.allocatable.memory_bytes || old.allocatable.pods != fresh.allocatable.pods)
+    what |= node_size;
+  return what;
 }
 
 }  // namespace
@@ -33,226 +46,201 @@ Scheduler::Scheduler(async::asio::any_io_executor ex, store::Store& store, Event
       events_(events),
       options_(options),
       log_(base::logger("scheduler")),
+      waiting_(options.waiting),
       random_(options.seed.value_or(std::random_device{}())),
       wake_(std::move(ex)) {}
 
 void Scheduler::start(async::TaskGroup& group) {
-  auto nodes = load_nodes();
-  auto pods = load_pods();
-  group.spawn("scheduler watch nodes", follow_nodes(nodes));
-  group.spawn("scheduler watch pods", follow_pods(pods));
+  follow_all(
+      group, "namespaces", [] {}, [this](const store::Event& e) { namespace_seen(e); });
+  follow_all(
+      group, "services", [this] { replicas_.forget_services(); },
+      [this](const store::Event& e) { replicas_.service_seen(e); });
+  follow_all(
+      group, "nodes", [this] { forget_nodes(); }, [this](const store::Event& e) { node_seen(e); });
+  follow_all(
+      group, "pods", [this] { forget_pods(); }, [this](const store::Event& e) { pod_seen(e); });
   group.spawn("scheduler", run());
 }
 
-std::uint64_t Scheduler::load_nodes() {
-  nodes_.clear();
-  for (const auto& node : store_.list("nodes")) nodes_[node->key.name] = state_of(*node);
-  for (auto& [key, known] : pods_) {
-    auto it = nodes_.find(known.needs.node);
-    known.placed = it != nodes_.end();
-    if (known.placed) it->second.place(known.needs);
-  }
-  flush();
+// ---- what is there, and what changes
+
+void Scheduler::follow_all(async::TaskGroup& group, const std::string& resource, Load forget, Seen seen) {
+  auto after = load(resource, forget, seen);
+  group.spawn("scheduler watch " + resource, follow(resource, after, std::move(forget), std::move(seen)));
+}
+
+std::uint64_t Scheduler::load(const std::string& resource, const Load& forget, const Seen& seen) {
+  forget();
+  for (const auto& object : store_.list(resource)) seen({Type::added, object->revision, object, nullptr});
   return store_.revision();
 }
 
-std::uint64_t Scheduler::load_pods() {
+awaitable<void> Scheduler::follow(std::string resource, std::uint64_t after, Load forget, Seen seen) {
+  for (;;) {
+    auto watch = store_.watch(resource, after);
+    while (watch) {
+      auto events = co_await (*watch)->next(std::chrono::minutes(1));
+      if (!events) break;
+      for (const auto& e : *events) seen(e);
+    }
+    co_await async::sleep_for(milliseconds(10));
+    after = load(resource, forget, seen);
+  }
+}
+
+void Scheduler::changed(Changes what) {
+  if (what == 0) return;
+  waiting_.changed(what);
+  if (waiting_.parked() > 0) wake_.set();
+}
+
+void Scheduler::forget_nodes() {
+  cluster_.clear_nodes();
+  for (auto& [key, known] : pods_) known.placed = false;
+  changed(node_went);
+}
+
+void Scheduler::forget_pods() {
   std::vector<api::Key> gone;
   for (const auto& [key, known] : pods_) gone.push_back(key);
   for (const auto& key : gone) forget_pod(key);
-  for (const auto& pod : store_.list("pods")) pod_seen({Type::added, pod->revision, pod, nullptr});
-  return store_.revision();
 }
 
-awaitable<void> Scheduler::follow_nodes(std::uint64_t after) {
-  for (;;) {
-    auto watch = store_.watch("nodes", after);
-    while (watch) {
-      auto events = co_await (*watch)->next(std::chrono::minutes(1));
-      if (!events) break;
-      for (const auto& e : *events) node_seen(e);
-    }
-    co_await async::sleep_for(milliseconds(10));
-    after = load_nodes();
-  }
-}
-
-awaitable<void> Scheduler::follow_pods(std::uint64_t after) {
-  for (;;) {
-    auto watch = store_.watch("pods", after);
-    while (watch) {
-      auto events = co_await (*watch)->next(std::chrono::minutes(1));
-      if (!events) break;
-      for (const auto& e : *events) pod_seen(e);
-    }
-    co_await async::sleep_for(milliseconds(10));
-    after = load_pods();
-  }
+void Scheduler::namespace_seen(const store::Event& e) {
+  if (e.type == Type::deleted)
+    cluster_.remove_namespace(e.object->key.name);
+  else
+    cluster_.put_namespace(e.object->key.name, e.object->labels);
+  if (!e.previous || e.previous->labels != e.object->labels) changed(namespace_labels);
 }
 
 void Scheduler::node_seen(const store::Event& e) {
   const auto& name = e.object->key.name;
   if (e.type == Type::deleted) {
-    nodes_.erase(name);
+    cluster_.remove_node(name);
     for (auto& [key, known] : pods_)
       if (known.needs.node == name) known.placed = false;
+    changed(node_went);
     return;
   }
   auto fresh = state_of(*e.object);
-  auto it = nodes_.find(name);
-  if (it == nodes_.end()) {
-    for (auto& [key, known] : pods_) {
-      if (known.needs.node != name) continue;
-      fresh.place(known.needs);
-      known.placed = true;
-    }
-    nodes_.emplace(name, std::move(fresh));
-    flush();
+  if (const auto* old = cluster_.find(name)) {
+    auto what = difference(*old, fresh);
+    if (what == 0 && old->unschedulable == fresh.unschedulable) return;
+    cluster_.put_node(std::move(fresh));
+    changed(what);
     return;
   }
-  auto& old = it->second;
-  // Heartbeats change nothing that a pod could be waiting for.
-  auto same_taints = std::equal(old.taints.begin(), old.taints.end(), fresh.taints.begin(), fresh.taints.end(),
-                                [](const api::Taint& a, const api::Taint& b) {
-                                  return a.key == b.key && a.value == b.value && a.effect == b.effect;
-                                });
-  bool better = !same_taints || old.unschedulable != fresh.unschedulable || old.labels != fresh.labels ||
-                old.allocatable.cpu_milli != fresh.allocatable.cpu_milli ||
-                old.allocatable.memory_bytes != fresh.allocatable.memory_bytes ||
-                old.allocatable.pods != fresh.allocatable.pods;
-  old.labels = std::move(fresh.labels);
-  old.unschedulable = fresh.unschedulable;
-  old.taints = std::move(fresh.taints);
-  old.allocatable = fresh.allocatable;
-  if (better) flush();
+  cluster_.put_node(std::move(fresh));
+  for (auto& [key, known] : pods_)
+    if (known.needs.node == name) known.placed = cluster_.place(known.needs, name);
+  changed(node_came);
 }
 
 void Scheduler::pod_seen(const store::Event& e) {
   const auto& pod = *e.object;
-  auto node = api::text_at(pod.body, "spec.nodeName");
-  bool gone = e.type == Type::deleted || is_finished(pod.body);
-  if (!gone && !node.empty()) {
-    // The common event: a placed pod reports its status.
-    auto it = pods_.find(pod.key);
-    if (it != pods_.end() && it->second.needs.uid == pod.uid && it->second.needs.node == node) return;
-  }
-  auto had = pods_.find(pod.key);
-  bool freed = gone && had != pods_.end() && had->second.placed;
-  auto first = first_seen_.find(pod.key);
-  auto first_seen = first == first_seen_.end() ? pod.revision : first->second;
-  bool parked = !gone && node.empty() && parked_.contains(pod.key);
-  if (parked && e.previous && api::object_at(e.previous->body, "spec") == api::object_at(pod.body, "spec")) {
-    return;  // our own note about why it does not fit
-  }
-  forget_pod(pod.key);
-  if (freed) flush();
-  if (gone) return;
-  Known known;
-  known.needs = needs_of(pod);
-  if (!node.empty()) {
-    auto it = nodes_.find(node);
-    known.placed = it != nodes_.end();
-    if (known.placed) it->second.place(known.needs);
-    pods_[pod.key] = std::move(known);
+  auto known = pods_.find(pod.key);
+  if (e.type == Type::deleted || is_finished(pod.body)) {
+    forget_pod(pod.key);
     return;
   }
-  if (!is_for_us(pod.body)) return;
-  first_seen_[pod.key] = first_seen;
-  queue(known.needs);
-  pods_[pod.key] = std::move(known);
-}
-
-void Scheduler::forget_pod(const api::Key& key) {
-  auto it = pods_.find(key);
-  if (it != pods_.end()) {
-    auto node = nodes_.find(it->second.needs.node);
-    if (it->second.placed && node != nodes_.end()) node->second.remove(it->second.needs);
-    active_.erase({-it->second.needs.priority, first_seen_[key], key});
-    pods_.erase(it);
+  const auto* node = api::at(pod.body, "spec.nodeName");
+  bool assigned = node != nullptr && node->is_string() && !node->get_string().empty();
+  if (known != pods_.end() && known->second.needs.uid == pod.uid) {
+    auto& needs = known->second.needs;
+    if (assigned && node->get_string() == needs.node) return placed_pod_seen(known->second, pod);
+    // Our own note about why it does not fit.
+    if (!assigned && waiting_.is_parked(pod.key) && e.previous && e.previous->labels == pod.labels &&
+        api::object_at(e.previous->body, "spec") == api::object_at(pod.body, "spec") && is_for_us(pod.body))
+      return;
+    if (needs.node.empty() && !assigned && is_for_us(pod.body)) {  // its spec has changed: its age stays
+      needs = needs_of(pod);
+      waiting_.add(pod.key, needs.priority, pod.revision);
+      wake_.set();
+      return;
+    }
   }
-  parked_.erase(key);
-  backoff_.erase(key);
-  first_seen_.erase(key);
-}
-
-void Scheduler::queue(const PodNeeds& needs) {
-  active_.insert({-needs.priority, first_seen_[needs.key], needs.key});
+  forget_pod(pod.key);
+  if (!assigned && !is_for_us(pod.body)) return;
+  auto& fresh = pods_[pod.key];
+  fresh.needs = needs_of(pod);
+  if (assigned) {
+    fresh.placed = cluster_.place(fresh.needs, fresh.needs.node);
+    changed(pod_placed);
+    return;
+  }
+  waiting_.add(pod.key, fresh.needs.priority, pod.revision);
   wake_.set();
 }
 
-void Scheduler::flush() {
-  for (const auto& [key, parked] : parked_) {
-    auto it = pods_.find(key);
-    if (it != pods_.end()) active_.insert({-it->second.needs.priority, first_seen_[key], key});
-  }
-  parked_.clear();
-  if (!active_.empty()) wake_.set();
+// The common event: a placed pod reports its status. What counts is whether its labels have changed, or it leaves.
+void Scheduler::placed_pod_seen(Known& known, const api::Object& pod) {
+  auto& needs = known.needs;
+  bool leaves = is_terminating(pod.body);
+  if (needs.terminating == leaves && needs.labels == pod.labels) return;
+  if (known.placed) cluster_.remove(needs, needs.node);
+  needs = needs_of(pod);
+  if (known.placed) known.placed = cluster_.place(needs, needs.node);
+  changed(pod_went);
 }
 
-void Scheduler::unpark_due() {
-  auto now = Clock::now();
-  for (auto it = parked_.begin(); it != parked_.end();) {
-    if (it->second.until > now) {
-      ++it;
-      continue;
-    }
-    auto pod = pods_.find(it->first);
-    if (pod != pods_.end()) active_.insert({-pod->second.needs.priority, first_seen_[it->first], it->first});
-    it = parked_.erase(it);
+void Scheduler::forget_pod(const api::Key& key) {
+  waiting_.forget(key);
+  auto it = pods_.find(key);
+  if (it == pods_.end()) return;
+  if (it->second.placed) {
+    cluster_.remove(it->second.needs, it->second.needs.node);
+    changed(pod_went);
   }
+  pods_.erase(it);
 }
 
-void Scheduler::park(const PodNeeds& needs) {
-  auto& b = backoff_.try_emplace(needs.key, options_.backoff_lowest, options_.backoff_highest).first->second;
-  b.failed();
-  parked_[needs.key] = {Clock::now() + b.delay(), first_seen_[needs.key]};
-}
+// ---- choosing and binding
 
 awaitable<void> Scheduler::run() {
   for (;;) {
-    unpark_due();
-    if (!active_.empty()) {
+    auto now = Clock::now();
+    waiting_.look(now);
+    if (waiting_.in_turn() > 0) {
       co_await place_batch();
       continue;
     }
-    auto pause = milliseconds(60'000);
-    auto now = Clock::now();
-    for (const auto& [key, p] : parked_)
-      pause = std::min(pause, std::chrono::duration_cast<milliseconds>(p.until - now) + milliseconds(1));
+    auto until = std::min(waiting_.next_look(), now + std::chrono::minutes(1));
+    auto pause = std::chrono::duration_cast<milliseconds>(until - now) + milliseconds(1);
     co_await wake_.wait_for(std::max(pause, milliseconds(1)));
   }
 }
 
-awaitable<void> Scheduler::place_batch() {
-  struct Try {
-    PodNeeds needs;
-    std::optional<std::string> node;
-    std::string message;
-    api::ObjectPtr result;
-  };
+std::vector<Scheduler::Try> Scheduler::choose_batch() {
   std::vector<Try> tries;
-  auto end = Clock::now() + options_.slice;
-  while (!active_.empty() && tries.size() < options_.batch && (tries.empty() || Clock::now() < end)) {
-    auto key = std::get<2>(*active_.begin());
-    active_.erase(active_.begin());
-    auto it = pods_.find(key);
-    if (it == pods_.end() || !it->second.needs.node.empty()) continue;
+  auto begin = Clock::now();
+  while (tries.size() < options_.batch && (tries.empty() || Clock::now() < begin + options_.slice)) {
+    auto key = waiting_.take();
+    if (!key) break;
+    auto it = pods_.find(*key);
+    auto stored = store_.get(*key);
+    if (it == pods_.end() || !it->second.needs.node.empty() || !stored) continue;
+    auto& known = it->second;
     Try t;
-    t.needs = it->second.needs;
-    auto choice = choose_node(t.needs, nodes_, random_(), next_node_);
-    next_node_ = choice.next;
-    t.node = choice.node;
-    t.message = std::move(choice.message);
-    if (t.node) {  // counts from now on, so that the next pod sees it
-      it->second.needs.node = *t.node;
-      it->second.placed = true;
-      nodes_[*t.node].place(it->second.needs);
+    t.needs = known.needs;
+    auto replicas = replicas_.of(*stored, store_);
+    t.choice = choose_node(t.needs, cluster_, random_(), next_slot_, replicas ? &*replicas : nullptr);
+    next_slot_ = t.choice.next;
+    if (t.choice.node) {  // counts from now on, so that the next pod sees it
+      known.needs.node = *t.choice.node;
+      known.placed = cluster_.place(known.needs, known.needs.node);
     } else {
       ++failed_;
-      park(t.needs);
+      waiting_.park(*key, t.choice.help, begin);
     }
     tries.push_back(std::move(t));
   }
+  return tries;
+}
+
+awaitable<void> Scheduler::place_batch() {
+  auto tries = choose_batch();
   if (tries.empty()) co_return;
   auto now = std::chrono::system_clock::now();
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
@@ -265,11 +253,11 @@ awaitable<void> Scheduler::place_batch() {
         continue;
       auto body = pod->body;
       bool changed = true;
-      if (t.node) {
-        api::make_object_at(body, "spec")["nodeName"] = *t.node;
+      if (t.choice.node) {
+        api::make_object_at(body, "spec")["nodeName"] = *t.choice.node;
         set_condition(body, "PodScheduled", "True", "", "", now);
       } else {
-        changed = set_condition(body, "PodScheduled", "False", "Unschedulable", t.message, now);
+        changed = set_condition(body, "PodScheduled", "False", "Unschedulable", t.choice.message, now);
       }
       t.result = changed ? tx.put(pod->key, std::move(body)) : pod;
       last = t.result;
@@ -279,30 +267,45 @@ awaitable<void> Scheduler::place_batch() {
   };
   auto done = co_await store_.write(std::move(decide));
   if (!done && done.error().code != 404) log_->warn("binding failed: {}; trying again", done.error().message);
+  bool any_bound = false;
   for (auto& t : tries) {
-    if (t.result && done) {
-      if (t.node) {
-        ++bound_;
-        backoff_.erase(t.needs.key);
-        events_.record(*t.result, "Normal", "Scheduled",
-                       fmt::format("Successfully assigned {}/{} to {}", t.needs.key.ns, t.needs.key.name, *t.node),
-                       kComponent);
-      } else {
-        events_.record(*t.result, "Warning", "FailedScheduling", t.message, kComponent);
-      }
+    if (!t.result || !done) {
+      take_back(t);
       continue;
     }
-    // Not written: what was assumed is taken back; the pod is looked at again as the store has it.
-    auto it = pods_.find(t.needs.key);
-    if (it == pods_.end() || it->second.needs.uid != t.needs.uid) continue;
-    auto stored = store_.get(t.needs.key);
-    auto first = first_seen_[t.needs.key];
-    forget_pod(t.needs.key);
-    if (!stored) continue;
-    first_seen_[t.needs.key] = first;
-    pod_seen({Type::added, stored->revision, stored, nullptr});
+    told(t);
+    any_bound = any_bound || t.choice.node;
   }
+  if (any_bound) changed(pod_placed);
   if (!done && done.error().code == 503) co_await async::sleep_for(milliseconds(200));
+}
+
+void Scheduler::told(const Try& t) {
+  if (!t.choice.node) {
+    events_.record(*t.result, "Warning", "FailedScheduling", t.choice.message, kComponent);
+    return;
+  }
+  ++bound_;
+  waiting_.forget(t.needs.key);
+  events_.record(*t.result, "Normal", "Scheduled",
+                 fmt::format("Successfully assigned {}/{} to {}", t.needs.key.ns, t.needs.key.name, *t.choice.node),
+                 kComponent);
+}
+
+// Not written: what was assumed is forgotten; the pod is looked at again as the store has it.
+void Scheduler::take_back(const Try& t) {
+  auto it = pods_.find(t.needs.key);
+  if (it == pods_.end() || it->second.needs.uid != t.needs.uid) return;
+  auto& known = it->second;
+  if (known.placed) {
+    cluster_.remove(known.needs, known.needs.node);
+    known.placed = false;
+    changed(pod_went);
+  }
+  known.needs.node.clear();
+  auto stored = store_.get(t.needs.key);
+  if (!stored) return forget_pod(t.needs.key);
+  pod_seen({Type::modified, stored->revision, stored, nullptr});
 }
 
 }  // namespace trama::control

@@ -3,33 +3,33 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <random>
-#include <set>
 #include <string>
-#include <tuple>
+#include <vector>
 
 #include "base/async/task_group.h"
-#include "base/backoff.h"
 #include "base/log.h"
 #include "control/loops/event_recorder.h"
 #include "control/scheduler/choice.h"
+#include "control/scheduler/replicas.h"
+#include "control/scheduler/waiting.h"
 #include "control/store/store.h"
 
 namespace trama::control {
 
 struct SchedulerOptions {
-  std::chrono::milliseconds backoff_lowest{1'000};
-  std::chrono::milliseconds backoff_highest{10'000};
+  WaitingOptions waiting;
   std::optional<std::uint64_t> seed;   // the same pods and nodes in the same order give the same placement
   std::size_t batch = 256;             // pods bound in one transaction
   std::chrono::milliseconds slice{5};  // longest time spent on choosing before others have their turn
 };
 
-// Gives every unplaced pod a node. Decides against its own picture of the nodes, in which pods being bound count
-// already, and binds many pods in one write. A pod that fits nowhere is told so and tried again after a back-off that a
-// change of nodes or the end of a pod cuts short.
+// Gives every unplaced pod a node. Decides against its own picture of the cluster, in which pods being bound count
+// already, and binds many pods in one write. A pod that fits nowhere is told so, and tried again when something has
+// changed that could help it.
 class Scheduler {
  public:
   Scheduler(async::asio::any_io_executor ex, store::Store& store, EventRecorder& events, SchedulerOptions options);
@@ -37,46 +37,49 @@ class Scheduler {
 
   std::uint64_t bound() const { return bound_; }
   std::uint64_t unschedulable() const { return failed_; }  // attempts that found no node
-  std::size_t pending() const { return active_.size(); }
-  std::size_t waiting() const { return parked_.size(); }
+  std::size_t pending() const { return waiting_.in_turn(); }
+  std::size_t waiting() const { return waiting_.parked(); }
 
  private:
   using Clock = std::chrono::steady_clock;
-  using Turn = std::tuple<std::int64_t, std::uint64_t, api::Key>;  // -priority, first revision, key
   struct Known {
     PodNeeds needs;
     bool placed = false;  // counted on needs.node
   };
-  struct Parked {
-    Clock::time_point until;
-    std::uint64_t first_seen = 0;
+  struct Try {
+    PodNeeds needs;
+    Choice choice;
+    api::ObjectPtr result;
   };
+  using Seen = std::function<void(const store::Event&)>;
+  using Load = std::function<void()>;
 
-  std::uint64_t load_nodes();
-  std::uint64_t load_pods();
-  awaitable<void> follow_nodes(std::uint64_t after);
-  awaitable<void> follow_pods(std::uint64_t after);
+  void follow_all(async::TaskGroup& group, const std::string& resource, Load forget, Seen seen);
+  awaitable<void> follow(std::string resource, std::uint64_t after, Load forget, Seen seen);
+  std::uint64_t load(const std::string& resource, const Load& forget, const Seen& seen);
+  void forget_nodes();
+  void forget_pods();
   void node_seen(const store::Event& e);
   void pod_seen(const store::Event& e);
+  void namespace_seen(const store::Event& e);
+  void placed_pod_seen(Known& known, const api::Object& pod);
   void forget_pod(const api::Key& key);
-  void queue(const PodNeeds& needs);
-  void flush();  // everything parked may try again now
-  void unpark_due();
+  void changed(Changes what);
   awaitable<void> run();
+  std::vector<Try> choose_batch();
   awaitable<void> place_batch();
-  void park(const PodNeeds& needs);
+  void told(const Try& t);
+  void take_back(const Try& t);
 
   store::Store& store_;
   EventRecorder& events_;
   SchedulerOptions options_;
   std::shared_ptr<spdlog::logger> log_;
-  Nodes nodes_;
-  std::string next_node_;  // where the next choice begins
+  Cluster cluster_;
+  std::size_t next_slot_ = 0;  // where the next choice begins
+  Replicas replicas_;
   std::map<api::Key, Known> pods_;
-  std::set<Turn> active_;
-  std::map<api::Key, Parked> parked_;
-  std::map<api::Key, base::Backoff> backoff_;
-  std::map<api::Key, std::uint64_t> first_seen_;
+  Waiting waiting_;
   std::mt19937_64 random_;
   async::Event wake_;
   std::uint64_t bound_ = 0, failed_ = 0;

@@ -31,17 +31,15 @@ class Writer {
     include_ = v == "Object" ? api::RowObject::object : v == "None" ? api::RowObject::none : api::RowObject::metadata;
   }
 
-  std::string event(const char* type, const ObjectPtr& object) {
-    if (!table_) {
-      auto text = kind_.served_as.empty() ? object->text() : json::serialize(view_of(kind_, *object));
-      return fmt::format("{{\"type\":\"{}\",\"object\":{}}}\n", type, text);
-    }
+  // Appends to `out`, so that the object's bytes, which all watchers share, are copied once.
+  void event(std::string& out, std::string_view type, const ObjectPtr& object) {
+    if (!table_) return line(out, type, kind_.served_as.empty() ? object->text() : serialized_view(*object));
     auto& kind = kind_.served_as.empty() ? kind_ : *api::kind_of_resource(kind_.served_as);
     auto table = api::make_table(kind, {object}, include_, std::chrono::system_clock::now());
     if (!first_) table.erase("columnDefinitions");
     first_ = false;
     table["metadata"].get_object()["resourceVersion"] = std::to_string(object->revision);
-    return fmt::format("{{\"type\":\"{}\",\"object\":{}}}\n", type, json::serialize(table));
+    line(out, type, json::serialize(table));
   }
 
   std::string bookmark(std::uint64_t revision, bool initial_end) const {
@@ -63,7 +61,17 @@ class Writer {
   }
 
  private:
+  static void line(std::string& out, std::string_view type, const std::string& object) {
+    out.reserve(out.size() + type.size() + object.size() + 32);
+    out.append(R"({"type":")").append(type).append(R"(","object":)").append(object).append("}\n");
+  }
+  const std::string& serialized_view(const api::Object& object) {
+    view_ = json::serialize(view_of(kind_, object));
+    return view_;
+  }
+
   const api::Kind& kind_;
+  std::string view_;
   bool table_;
   bool first_ = true;
   api::RowObject include_ = api::RowObject::metadata;
@@ -77,16 +85,16 @@ std::optional<std::uint64_t> number(const std::string& text) {
 }
 
 // What an event means to a watcher with this selector: objects come into view and leave it.
-std::string translate(Writer& writer, const api::Selector& selector, const std::string& ns, const store::Event& e) {
-  if (!ns.empty() && e.object->key.ns != ns) return "";
+void translate(std::string& out, Writer& writer, const api::Selector& selector, const std::string& ns,
+               const store::Event& e) {
+  if (!ns.empty() && e.object->key.ns != ns) return;
   bool now = e.type != store::Event::Type::deleted && selector.matches(*e.object);
   bool before = e.previous && selector.matches(*e.previous);
-  if (now && before) return writer.event("MODIFIED", e.object);
-  if (now) return writer.event("ADDED", e.object);
-  if (!before) return "";
-  if (e.type == store::Event::Type::deleted) return writer.event("DELETED", e.object);
+  if (now) return writer.event(out, before ? "MODIFIED" : "ADDED", e.object);
+  if (!before) return;
+  if (e.type == store::Event::Type::deleted) return writer.event(out, "DELETED", e.object);
   // Left the view: the last content that matched, with the revision at which it stopped to.
-  return writer.event("DELETED", api::make_object(e.object->key, e.previous->body, e.revision));
+  writer.event(out, "DELETED", api::make_object(e.object->key, e.previous->body, e.revision));
 }
 
 }  // namespace
@@ -151,7 +159,7 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
   }
   std::string text;
   for (const auto& object : listed) {
-    text += writer.event("ADDED", object);
+    writer.event(text, "ADDED", object);
     if (text.size() < kPiece) continue;
     auto piece = std::exchange(text, std::string());
     if (!co_await stream.chunk(std::move(piece))) co_return;
@@ -174,7 +182,7 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
     }
     text.clear();
     for (const auto& e : *events) {
-      text += translate(writer, *selector, path.ns, e);
+      translate(text, writer, *selector, path.ns, e);
       reached = e.revision;
       if (text.size() < kPiece) continue;
       auto piece = std::exchange(text, std::string());

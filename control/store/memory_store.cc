@@ -40,7 +40,7 @@ class MemoryStore final : public Store {
     auto loaded = log_->load();
     if (!loaded) return std::move(loaded).error();
     Objects objects;
-    for (auto& object : loaded->objects) objects[object->key] = object;
+    for (auto& object : loaded->objects) objects.emplace_hint(objects.end(), object->key, object);  // in order
     counter_ = reserved_ = loaded->revision;
     cache_.begin(std::move(objects), loaded->revision, std::move(loaded->history), loaded->history_floor);
     if (!loaded->room) enter_full();

@@ -13,6 +13,8 @@ namespace {
 using base::Error;
 using base::Result;
 
+constexpr std::int64_t kPageCache = 32 << 20;  // bytes of the file that are kept in memory at most
+
 class SqliteLog final : public Log {
  public:
   static Result<std::unique_ptr<Log>> open(const std::string& path, const SqliteOptions& options) {
@@ -120,7 +122,9 @@ class SqliteLog final : public Log {
     auto mode = db->value("PRAGMA journal_mode=WAL");
     if (!mode) return std::move(mode).error();
     if (*mode != "wal") return Error::text(fmt::format("{}: no write-ahead log here, only \"{}\"", path, *mode));
-    auto set = db->run(fmt::format("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint={}", options.checkpoint_pages));
+    // Each row that is written is looked up before (its old checksum leaves the sum): the pages should be at hand.
+    auto set = db->run(fmt::format("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint={}; PRAGMA cache_size=-{}",
+                                   options.checkpoint_pages, kPageCache >> 10));
     if (!set) return std::move(set).error();
     return std::move(*db);
   }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/backoff.h"
+#include "base/crc32c.h"
 #include "base/diff.h"
 #include "base/digest.h"
 #include "base/file.h"
@@ -203,6 +204,21 @@ TEST(BackoffTest, doubles_to_its_limit_and_forgets_on_success) {
 TEST(DigestTest, known_answers) {
   EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(crc32c("123456789"), 0xe3069283u);  // the CRC-32C check value
+  EXPECT_EQ(crc32c_by_table("123456789"), 0xe3069283u);
+  // Both ways give the same at every length and from every address, and every byte counts.
+  std::string text(300, '\0');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 37 + 11);
+  for (std::size_t from = 0; from < 9; ++from)
+    for (std::size_t n = 0; from + n <= text.size(); ++n) {
+      auto part = std::string_view(text).substr(from, n);
+      ASSERT_EQ(crc32c(part), crc32c_by_table(part)) << from << " " << n;
+    }
+  auto whole = crc32c(text);
+  for (auto& c : text) {
+    c = static_cast<char>(c ^ 1);
+    EXPECT_NE(crc32c(text), whole);
+    c = static_cast<char>(c ^ 1);
+  }
   EXPECT_EQ(random_hex(8).size(), 16u);
   EXPECT_NE(random_uuid(), random_uuid());
   EXPECT_EQ(random_uuid().size(), 36u);

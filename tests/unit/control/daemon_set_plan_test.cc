@@ -116,13 +116,13 @@ TEST(DaemonSetPlan, TheSchedulerPutsThePodWhereItIsMeantToBe) {
   EXPECT_EQ(node_of_daemon(body), "n2");
   body["metadata"].as_object()["name"] = "p";
   auto needs = needs_of(*api::make_object({"pods", "d", "p"}, body, 1));
-  Nodes nodes;
+  Cluster nodes;
   for (const char* name : {"n1", "n2", "n3"})
-    nodes[name] = state_of(*stored("nodes", std::string(R"({"metadata":{"name":")") + name +
-                                                R"(","labels":{"disk":"ssd"}},"spec":{"unschedulable":true},
-             "status":{"conditions":[{"type":"Ready","status":"True"}]}})"));
+    nodes.put_node(state_of(*stored("nodes", std::string(R"({"metadata":{"name":")") + name +
+                                                 R"(","labels":{"disk":"ssd"}},"spec":{"unschedulable":true},
+             "status":{"conditions":[{"type":"Ready","status":"True"}]}})")));
   for (std::uint64_t r = 0; r < 5; ++r) EXPECT_EQ(choose_node(needs, nodes, r).node, "n2") << "cordoned or not";
-  nodes.erase("n2");
+  nodes.remove_node("n2");
   EXPECT_FALSE(choose_node(needs, nodes, 0).node);
 }
 

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "control/loops/event_recorder.h"
 #include "control/store/memory_store.h"
 #include "tests/unit/control/run.h"
 
@@ -17,6 +18,24 @@ using test::Runner;
 awaitable<int> take_n(WorkQueue& q, std::vector<std::string>& got, int n) {
   for (int i = 0; i < n; ++i) got.push_back(co_await q.next());
   co_return n;
+}
+
+TEST(Events, OneSpeakerAboutOneObjectIsHeardSoOften) {
+  EventThrottle t;
+  auto now = EventThrottle::Clock::now();
+  for (int i = 0; i < 25; ++i) EXPECT_TRUE(t.allows("scheduler|p", now)) << i;
+  EXPECT_FALSE(t.allows("scheduler|p", now));
+  EXPECT_TRUE(t.allows("scheduler|q", now)) << "another object";
+  EXPECT_TRUE(t.allows("replicaset|p", now)) << "another speaker";
+  now += 299s;
+  EXPECT_FALSE(t.allows("scheduler|p", now));
+  now += 2s;
+  EXPECT_TRUE(t.allows("scheduler|p", now));
+  EXPECT_FALSE(t.allows("scheduler|p", now));
+  // Many who speak once do not make the loud one forgotten.
+  for (int i = 0; i < 20'000; ++i) EXPECT_TRUE(t.allows("scheduler|" + std::to_string(i), now));
+  EXPECT_FALSE(t.allows("scheduler|p", now));
+  EXPECT_LE(t.known(), 4'097u);
 }
 
 TEST(WorkQueue, EachKeyOnceAndAgainAfterWork) {

@@ -1,32 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/scheduler/choice.h"
-#include "tests/unit/control/world.h"
+
+#include "tests/unit/control/scheduler/cluster_of.h"
 
 namespace trama::control {
 namespace {
 
 using namespace test;
-
-NodeState node(const std::string& name, const std::string& spec = "{}", const std::string& labels = "{}",
-               const std::string& ready = "True",
-               const std::string& size = R"({"cpu":"2","memory":"4Gi","pods":"10"})") {
-  return state_of(*stored("nodes", R"({"metadata":{"name":")" + name + R"(","labels":)" + labels + R"(},"spec":)" +
-                                       spec + R"(,"status":{"allocatable":)" + size +
-                                       R"(,"conditions":[{"type":"Ready","status":")" + ready + R"("}]}})"));
-}
-PodNeeds pod(const std::string& spec = "{}", const std::string& name = "p") {
-  return needs_of(*stored(
-      "pods", R"({"metadata":{"namespace":"d","name":")" + name + R"(","labels":{"app":"web"}},"spec":)" + spec + "}"));
-}
-PodNeeds asking(const std::string& cpu, const std::string& memory = "1Mi") {
-  return pod(R"({"containers":[{"name":"c","resources":{"requests":{"cpu":")" + cpu + R"(","memory":")" + memory +
-             R"("}}}]})");
-}
-Nodes nodes(std::vector<NodeState> list) {
-  Nodes out;
-  for (auto& n : list) out[n.name] = std::move(n);
-  return out;
-}
 
 struct Case {
   const char* what;
@@ -34,6 +14,16 @@ struct Case {
   NodeState node;
   const char* reason;  // "" = fits
 };
+
+std::string reasons(const Verdict& v) {
+  std::vector<std::string> out;
+  for (auto r : {Reason::cordoned, Reason::taint, Reason::node_affinity, Reason::host_ports, Reason::too_many_pods,
+                 Reason::cpu, Reason::memory})
+    if ((v.reasons & bit(r)) != 0)
+      out.push_back(std::string(words(r)) +
+                    (r == Reason::taint ? fmt::format(" {{{}: {}}}", v.taint->key, v.taint->value) : ""));
+  return fmt::format("{}", fmt::join(out, ","));
+}
 
 TEST(SchedulerChoice, FilterTable) {
   constexpr const char* kAffinity =
@@ -53,6 +43,7 @@ TEST(SchedulerChoice, FilterTable) {
       {"too much of both", asking("3", "5Gi"), node("n"), "Insufficient cpu,Insufficient memory"},
       {"no size told", asking("64"), node("n", "{}", "{}", "True", "{}"), ""},
       {"full", pod(), full, "Too many pods"},
+      {"full, and too small", asking("3"), full, "Too many pods,Insufficient cpu"},
       {"cordoned", pod(), node("n", R"({"unschedulable":true})"), "node(s) were unschedulable"},
       {"cordon tolerated", pod(R"({"tolerations":[{"key":"node.kubernetes.io/unschedulable","operator":"Exists"}]})"),
        node("n", R"({"unschedulable":true})"), ""},
@@ -92,75 +83,7 @@ TEST(SchedulerChoice, FilterTable) {
        pod(R"({"initContainers":[{"name":"i","resources":{"requests":{"cpu":"3"}}}],"containers":[{"name":"c"}]})"),
        node("n"), "Insufficient cpu"},
   };
-  for (const auto& c : cases)
-    EXPECT_EQ(fmt::format("{}", fmt::join(reasons_against(c.pod, c.node), ",")), c.reason) << c.what;
-}
-
-TEST(SchedulerChoice, Wording) {
-  auto none = choose_node(pod(), {}, 0);
-  EXPECT_EQ(none.message, "no nodes available to schedule pods");
-  auto all = nodes({node("a"), node("b", R"({"unschedulable":true})"), node("c", R"({"unschedulable":true})")});
-  auto choice = choose_node(asking("9"), all, 0);
-  EXPECT_FALSE(choice.node);
-  EXPECT_EQ(choice.message, "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.");
-}
-
-TEST(SchedulerChoice, SpreadsAGroupAndThenLevelsTheLoad) {
-  auto all = nodes({node("a"), node("b"), node("c")});
-  std::map<std::string, int> count;
-  for (int i = 0; i < 9; ++i) {
-    auto p = pod("{}", "p" + std::to_string(i));
-    auto choice = choose_node(p, all, static_cast<std::uint64_t>(i));
-    ASSERT_TRUE(choice.node);
-    all[*choice.node].place(p);
-    ++count[*choice.node];
-  }
-  EXPECT_EQ(count, (std::map<std::string, int>{{"a", 3}, {"b", 3}, {"c", 3}}));
-  auto uneven = nodes({node("a"), node("b")});
-  uneven["a"].place(asking("1500m", "3Gi"));
-  auto lonely = pod("{}", "z");
-  lonely.group = "";
-  EXPECT_EQ(*choose_node(lonely, uneven, 5).node, "b");
-}
-
-TEST(SchedulerChoice, PreferencesAreWeighed) {
-  auto all = nodes({node("a"), node("b", "{}", R"({"disk":"ssd"})"),
-                    node("c", R"({"taints":[{"key":"k","effect":"PreferNoSchedule"}]})")});
-  auto p = pod(
-      R"({"affinity":{"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":10,"preference":{"matchExpressions":[{"key":"disk","operator":"In","values":["ssd"]}]}}]}}})");
-  for (std::uint64_t r = 0; r < 10; ++r) EXPECT_EQ(*choose_node(p, all, r).node, "b");
-  all.erase("b");
-  for (std::uint64_t r = 0; r < 10; ++r) EXPECT_EQ(*choose_node(p, all, r).node, "a");
-}
-
-TEST(SchedulerChoice, OfManyNodesOnlySomeAreComparedAndAllHaveTheirTurn) {
-  EXPECT_EQ(enough_nodes(99), 99u);
-  EXPECT_EQ(enough_nodes(100), 100u);
-  EXPECT_EQ(enough_nodes(1000), 420u);
-  EXPECT_EQ(enough_nodes(5000), 500u);
-  EXPECT_EQ(enough_nodes(100'000), 5000u);
-  std::vector<NodeState> many;
-  for (int i = 0; i < 500; ++i) many.push_back(node(fmt::format("n{:03}", i)));
-  auto all = nodes(many);
-  auto p = pod();
-  // The best node lies beyond those that are looked at first, and within those that are looked at next.
-  for (auto& [name, n] : all)
-    if (name != "n490") n.place(asking("1"));
-  auto first = choose_node(p, all, 0);
-  ASSERT_TRUE(first.node);
-  EXPECT_NE(*first.node, "n490");
-  EXPECT_EQ(first.next, fmt::format("n{}", enough_nodes(500)));
-  auto second = choose_node(p, all, 0, first.next);
-  EXPECT_NE(*second.node, "n490");
-  EXPECT_EQ(*choose_node(p, all, 0, "n400").node, "n490");
-  // A start that is no node any more, or beyond the last one.
-  EXPECT_TRUE(choose_node(p, all, 0, "n250x").node);
-  EXPECT_TRUE(choose_node(p, all, 0, "zzz").node);
-  // One that fits among 500 is found wherever the search begins.
-  for (auto& [name, n] : all) n.unschedulable = name != "n007";
-  for (const char* start : {"", "n007", "n008", "n499"}) EXPECT_EQ(*choose_node(p, all, 0, start).node, "n007");
-  all["n007"].unschedulable = true;
-  EXPECT_EQ(choose_node(p, all, 0, "n100").message, "0/500 nodes are available: 500 node(s) were unschedulable.");
+  for (const auto& c : cases) EXPECT_EQ(reasons(verdict_of(c.pod, c.node)), c.reason) << c.what;
 }
 
 TEST(SchedulerChoice, RemoveUndoesPlace) {
@@ -173,7 +96,59 @@ TEST(SchedulerChoice, RemoveUndoesPlace) {
   EXPECT_EQ(n.used.cpu_milli, 0);
   EXPECT_EQ(n.pods, 0);
   EXPECT_TRUE(n.host_ports.empty());
-  EXPECT_TRUE(n.group_size.empty());
+  EXPECT_TRUE(n.priorities.empty());
+}
+
+TEST(SchedulerChoice, LevelsTheLoadAndWeighsPreferences) {
+  ClusterOf two({node("a"), node("b")});
+  two.cluster.place(asking("1500m", "3Gi"), "a");
+  EXPECT_EQ(*choose_node(pod("{}", "z"), two.cluster, 5).node, "b");
+  // Balanced allocation: much memory goes where little of it is taken for the processor that is.
+  ClusterOf uneven({node("a"), node("b")});
+  uneven.cluster.place(asking("1000m", "10Mi"), "a");
+  uneven.cluster.place(asking("10m", "2Gi"), "b");
+  EXPECT_EQ(*choose_node(asking("10m", "1Gi"), uneven.cluster, 0).node, "a");
+  EXPECT_EQ(*choose_node(asking("900m", "10Mi"), uneven.cluster, 0).node, "b");
+
+  ClusterOf three({node("a"), node("b", "{}", R"({"disk":"ssd"})"),
+                   node("c", R"({"taints":[{"key":"k","effect":"PreferNoSchedule"}]})")});
+  auto p = pod(
+      R"({"affinity":{"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":10,"preference":{"matchExpressions":[{"key":"disk","operator":"In","values":["ssd"]}]}}]}}})");
+  for (std::uint64_t r = 0; r < 10; ++r) EXPECT_EQ(*choose_node(p, three.cluster, r).node, "b");
+  three.cluster.remove_node("b");
+  for (std::uint64_t r = 0; r < 10; ++r) EXPECT_EQ(*choose_node(p, three.cluster, r).node, "a");
+}
+
+TEST(SchedulerChoice, OfManyNodesOnlySomeAreComparedAndAllHaveTheirTurn) {
+  EXPECT_EQ(enough_nodes(99), 99u);
+  EXPECT_EQ(enough_nodes(100), 100u);
+  EXPECT_EQ(enough_nodes(1000), 420u);
+  EXPECT_EQ(enough_nodes(5000), 500u);
+  EXPECT_EQ(enough_nodes(100'000), 5000u);
+  ClusterOf all({});
+  for (int i = 0; i < 500; ++i) all.cluster.put_node(node(fmt::format("n{:03}", i)));
+  auto p = pod();
+  // The best node lies beyond those that are looked at first, and within those that are looked at next.
+  for (int i = 0; i < 500; ++i)
+    if (i != 490) all.cluster.place(asking("1"), fmt::format("n{:03}", i));
+  auto first = choose_node(p, all.cluster, 0);
+  ASSERT_TRUE(first.node);
+  EXPECT_NE(*first.node, "n490");
+  EXPECT_EQ(first.next, enough_nodes(500));
+  auto second = choose_node(p, all.cluster, 0, first.next);
+  EXPECT_NE(*second.node, "n490");
+  EXPECT_EQ(*choose_node(p, all.cluster, 0, 400).node, "n490");
+  EXPECT_TRUE(choose_node(p, all.cluster, 0, 10'000).node) << "a start beyond the last";
+  // One that fits among 500 is found wherever the search begins.
+  for (int i = 0; i < 500; ++i)
+    if (i != 7) all.cluster.put_node(node(fmt::format("n{:03}", i), R"({"unschedulable":true})"));
+  for (std::size_t start : {0u, 7u, 8u, 499u}) EXPECT_EQ(*choose_node(p, all.cluster, 0, start).node, "n007");
+  all.cluster.remove_node("n490");
+  EXPECT_EQ(*choose_node(p, all.cluster, 0, 490).node, "n007") << "a start where a node has gone";
+  all.cluster.put_node(node("n007", R"({"unschedulable":true})"));
+  EXPECT_EQ(choose_node(p, all.cluster, 0, 100).message,
+            "0/499 nodes are available: 499 node(s) were unschedulable. preemption: 0/499 nodes are available: 499 "
+            "Preemption is not helpful for scheduling.");
 }
 
 }  // namespace
