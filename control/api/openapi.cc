@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kQuantity = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 constexpr std::string_view kNumberOrText = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+constexpr std::string_view kRaw = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 constexpr std::string_view kMeta = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 // "io.k8s.api.core.v1.PodSpec"
@@ -74,6 +75,9 @@ json::object well_known(std::string_view component) {
     out["format"] = "int-or-string";
     out["oneOf"] = std::move(one_of);
     out["description"] = "A number, or text like 25% or the name of a port.";
+  } else if (component == kRaw) {
+    out = simple("object");
+    out["description"] = "An object of any kind, or a part of one.";
   } else if (component.ends_with(".FieldsV1")) {
     out = simple("object");
     out["description"] = "A set of fields: f:NAME is a field, k:{KEYS} an item of a list, a dot the thing itself.";
@@ -141,7 +145,7 @@ class Document {
       case Type::quantity: return reference(use(std::string(kQuantity)));
       case Type::time: return reference(use(std::string(kMeta) + "Time"));
       case Type::micro_time: return reference(use(std::string(kMeta) + "MicroTime"));
-      case Type::any: return reference(use(std::string(kMeta) + "FieldsV1"));
+      case Type::any: return reference(use(f.of.empty() ? std::string(kMeta) + "FieldsV1" : std::string(kRaw)));
       case Type::bytes: return simple("string", "byte");
       case Type::object: return reference(use_message(f.of));
       case Type::list: return list_of(reference(use_message(f.of)));

@@ -10,24 +10,6 @@ using Type = store::Event::Type;
 
 namespace {
 
-// A condition of a pod changed at that time, or the pod itself came or went.
-std::string trigger_of(const json::object& pod) {
-  auto deleted = api::text_at(pod, "metadata.deletionTimestamp");
-  if (!deleted.empty()) return deleted;
-  const auto* ready = condition(pod, "Ready");
-  auto since = ready == nullptr ? "" : api::text_at(*ready, "lastTransitionTime");
-  return since.empty() ? api::text_at(pod, "metadata.creationTimestamp") : since;
-}
-
-// Whether slices could look different after the change; heartbeats and restarts counts do not matter.
-bool matters(const json::object& before, const json::object& after) {
-  for (const char* path : {"status.podIP", "status.phase", "spec.nodeName", "metadata.deletionTimestamp",
-                           "spec.hostname", "spec.subdomain"})
-    if (api::text_at(before, path) != api::text_at(after, path)) return true;
-  return is_pod_ready(before) != is_pod_ready(after) ||
-         api::array_at(before, "status.podIPs") != api::array_at(after, "status.podIPs");
-}
-
 api::Key slice_key(const std::string& ns, const std::string& name) {
   api::Key key;
   key.resource = "endpointslices";
@@ -42,39 +24,22 @@ EndpointSliceLoop::EndpointSliceLoop(async::asio::any_io_executor ex, store::Sto
     : store_(store),
       random_(seed),
       loop_(std::move(ex), store, {.name = "endpointslice"},
-            {{"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.clear(); }},
-             {"services", [this](const store::Event& e) { service_seen(e); }, [this] { services_.clear(); }},
+            {{"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.forget_pods(); }},
+             {"services", [this](const store::Event& e) { service_seen(e); }, [this] { pods_.forget_services(); }},
              {"endpointslices", [this](const store::Event& e) { slice_seen(e); }, [this] { slices_.clear(); }}},
             [this](std::string key) { return handle(std::move(key)); }) {}
 
 void EndpointSliceLoop::service_seen(const store::Event& e) {
-  const auto& key = e.object->key;
-  if (e.type == Type::deleted) {
-    services_.remove(key.ns, key.name);
-  } else {
-    auto selector = api::strings_at(e.object->body, "spec.selector");
-    if (selector.empty())
-      services_.remove(key.ns, key.name);
-    else
-      services_.put(key.ns, key.name, {*selector.begin()});
-  }
-  touch(queue_key(key), api::text_at(e.object->body, "metadata.creationTimestamp"));
+  pods_.service_seen(e);
+  touch(queue_key(e.object->key), api::text_at(e.object->body, "metadata.creationTimestamp"));
 }
 
 void EndpointSliceLoop::pod_seen(const store::Event& e) {
-  const auto& pod = *e.object;
-  auto trigger = trigger_of(pod.body);
-  if (e.type == Type::deleted)
-    pods_.remove(pod.key.ns, pod.key.name);
-  else
-    pods_.put(pod.key.ns, pod.key.name, pod.labels);
-  if (e.previous && e.type == Type::modified) {
-    if (e.previous->labels != pod.labels)
-      pod_touched(pod.key.ns, e.previous->labels, trigger);
-    else if (!matters(e.previous->body, pod.body))
-      return;
+  auto trigger = trigger_of(e.object->body);
+  for (const auto& service : pods_.pod_seen(e)) {
+    touch(service, trigger);
+    if (pods_changed_) pods_changed_(service, trigger);
   }
-  pod_touched(pod.key.ns, pod.labels, trigger);
 }
 
 void EndpointSliceLoop::slice_seen(const store::Event& e) {
@@ -89,11 +54,6 @@ void EndpointSliceLoop::slice_seen(const store::Event& e) {
     slices_[key].insert(e.object->key.name);
   if (slices_[key].empty()) slices_.erase(key);
   loop_.enqueue(key);
-}
-
-void EndpointSliceLoop::pod_touched(const std::string& ns, const Labels& labels, const std::string& trigger) {
-  for (const auto& label : labels)
-    for (const auto& name : services_.with(ns, label)) touch(ns + "/" + name, trigger);
 }
 
 void EndpointSliceLoop::touch(const std::string& key, const std::string& trigger) {
@@ -119,24 +79,13 @@ awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
   }
   std::vector<SliceOp> ops;
   if (managed) {
-    auto selector = LabelSelector::equalities(api::strings_at(service->body, "spec.selector"));
-    for (const auto& name : pods_.with(where.ns, *selector.anchor())) {
-      api::Key pod_key;
-      pod_key.resource = "pods";
-      pod_key.ns = where.ns;
-      pod_key.name = name;
-      auto pod = store_.get(pod_key);
-      if (!pod || !selector.matches(pod->labels)) continue;
-      auto node = api::text_at(pod->body, "spec.nodeName");
-      if (!node.empty() && !world.zone_of_node.contains(node)) {
-        api::Key node_key;
-        node_key.resource = "nodes";
-        node_key.name = node;
-        auto n = store_.get(node_key);
-        if (n && n->labels.contains("topology.kubernetes.io/zone"))
-          world.zone_of_node[node] = n->labels.at("topology.kubernetes.io/zone");
-      }
-      world.pods.push_back(std::move(pod));
+    world.pods = pods_.of(*service, store_);
+    for (const auto& pod : world.pods) {
+      auto name = api::text_at(pod->body, "spec.nodeName");
+      if (name.empty() || world.zone_of_node.contains(name)) continue;
+      auto node = store_.get({"nodes", "", name});
+      if (node && node->labels.contains("topology.kubernetes.io/zone"))
+        world.zone_of_node[name] = node->labels.at("topology.kubernetes.io/zone");
     }
     ops = plan_slices(world);
   } else {
