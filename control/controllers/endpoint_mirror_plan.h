@@ -8,7 +8,6 @@
 
 namespace trama::control {
 
-constexpr std::string_view kMirrorManager = "endpointslicemirroring-controller.k8s.io";
 constexpr std::string_view kSkipMirror = "endpointslice.kubernetes.io/skip-mirror";
 constexpr std::size_t kMirroredPerSubset = 1000;
 

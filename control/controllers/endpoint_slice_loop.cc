@@ -45,9 +45,10 @@ void EndpointSliceLoop::pod_seen(const store::Event& e) {
 void EndpointSliceLoop::slice_seen(const store::Event& e) {
   auto manager = e.object->labels.find(std::string(kManagedByLabel));
   auto service = e.object->labels.find(std::string(kServiceNameLabel));
-  if (manager == e.object->labels.end() || manager->second != kSliceManager) return;
-  if (service == e.object->labels.end()) return;
+  if (manager == e.object->labels.end() || service == e.object->labels.end()) return;
   auto key = e.object->key.ns + "/" + service->second;
+  if (manager->second == kMirrorManager && slices_.contains(key)) loop_.enqueue(key);
+  if (manager->second != kSliceManager) return;
   if (e.type == Type::deleted)
     slices_[key].erase(e.object->key.name);
   else
@@ -62,6 +63,20 @@ void EndpointSliceLoop::touch(const std::string& key, const std::string& trigger
   loop_.enqueue(key);
 }
 
+// A Service that has lost its selector keeps our slices until what its Endpoints say is there as slices of the mirror.
+bool EndpointSliceLoop::is_handed_over(const api::Key& service) const {
+  if (!slices_.contains(queue_key(service))) return false;
+  auto endpoints = store_.get({"endpoints", service.ns, service.name});
+  if (!endpoints || api::array_at(endpoints->body, "subsets").empty()) return true;
+  for (const auto& slice : store_.list("endpointslices", service.ns)) {
+    auto labels = api::strings_at(slice->body, "metadata.labels");
+    if (labels[std::string(kServiceNameLabel)] == service.name &&
+        labels[std::string(kManagedByLabel)] == kMirrorManager)
+      return true;
+  }
+  return false;
+}
+
 awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
   auto begin = std::chrono::steady_clock::now();
   auto where = from_queue_key("services", key);
@@ -72,7 +87,8 @@ awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
   SliceWorld world;
   world.service = service;
   bool managed = has_managed_slices(service->body);
-  if (!managed && api::text_at(service->body, "spec.type") != "ExternalName") co_return Result<>();
+  bool external = api::text_at(service->body, "spec.type") == "ExternalName";
+  if (!managed && !external && !is_handed_over(where)) co_return Result<>();
   for (const auto& name : slices_[key]) {
     auto slice = store_.get(slice_key(where.ns, name));
     if (slice && !is_terminating(slice->body)) world.slices.push_back(std::move(slice));

@@ -32,6 +32,7 @@ class EndpointSliceLoop {
   void pod_seen(const store::Event& e);
   void slice_seen(const store::Event& e);
   void touch(const std::string& key, const std::string& trigger);
+  bool is_handed_over(const api::Key& service) const;
   awaitable<base::Result<>> handle(std::string key);
 
   store::Store& store_;

@@ -15,6 +15,7 @@ constexpr std::size_t kEndpointsPerSlice = 100;
 constexpr std::string_view kServiceNameLabel = "kubernetes.io/service-name";
 constexpr std::string_view kManagedByLabel = "endpointslice.kubernetes.io/managed-by";
 constexpr std::string_view kSliceManager = "endpointslice-controller.k8s.io";
+constexpr std::string_view kMirrorManager = "endpointslicemirroring-controller.k8s.io";
 constexpr std::string_view kTriggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 
 struct SliceWorld {

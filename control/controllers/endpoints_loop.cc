@@ -51,7 +51,8 @@ awaitable<Result<>> EndpointsLoop::handle(std::string key) {
     gone_.erase(key);
     co_return Result<>();
   }
-  if (is_terminating(service->body) || !has_managed_slices(service->body)) co_return Result<>();
+  if (is_terminating(service->body)) co_return Result<>();
+  if (!has_managed_slices(service->body)) co_return co_await release(key);
   auto now = std::chrono::system_clock::now();
   auto wanted = plan_endpoints(*service, pods_.of(*service, store_), have.get(), trigger, now);
   loop_.took(key, std::chrono::steady_clock::now() - begin);
@@ -66,6 +67,24 @@ awaitable<Result<>> EndpointsLoop::handle(std::string key) {
   if (done) co_return Result<>();
   if (!trigger.empty()) triggers_.try_emplace(key, trigger);
   co_return std::move(done).error();
+}
+
+// A Service that has lost its selector: what its Endpoints say stays, and is somebody else's to change.
+awaitable<Result<>> EndpointsLoop::release(std::string key) {
+  auto where = from_queue_key("endpoints", key), service = from_queue_key("services", key);
+  auto have = store_.get(where);
+  if (!have || !has_endpoints_manager(*have)) co_return Result<>();
+  store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    auto owner = tx.get(service);
+    if (!owner || has_managed_slices(owner->body)) return api::Status::conflict(service, "it has changed");
+    if (!unchanged(tx, where, have->revision)) return api::Status::conflict(where, "it has changed");
+    auto body = have->body;
+    api::make_object_at(body, "metadata.labels").erase(kEndpointsManagedBy);
+    return tx.put(where, std::move(body));
+  };
+  auto done = co_await write(store_, std::move(decide));
+  if (!done) co_return std::move(done).error();
+  co_return Result<>();
 }
 
 awaitable<Result<>> EndpointsLoop::remove(std::string key) {

@@ -23,6 +23,7 @@ class EndpointsLoop {
  private:
   void service_seen(const store::Event& e);
   awaitable<base::Result<>> handle(std::string key);
+  awaitable<base::Result<>> release(std::string key);
   awaitable<base::Result<>> remove(std::string key);
 
   store::Store& store_;

@@ -98,5 +98,41 @@ spec:
   EXPECT_EQ(kubectl("get cm m -o 'jsonpath={.data.x}'"), "2");
 }
 
+TEST_F(Kubectl, EveryWriteHasAManager) {
+  auto map = [](const char* data) {
+    return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m"}},"data":{{{}}}}})", data);
+  };
+  std::string shown = kubectl_minor() >= 21 ? " --show-managed-fields" : "";
+  auto managers = [&](const char* object) {
+    return kubectl(std::string("get ") + object + shown +
+                   " -o 'jsonpath={range .metadata.managedFields[*]}{.manager}/{.operation}/{.subresource} {end}'");
+  };
+  kubectl("create configmap c --from-literal=a=1");
+  EXPECT_EQ(managers("cm c"), "kubectl-create/Update/ ");
+  EXPECT_THAT(kubectl("get cm c -o yaml" + shown), AllOf(HasSubstr("manager: kubectl-create"), HasSubstr("f:a: {}")));
+  kubectl("label cm c x=y");
+  auto other = R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"2"}})";
+  EXPECT_THAT(kubectl("apply --server-side -f -", other, 1),
+              AllOf(HasSubstr("conflict with \"kubectl-create\""), HasSubstr(".data.a")));
+  EXPECT_THAT(kubectl("apply --server-side --force-conflicts -f -", other), HasSubstr("serverside-applied"));
+  EXPECT_EQ(kubectl("get cm c -o 'jsonpath={.data.a} {.metadata.labels.x}'"), "2 y");
+
+  kubectl("apply -f -", map(R"("x":"1","y":"1")"));
+  EXPECT_EQ(managers("cm m"), "kubectl-client-side-apply/Update/ ");
+  EXPECT_THAT(kubectl("apply --server-side -f -", map(R"("x":"2")")), HasSubstr("serverside-applied"));
+  EXPECT_EQ(kubectl("get cm m -o 'jsonpath={.data.x}'"), "2");
+  if (kubectl_minor() >= 26) {  // from then on it takes over what it has applied the other way
+    EXPECT_EQ(kubectl("get cm m -o 'jsonpath={.data}'"), R"({"x":"2"})") << "what is no longer applied goes";
+    EXPECT_THAT(managers("cm m"), HasSubstr("kubectl/Apply/"));
+  }
+
+  auto pod =
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"host"}]},
+    "status":{"phase":"Running"}})";
+  kubectl("create -f -", pod);
+  kubectl(fmt::format("replace --raw '/api/v1/namespaces/{}/pods/p/status?fieldManager=node' -f -", ns_), pod);
+  EXPECT_THAT(managers("pod p"), HasSubstr("node/Update/status"));
+}
+
 }  // namespace
 }  // namespace trama::test

@@ -49,10 +49,10 @@ TEST_F(Kubectl, NetworkPoliciesAreKeptAndChecked) {
   EXPECT_THAT(kubectl("delete netpol web"), HasSubstr("deleted"));
 }
 
-// A pod that says it is running and ready: there is no node here that could.
+// A pod that says it is running and ready: there is no node here that could say so.
 std::string pod(const std::string& name, const std::string& ip) {
   return fmt::format(R"({{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}","labels":{{"app":"web"}}}},
-    "spec":{{"nodeName":"nowhere","containers":[{{"name":"c","image":"host","ports":[{{"name":"http","containerPort":8080}}]}}]}},
+    "spec":{{"containers":[{{"name":"c","image":"host","ports":[{{"name":"http","containerPort":8080}}]}}]}},
     "status":{{"phase":"Running","podIP":"{}","podIPs":[{{"ip":"{}"}}],"conditions":[{{"type":"Ready","status":"True"}}]}}}})",
                      name, ip, ip);
 }
@@ -97,9 +97,10 @@ TEST_F(Kubectl, EndpointsOfPeopleBecomeSlices) {
       "subsets":[{"ports":[{"port":5432}]}]})",
                       1),
               HasSubstr("subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"));
-  kubectl("apply -f -", endpoints("192.0.2.7"));
-  kubectl("create service clusterip db --tcp=sql:5432:5432");
+  kubectl("create service clusterip db --tcp=5432:5432");
+  eventually("get ep db", "<none>");
   kubectl("patch svc db --type json -p '[{\"op\":\"remove\",\"path\":\"/spec/selector\"}]'");
+  kubectl("apply --overwrite -f -", endpoints("192.0.2.7"));
   auto slices = eventually(
       "get endpointslices -l kubernetes.io/service-name=db,"
       "endpointslice.kubernetes.io/managed-by=endpointslicemirroring-controller.k8s.io",

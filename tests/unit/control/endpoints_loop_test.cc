@@ -216,10 +216,11 @@ TEST_F(EndpointLoops, EndpointsOfPeopleReachNodesAsSlices) {
   pod("p", "db", "10.0.0.7");
   ASSERT_TRUE(settled(
       [&] { return shown("db") == " 10.0.0.7/" && slices("db", kMirrored) == 0 && slices("db", kOfPods) == 1; }));
-  // And without one again: what is left over is not mirrored on top of its own slices.
+  // And without one again: the address stays, and is a person's to change.
   service("db", false);
-  ASSERT_TRUE(caught_up());
-  EXPECT_EQ(slices("db", kMirrored), 0u);
+  ASSERT_TRUE(settled([&] { return slices("db", kMirrored) == 1 && slices("db", kOfPods) == 0; }));
+  EXPECT_EQ(shown("db"), " 10.0.0.7/");
+  EXPECT_EQ(api::object_at(get("db")->body, "metadata.labels").size(), 0u);
   erase("services", "db");
   ASSERT_TRUE(settled([&] { return shown("db") == "-"; }))
       << "Endpoints go with their Service, whoever wrote them last";
