@@ -91,7 +91,7 @@ json::object well_known(std::string_view component) {
 
 class Document {
  public:
-  Document(std::string_view group, std::string_view version) : group_(group) {
+  Document(std::string_view group, std::string_view version, std::span<const Kind> asked) : group_(group) {
     json::object info;
     info["title"] = "trama";
     info["version"] = version;
@@ -99,6 +99,8 @@ class Document {
     out_["info"] = std::move(info);
     for (const auto& kind : kinds())
       if (kind.group == group) add(kind);
+    for (const auto& kind : asked)
+      if (kind.group == group) add_question(kind);
     json::object components;
     components["schemas"] = std::move(schemas_);
     out_["paths"] = std::move(paths_);
@@ -326,6 +328,14 @@ class Document {
     for (auto sub : kind.subresources) add_subresource(kind, shown, one, sub);
   }
 
+  void add_question(const Kind& kind) {
+    Shown shown{message_of(kind), kind.group, kind.version, kind.kind};
+    auto object = use_object(shown);
+    auto path = path_object(kind, false);
+    path["post"] = operation("post", shown, object, object, {"dryRun", "fieldManager", "fieldValidation"});
+    paths_[fmt::format("/apis/{}/{}/{}", group_, kind.version, kind.resource)] = std::move(path);
+  }
+
   void add_subresource(const Kind& kind, const Shown& parent, const std::string& one, std::string_view sub) {
     auto path = path_object(kind, true);
     if (sub == "binding" || sub == "eviction") {
@@ -351,6 +361,8 @@ class Document {
 
 }  // namespace
 
-json::object openapi_v3(std::string_view group, std::string_view version) { return Document(group, version).take(); }
+json::object openapi_v3(std::string_view group, std::string_view version, std::span<const Kind> asked) {
+  return Document(group, version, asked).take();
+}
 
 }  // namespace trama::api

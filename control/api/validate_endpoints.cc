@@ -31,8 +31,7 @@ void addresses(Causes& out, const json::object& subset, std::string_view list, c
     if (!all[i].is_object()) continue;
     const auto& address = all[i].get_object();
     auto here = fmt::format("{}.{}[{}]", path, list, i);
-    if (const auto* ip = address.if_contains("ip"); ip && ip->is_string())
-      endpoint_address(out, *ip, here + ".ip", "");
+    if (const auto* ip = address.if_contains("ip"); ip && ip->is_string()) endpoint_address(out, *ip, here + ".ip", "");
     auto hostname = text_at(address, "hostname"), node = text_at(address, "nodeName");
     if (!hostname.empty() && !is_dns_label(hostname)) invalid(out, here + ".hostname", in_quotes(hostname), kLabelRule);
     if (!node.empty() && !is_dns_subdomain(node)) invalid(out, here + ".nodeName", in_quotes(node), kSubdomainRule);

@@ -139,6 +139,9 @@ TEST_F(Kubectl, ExplainsEveryKind) {
     EXPECT_THAT(cluster(std::string("explain ") + resource),
                 AllOf(HasSubstr("KIND:"), HasSubstr("metadata\t<ObjectMeta>")))
         << resource;
+  for (const char* resource : {"endpoints", "controllerrevisions"})
+    EXPECT_THAT(cluster(std::string("explain ") + resource), HasSubstr("metadata\t<ObjectMeta>")) << resource;
+  EXPECT_THAT(cluster("explain selfsubjectaccessreview.spec"), HasSubstr("resourceAttributes"));
   EXPECT_THAT(cluster("explain pod.spec.nonsense", "", 1), HasSubstr("nonsense"));
 }
 
@@ -162,6 +165,26 @@ TEST_F(Kubectl, NamespacesGoWithTheirContent) {
   EXPECT_THAT(cluster("delete ns " + victim), HasSubstr("deleted"));
   EXPECT_THAT(cluster("get ns " + victim, "", 1), HasSubstr("not found"));
   EXPECT_THAT(cluster("-n " + victim + " get cm a", "", 1), HasSubstr("not found"));
+}
+
+TEST_F(Kubectl, ConfigMapsAndSecretsAreChecked) {
+  kubectl("create configmap fixed --from-literal=a=1");
+  kubectl(R"(patch cm fixed -p '{"immutable":true}')");
+  EXPECT_THAT(kubectl(R"(patch cm fixed -p '{"data":{"a":"2"}}')", "", 1),
+              HasSubstr("data: Forbidden: field is immutable when `immutable` is set"));
+  EXPECT_EQ(kubectl("get cm fixed -o 'jsonpath={.data.a}'"), "1");
+  auto tls =
+      R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"t"},"type":"kubernetes.io/tls","stringData":{"tls.crt":"c"%s}})";
+  std::string half = tls, whole = tls;
+  half.replace(half.find("%s"), 2, "");
+  whole.replace(whole.find("%s"), 2, R"(,"tls.key":"k")");
+  EXPECT_THAT(kubectl("create -f -", half, 1), HasSubstr("data[tls.key]: Required value"));
+  kubectl("create -f -", whole);
+  EXPECT_EQ(kubectl("get secret t -o 'jsonpath={.data.tls\\.key} {.stringData}'"), "aw== ")
+      << "stringData is never shown";
+  EXPECT_THAT(kubectl("create secret docker-registry r --docker-server=example.com --docker-username=u "
+                      "--docker-password=p"),
+              HasSubstr("created"));
 }
 
 }  // namespace
