@@ -168,15 +168,17 @@ Comparison differ(const Shape& shape, const json::value* before, const json::val
 }
 
 void differ_parts(const Parts& old_parts, const Parts& new_parts, bool items, Comparison& out) {
-  auto both = old_parts;
-  both.insert(new_parts.begin(), new_parts.end());
-  for (const auto& [element, part] : both) {
-    auto was = old_parts.find(element), is = new_parts.find(element);
-    auto inner = differ(part.second, was == old_parts.end() ? nullptr : was->second.first,
-                        is == new_parts.end() ? nullptr : is->second.first, items);
+  auto was = old_parts.begin(), is = new_parts.begin();
+  while (was != old_parts.end() || is != new_parts.end()) {
+    bool gone = is == new_parts.end() || (was != old_parts.end() && was->first < is->first);
+    bool fresh = was == old_parts.end() || (is != new_parts.end() && is->first < was->first);
+    const auto& [element, part] = fresh ? *is : *was;
+    auto inner = differ(part.second, fresh ? nullptr : was->second.first, gone ? nullptr : is->second.first, items);
     attach(out.added, element, std::move(inner.added));
     attach(out.modified, element, std::move(inner.modified));
     attach(out.removed, element, std::move(inner.removed));
+    if (!fresh) ++was;
+    if (!gone) ++is;
   }
 }
 
