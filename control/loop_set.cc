@@ -153,6 +153,8 @@ LoopSet::LoopSet(async::asio::any_io_executor ex, store::Store& store, const Che
       options_(checked.given),
       events_(ex, store),
       slices_(ex, store, seed_of(options_, 1)),
+      endpoints_(ex, store, slices_.pods()),
+      mirror_(ex, store, events_, seed_of(options_, 5)),
       cidrs_(ex, store, events_, checked.nodes),
       lifecycle_(ex, store, events_, lifecycle_options(options_.timers)),
       replica_sets_(ex, store, events_, seed_of(options_, 2)),
@@ -162,22 +164,27 @@ LoopSet::LoopSet(async::asio::any_io_executor ex, store::Store& store, const Che
       garbage_(ex, store, options_.timers.node_grace),
       namespaces_(ex, store),
       csrs_(ex, store, authority, options_.timers.certificate_life, options_.timers.node_grace),
-      scheduler_(ex, store, events_, scheduler_options(options_)) {}
+      scheduler_(ex, store, events_, scheduler_options(options_)) {
+  slices_.when_pods_change(
+      [this](const std::string& service, const std::string& trigger) { endpoints_.touch(service, trigger); });
+}
 
 void LoopSet::start(async::TaskGroup& group) {
   group.spawn("events", events_.run());
   group.spawn("event sweep", sweep_events(store_, options_.timers.event_ttl, options_.timers.event_cap));
-  for (auto* loop : {&slices_.loop(), &cidrs_.loop(), &lifecycle_.loop(), &replica_sets_.loop(), &deployments_.loop(),
-                     &daemon_sets_.loop(), &jobs_.loop(), &garbage_.loop(), &namespaces_.loop(), &csrs_.loop()})
-    loop->start(group);
+  for (auto* loop : all()) loop->start(group);
   scheduler_.start(group);
 }
 
+std::vector<Loop*> LoopSet::all() {
+  return {&slices_.loop(),    &endpoints_.loop(),    &mirror_.loop(),      &cidrs_.loop(),
+          &lifecycle_.loop(), &replica_sets_.loop(), &deployments_.loop(), &daemon_sets_.loop(),
+          &jobs_.loop(),      &garbage_.loop(),      &namespaces_.loop(),  &csrs_.loop()};
+}
+
 std::vector<const Loop*> LoopSet::loops() const {
-  auto& self = const_cast<LoopSet&>(*this);  // the loops hand out themselves; only read here
-  return {&self.slices_.loop(),      &self.cidrs_.loop(),       &self.lifecycle_.loop(), &self.replica_sets_.loop(),
-          &self.deployments_.loop(), &self.daemon_sets_.loop(), &self.jobs_.loop(),      &self.garbage_.loop(),
-          &self.namespaces_.loop(),  &self.csrs_.loop()};
+  auto all = const_cast<LoopSet*>(this)->all();  // the loops hand out themselves; only read here
+  return {all.begin(), all.end()};
 }
 
 std::string LoopSet::scheduler_metrics() const {

@@ -10,7 +10,9 @@
 #include "control/controllers/csr_loop.h"
 #include "control/controllers/daemon_set_loop.h"
 #include "control/controllers/deployment_loop.h"
+#include "control/controllers/endpoint_mirror_loop.h"
 #include "control/controllers/endpoint_slice_loop.h"
+#include "control/controllers/endpoints_loop.h"
 #include "control/controllers/garbage_loop.h"
 #include "control/controllers/job_loop.h"
 #include "control/controllers/node_cidr_loop.h"
@@ -47,11 +49,14 @@ class LoopSet {
   std::string controller_metrics() const;
 
  private:
+  std::vector<Loop*> all();
   std::vector<const Loop*> loops() const;
   store::Store& store_;
   ControllerOptions options_;
   EventRecorder events_;
   EndpointSliceLoop slices_;
+  EndpointsLoop endpoints_;
+  EndpointMirrorLoop mirror_;
   NodeCidrLoop cidrs_;
   NodeLifecycleLoop lifecycle_;
   ReplicaSetLoop replica_sets_;

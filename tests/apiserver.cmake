@@ -33,7 +33,8 @@ trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test
 trama_test(control_roles_test LABEL unit SOURCES unit/control/server/roles_test.cc LINKS trama_server trama_store_rig)
 trama_test(control_backup_test LABEL e2e SOURCES e2e/controller_backup_test.cc LINKS trama_store_rig)
 add_dependencies(control_backup_test trama)
-trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_test.cc LINKS trama_controller)
+trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_objects_test.cc e2e/kubectl_workloads_test.cc
+  e2e/kubectl_apply_test.cc e2e/kubectl_network_test.cc e2e/kubectl_access_test.cc e2e/support/kubectl.cc LINKS trama_controller)
 if(TARGET trama)
   trama_test(control_etcd_e2e_test LABEL e2e TIMEOUT 1800 SOURCES e2e/controllers_on_etcd_test.cc
     e2e/support/several_controllers.cc LINKS trama_client trama_store_rig)

@@ -119,14 +119,19 @@ std::string collect(const Shape& shape, const json::value& v, FieldSet& out, con
 
 using Parts = std::map<std::string, std::pair<const json::value*, Shape>>;
 
+Parts members_of(const Shape& shape, const json::object& body) {
+  Parts out;
+  for (const auto& [raw, value] : body)
+    if (auto inner = member_shape(shape, raw)) out.emplace("f:" + std::string(raw), std::pair{&value, *inner});
+  return out;
+}
+
 // The parts of a value by path element. Of two items with the same keys the first counts.
 Parts parts_of(const Shape& shape, const json::value* v) {
   Parts out;
   if (!v || !fits(shape, *v)) return out;
-  if (v->is_object()) {
-    for (const auto& [raw, value] : v->get_object())
-      if (auto inner = member_shape(shape, raw)) out.emplace("f:" + std::string(raw), std::pair{&value, *inner});
-  } else if (v->is_array()) {
+  if (v->is_object()) return members_of(shape, v->get_object());
+  if (v->is_array()) {
     auto inner = shape.form == Shape::set ? Shape{} : item_shape(shape);
     for (const auto& item : v->get_array()) out.emplace(element_of(shape, item), std::pair{&item, inner});
   }
@@ -137,10 +142,13 @@ void attach(FieldSet& to, const std::string& element, FieldSet child) {
   if (!child.empty()) to.children.emplace(element, std::move(child));
 }
 
+void differ_parts(const Parts& old_parts, const Parts& new_parts, bool items, Comparison& out);
+
 // Null = not there. Collections and items of lists are fields themselves when they come or go, records are not unless
 // they are empty.
 Comparison differ(const Shape& shape, const json::value* before, const json::value* after, bool item) {
   Comparison out;
+  if (before && after && *before == *after) return out;
   if (shape.form == Shape::whole || (before && !fits(shape, *before)) || (after && !fits(shape, *after))) {
     if (!before)
       out.added.member = true;
@@ -154,19 +162,24 @@ Comparison differ(const Shape& shape, const json::value* before, const json::val
   bool empty = one->is_object() && one->get_object().empty();
   if ((!before || !after) && (shape.form != Shape::record || item || empty))
     (before ? out.removed : out.added).member = true;
-  auto old_parts = parts_of(shape, before), new_parts = parts_of(shape, after);
-  auto both = old_parts;
-  both.insert(new_parts.begin(), new_parts.end());
   bool items = shape.form == Shape::items || shape.form == Shape::set;
-  for (const auto& [element, part] : both) {
-    auto was = old_parts.find(element), is = new_parts.find(element);
-    auto inner = differ(part.second, was == old_parts.end() ? nullptr : was->second.first,
-                        is == new_parts.end() ? nullptr : is->second.first, items);
+  differ_parts(parts_of(shape, before), parts_of(shape, after), items, out);
+  return out;
+}
+
+void differ_parts(const Parts& old_parts, const Parts& new_parts, bool items, Comparison& out) {
+  auto was = old_parts.begin(), is = new_parts.begin();
+  while (was != old_parts.end() || is != new_parts.end()) {
+    bool gone = is == new_parts.end() || (was != old_parts.end() && was->first < is->first);
+    bool fresh = was == old_parts.end() || (is != new_parts.end() && is->first < was->first);
+    const auto& [element, part] = fresh ? *is : *was;
+    auto inner = differ(part.second, fresh ? nullptr : was->second.first, gone ? nullptr : is->second.first, items);
     attach(out.added, element, std::move(inner.added));
     attach(out.modified, element, std::move(inner.modified));
     attach(out.removed, element, std::move(inner.removed));
+    if (!fresh) ++was;
+    if (!gone) ++is;
   }
-  return out;
 }
 
 // ---- laying over, taking out
@@ -235,8 +248,9 @@ Answer<FieldSet> fields_in(std::string_view message, const json::object& body) {
 }
 
 Comparison compare_fields(std::string_view message, const json::object& before, const json::object& after) {
-  const json::value was(before), is(after);
-  return differ(root(message), &was, &is, false);
+  Comparison out;
+  differ_parts(members_of(root(message), before), members_of(root(message), after), false, out);
+  return out;
 }
 
 void merge_fields(std::string_view message, json::object& body, const json::object& over) {

@@ -14,6 +14,7 @@ namespace trama::api {
 namespace {
 
 constexpr std::string_view kBefore = "before-first-apply";
+constexpr std::string_view kAncient = "ancient-changes";
 
 // What the server sets, and what names the object, belongs to nobody.
 FieldSet without_system(FieldSet set) {
@@ -92,6 +93,35 @@ void forget(std::vector<Manager>& managers, const FieldSet& fields, const Manage
 
 void drop_empty(std::vector<Manager>& managers) {
   std::erase_if(managers, [](const Manager& m) { return m.fields.empty(); });
+}
+
+// The oldest ones that did not apply become one for each version, until there are few enough.
+void cap_updaters(std::vector<Manager>& managers) {
+  std::stable_sort(managers.begin(), managers.end(), [](const Manager& a, const Manager& b) {
+    return std::tie(a.applies, a.time, a.name) < std::tie(b.applies, b.time, b.name);
+  });
+  auto count = static_cast<std::size_t>(
+      std::count_if(managers.begin(), managers.end(), [](const Manager& m) { return !m.applies; }));
+  for (std::size_t i = 1; count > kUpdateManagers && i < managers.size() && !managers[i].applies;) {
+    auto older = std::find_if(managers.begin(), managers.begin() + static_cast<std::ptrdiff_t>(i),
+                              [&](const Manager& m) { return m.api_version == managers[i].api_version; });
+    if (older == managers.begin() + static_cast<std::ptrdiff_t>(i)) {
+      ++i;
+      continue;
+    }
+    older->name = kAncient;
+    older->subresource.clear();
+    older->fields = united(std::move(older->fields), managers[i].fields);
+    older->time = managers[i].time;
+    managers.erase(managers.begin() + static_cast<std::ptrdiff_t>(i));
+    --count;
+  }
+}
+
+// True when the client asks for managedFields to be forgotten: one empty entry.
+bool is_reset(const json::object& body) {
+  const auto& given = array_at(body, "metadata.managedFields");
+  return given.size() == 1 && given[0].is_object() && given[0].get_object().empty();
 }
 
 }  // namespace
@@ -207,9 +237,8 @@ Answer<json::object> apply_fields(const Kind& kind, const json::object& live, js
 
 void track_update(const Kind& kind, const json::object& before, json::object& after, std::string_view manager,
                   std::string_view subresource, Time now) {
-  // A client may set managedFields itself; an empty entry resets them.
-  const auto& given = array_at(after, "metadata.managedFields");
-  if (given.size() == 1 && given[0].is_object() && given[0].get_object().empty()) {
+  // A client may set managedFields itself.
+  if (is_reset(after)) {
     make_object_at(after, "metadata").erase("managedFields");
     return;
   }
@@ -230,7 +259,20 @@ void track_update(const Kind& kind, const json::object& before, json::object& af
     mine->time = base::format_seconds(now);
   }
   drop_empty(managers);
+  cap_updaters(managers);
   set_managers(after, managers);
+}
+
+void track_create(const Kind& kind, json::object& body, std::string_view manager, Time now) {
+  auto managers = is_reset(body) ? std::vector<Manager>() : managers_of(body);
+  auto fields = without_system(compare_fields(message_of(kind), json::object(), body).added);
+  if (kind.has("status")) fields.children.erase("f:status");
+  forget(managers, fields, nullptr);
+  managers.push_back({std::string(manager), false, kind.api_version(), "", base::format_seconds(now), {}});
+  managers.back().fields = std::move(fields);
+  drop_empty(managers);
+  cap_updaters(managers);
+  set_managers(body, managers);
 }
 
 }  // namespace trama::api

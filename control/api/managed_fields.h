@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Server-side apply: who has set which fields (metadata.managedFields), and what follows from it. Pure.
+// Who has set which fields (metadata.managedFields), and what server-side apply makes of it. Pure.
 //
-// An object is tracked from its first apply on; what it had before belongs to "before-first-apply". Objects that nobody
-// applies carry no managedFields: leases and statuses stay as small as they are.
+// An object is tracked from the request that creates it on. What the controller's loops make is tracked from its first
+// apply on; what it had before belongs to "before-first-apply".
 #pragma once
 
 #include <string>
@@ -36,7 +36,11 @@ struct Applier {
 Answer<json::object> apply_fields(const Kind& kind, const json::object& live, json::object config,
                                   const Applier& applier, Time now);
 
+// An object that is new: what it has belongs to `manager`, but for what an entry that came with it says.
+void track_create(const Kind& kind, json::object& body, std::string_view manager, Time now);
 // After another kind of write: what it changed belongs to `manager` now. Does nothing on objects that are not tracked.
+// Of more than kUpdateManagers the oldest are put together under the name "ancient-changes".
+constexpr std::size_t kUpdateManagers = 10;
 void track_update(const Kind& kind, const json::object& before, json::object& after, std::string_view manager,
                   std::string_view subresource, Time now);
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kQuantity = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 constexpr std::string_view kNumberOrText = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+constexpr std::string_view kRaw = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 constexpr std::string_view kMeta = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 // "io.k8s.api.core.v1.PodSpec"
@@ -74,6 +75,9 @@ json::object well_known(std::string_view component) {
     out["format"] = "int-or-string";
     out["oneOf"] = std::move(one_of);
     out["description"] = "A number, or text like 25% or the name of a port.";
+  } else if (component == kRaw) {
+    out = simple("object");
+    out["description"] = "An object of any kind, or a part of one.";
   } else if (component.ends_with(".FieldsV1")) {
     out = simple("object");
     out["description"] = "A set of fields: f:NAME is a field, k:{KEYS} an item of a list, a dot the thing itself.";
@@ -87,7 +91,7 @@ json::object well_known(std::string_view component) {
 
 class Document {
  public:
-  Document(std::string_view group, std::string_view version) : group_(group) {
+  Document(std::string_view group, std::string_view version, std::span<const Kind> asked) : group_(group) {
     json::object info;
     info["title"] = "trama";
     info["version"] = version;
@@ -95,6 +99,8 @@ class Document {
     out_["info"] = std::move(info);
     for (const auto& kind : kinds())
       if (kind.group == group) add(kind);
+    for (const auto& kind : asked)
+      if (kind.group == group) add_question(kind);
     json::object components;
     components["schemas"] = std::move(schemas_);
     out_["paths"] = std::move(paths_);
@@ -141,7 +147,7 @@ class Document {
       case Type::quantity: return reference(use(std::string(kQuantity)));
       case Type::time: return reference(use(std::string(kMeta) + "Time"));
       case Type::micro_time: return reference(use(std::string(kMeta) + "MicroTime"));
-      case Type::any: return reference(use(std::string(kMeta) + "FieldsV1"));
+      case Type::any: return reference(use(f.of.empty() ? std::string(kMeta) + "FieldsV1" : std::string(kRaw)));
       case Type::bytes: return simple("string", "byte");
       case Type::object: return reference(use_message(f.of));
       case Type::list: return list_of(reference(use_message(f.of)));
@@ -322,6 +328,14 @@ class Document {
     for (auto sub : kind.subresources) add_subresource(kind, shown, one, sub);
   }
 
+  void add_question(const Kind& kind) {
+    Shown shown{message_of(kind), kind.group, kind.version, kind.kind};
+    auto object = use_object(shown);
+    auto path = path_object(kind, false);
+    path["post"] = operation("post", shown, object, object, {"dryRun", "fieldManager", "fieldValidation"});
+    paths_[fmt::format("/apis/{}/{}/{}", group_, kind.version, kind.resource)] = std::move(path);
+  }
+
   void add_subresource(const Kind& kind, const Shown& parent, const std::string& one, std::string_view sub) {
     auto path = path_object(kind, true);
     if (sub == "binding" || sub == "eviction") {
@@ -347,6 +361,8 @@ class Document {
 
 }  // namespace
 
-json::object openapi_v3(std::string_view group, std::string_view version) { return Document(group, version).take(); }
+json::object openapi_v3(std::string_view group, std::string_view version, std::span<const Kind> asked) {
+  return Document(group, version, asked).take();
+}
 
 }  // namespace trama::api

@@ -123,38 +123,6 @@ void node(Causes& out, const json::object& body, const json::object* old) {
     forbidden(out, "spec.podCIDR", "node updates may not change podCIDR except from \"\" to valid");
 }
 
-void endpoint_slice(Causes& out, const json::object& body, const json::object* old) {
-  auto type = text_at(body, "addressType");
-  const auto& endpoints = array_at(body, "endpoints");
-  if (endpoints.size() > 1000)
-    out.push_back({"FieldValueTooMany", fmt::format("Too many: {}: must have at most 1000 items", endpoints.size()),
-                   "endpoints"});
-  for (std::size_t i = 0; i < endpoints.size(); ++i) {
-    if (!endpoints[i].is_object()) continue;
-    const auto& addresses = array_at(endpoints[i].get_object(), "addresses");
-    auto here = fmt::format("endpoints[{}].addresses", i);
-    if (addresses.empty()) required(out, here, "must contain at least 1 address");
-    for (const auto& a : addresses) {
-      if (!a.is_string() || type == "FQDN") continue;
-      auto ip = base::Ip::parse(std::string_view(a.get_string()));
-      if (!ip || ip->is_v4() != (type == "IPv4"))
-        invalid(out, here, shown(a), fmt::format("must be a valid {} address", type));
-      else if (ip->is_loopback())
-        invalid(out, here, shown(a), "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-      else if (ip->is_link_local())
-        invalid(out, here, shown(a), "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-      else if (ip->is_multicast())
-        invalid(out, here, shown(a), "may not be in the multicast range (224.0.0.0/4, ff00::/8)");
-      else if (ip->is_unspecified())
-        invalid(out, here, shown(a), "may not be unspecified (0.0.0.0 or ::)");
-    }
-  }
-  const auto& ports = array_at(body, "ports");
-  for (std::size_t i = 0; i < ports.size(); ++i)
-    if (ports[i].is_object()) port_number(out, ports[i].get_object(), "port", fmt::format("ports[{}]", i), false);
-  if (old && text_at(*old, "addressType") != type) invalid(out, "addressType", in_quotes(type), "field is immutable");
-}
-
 }  // namespace
 
 bool is_dns_label(std::string_view s) {
@@ -206,7 +174,11 @@ std::vector<Cause> validate(const Kind& kind, const json::object& body, const js
   if (kind.resource == "jobs") validate_job(out, body, old);
   if (kind.resource == "networkpolicies") validate_network_policy(out, body);
   if (kind.resource == "nodes") node(out, body, old);
-  if (kind.resource == "endpointslices") endpoint_slice(out, body, old);
+  if (kind.resource == "configmaps") validate_config_map(out, body, old);
+  if (kind.resource == "secrets") validate_secret(out, body, old);
+  if (kind.resource == "endpoints") validate_endpoints(out, body);
+  if (kind.resource == "endpointslices") validate_endpoint_slice(out, body, old);
+  if (kind.resource == "controllerrevisions") validate_controller_revision(out, body, old);
   return out;
 }
 

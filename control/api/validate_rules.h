@@ -61,5 +61,10 @@ void validate_replicas(Causes& out, const json::object& body, const json::object
 void validate_daemon_set(Causes& out, const json::object& body, const json::object* old);
 void validate_job(Causes& out, const json::object& body, const json::object* old);
 void validate_network_policy(Causes& out, const json::object& body);
+void validate_config_map(Causes& out, const json::object& body, const json::object* old);
+void validate_secret(Causes& out, const json::object& body, const json::object* old);
+void validate_endpoints(Causes& out, const json::object& body);
+void validate_endpoint_slice(Causes& out, const json::object& body, const json::object* old);
+void validate_controller_revision(Causes& out, const json::object& body, const json::object* old);
 
 }  // namespace trama::api

@@ -176,4 +176,13 @@ void validate_job(Causes& out, const json::object& body, const json::object* old
   if (old) job_update(out, body, *old);
 }
 
+void validate_controller_revision(Causes& out, const json::object& body, const json::object* old) {
+  not_negative(out, body, "revision");
+  if (!at(body, "data"))
+    required(out, "data", "data is mandatory");
+  else if (!at(body, "data")->is_object())
+    invalid(out, "data", shown(*at(body, "data")), "must be an object");
+  if (old) immutable(out, body, *old, "data");
+}
+
 }  // namespace trama::api

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/controllers/bootstrap.h"
 
+#include "control/controllers/endpoint_mirror_plan.h"
 #include "control/controllers/endpoint_slice_plan.h"
 #include "control/loops/loop.h"
 #include "control/loops/meta.h"
@@ -62,14 +63,42 @@ json::object kubernetes_slice(const BootstrapFacts& facts, bool v4) {
   return body;
 }
 
+// What kubernetes_slice says, for clients that know no slices.
+json::object kubernetes_endpoints(const json::object& slice) {
+  json::array addresses;
+  for (const auto& e : api::array_at(slice, "endpoints")) {
+    json::object address;
+    address["ip"] = api::array_at(e.get_object(), "addresses").front();
+    addresses.push_back(std::move(address));
+  }
+  json::object body;
+  api::make_object_at(body, "metadata.labels")[kSkipMirror] = "true";
+  if (addresses.empty()) return body;
+  json::object subset;
+  subset["addresses"] = std::move(addresses);
+  subset["ports"] = slice.at("ports");
+  json::array subsets;
+  subsets.push_back(std::move(subset));
+  body["subsets"] = std::move(subsets);
+  return body;
+}
+
 const api::Key kSlice{"endpointslices", "default", "kubernetes"};
+const api::Key kEndpoints{"endpoints", "default", "kubernetes"};
 const api::Key kCa{"configmaps", "kube-system", "kube-root-ca.crt"};
 
+api::Answer<api::ObjectPtr> put(store::Transaction& tx, const api::Key& key, json::object wanted, Time now) {
+  const auto& kind = *api::kind_of_resource(key.resource);
+  return tx.get(key) ? store::update(tx, kind, key, std::move(wanted), api::Part::all, now)
+                     : store::create(tx, kind, key, std::move(wanted), now);
+}
+
 api::Answer<api::ObjectPtr> put_slice(store::Transaction& tx, const BootstrapFacts& facts, bool v4, Time now) {
-  auto wanted = kubernetes_slice(facts, v4);
-  const auto& kind = *api::kind_of_resource("endpointslices");
-  return tx.get(kSlice) ? store::update(tx, kind, kSlice, wanted, api::Part::all, now)
-                        : store::create(tx, kind, kSlice, wanted, now);
+  auto slice = kubernetes_slice(facts, v4);
+  auto endpoints = kubernetes_endpoints(slice);
+  auto done = put(tx, kSlice, std::move(slice), now);
+  if (!done) return done;
+  return put(tx, kEndpoints, std::move(endpoints), now);
 }
 
 std::string ca_of(const api::ObjectPtr& map) {

@@ -27,6 +27,7 @@ class DaemonSetLoop {
   };
   void set_seen(const store::Event& e);
   void pod_seen(const store::Event& e);
+  void revision_seen(const store::Event& e);
   void node_seen(const store::Event& e);
   std::map<std::string, Time> held(const std::string& uid) const;
   void failed_on(const std::string& uid, const std::string& node, Time now);

@@ -5,7 +5,6 @@
 #include <charconv>
 
 #include "control/api/decode.h"
-#include "control/controllers/deployment_plan.h"
 #include "control/controllers/owned_pods.h"
 #include "control/controllers/replica_set_plan.h"
 
@@ -53,7 +52,7 @@ class Eligibility {
 
  private:
   static api::ObjectPtr pod_for(const std::string& node, const api::Object& set) {
-    auto body = daemon_pod(set, node);
+    auto body = daemon_pod(set, node, "");
     body["metadata"].as_object()["name"] = "any";
     return api::make_object({"pods", set.key.ns, "any"}, std::move(body), 0);
   }
@@ -75,10 +74,10 @@ std::int64_t amount(const json::value* v, std::int64_t otherwise, std::int64_t w
 // One look at the world.
 struct Look {
   const api::Object& set;
+  const std::string& hash;
   const std::map<std::string, Time>& held;
   Time now;
   DaemonSetPlan& plan;
-  std::string hash = template_hash(api::object_at(set.body, "spec.template"), 0);
   std::int64_t min_ready = api::int_at(set.body, "spec.minReadySeconds");
   std::int64_t desired = 0, surge = 0, unavailable = 0;
   OnNodes on_nodes = {};
@@ -278,10 +277,9 @@ std::string node_of_daemon(const json::object& pod) {
   return "";
 }
 
-json::object daemon_pod(const api::Object& set, const std::string& node) {
+json::object daemon_pod(const api::Object& set, const std::string& node, const std::string& hash) {
   auto body = pod_from_template(set);
-  api::make_object_at(body, "metadata.labels")[kRevisionHash] =
-      template_hash(api::object_at(set.body, "spec.template"), 0);
+  api::make_object_at(body, "metadata.labels")[kRevisionHash] = hash;
   auto& spec = body["spec"].as_object();
   json::object field, term;
   field["key"] = "metadata.name";
@@ -312,11 +310,11 @@ json::object daemon_pod(const api::Object& set, const std::string& node) {
   return body;
 }
 
-DaemonSetPlan plan_daemon_set(const api::Object& set, const std::vector<DaemonNode>& nodes,
+DaemonSetPlan plan_daemon_set(const api::Object& set, const std::string& hash, const std::vector<DaemonNode>& nodes,
                               const std::vector<api::ObjectPtr>& pods, const std::map<std::string, Time>& held,
                               Time now) {
   DaemonSetPlan plan;
-  Look l{set, held, now, plan};
+  Look l{set, hash, held, now, plan};
   Eligibility eligible(set);
   std::map<std::string, Fit> fits;
   for (const auto& node : nodes) {

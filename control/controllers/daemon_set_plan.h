@@ -7,12 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "control/controllers/daemon_set_history.h"
 #include "control/loops/meta.h"
 #include "control/loops/node_fit.h"
 
 namespace trama::control {
-
-constexpr std::string_view kRevisionHash = "controller-revision-hash";
 
 // A node as daemons see it. Whether it is Ready or cordoned matters only through its taints.
 struct DaemonNode {
@@ -38,14 +37,15 @@ struct DaemonSetPlan {
 };
 
 // `pods` are those of the namespace that match the selector or are controlled by the DaemonSet. A failed pod on a node
-// in `held` stays until that moment: the back-off between attempts.
-DaemonSetPlan plan_daemon_set(const api::Object& set, const std::vector<DaemonNode>& nodes,
+// in `held` stays until that moment: the back-off between attempts. `hash` is the label of pods of the present
+// template.
+DaemonSetPlan plan_daemon_set(const api::Object& set, const std::string& hash, const std::vector<DaemonNode>& nodes,
                               const std::vector<api::ObjectPtr>& pods, const std::map<std::string, Time>& held,
                               Time now);
 
 // The pod for one node: the template with the tolerations every daemon has, and an affinity that leaves the scheduler
 // no other choice. store::create() completes it.
-json::object daemon_pod(const api::Object& set, const std::string& node);
+json::object daemon_pod(const api::Object& set, const std::string& node, const std::string& hash);
 // The node a daemon's pod is on or is meant for; "" when it says neither.
 std::string node_of_daemon(const json::object& pod);
 

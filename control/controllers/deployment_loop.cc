@@ -97,6 +97,8 @@ api::Answer<api::ObjectPtr> DeploymentLoop::carry_out(store::Transaction& tx, co
   for (const auto* list : {&plan.adopt, &plan.prune})
     for (const auto& rs : *list)
       if (!unchanged(tx, rs->key, rs->revision)) return api::Status::conflict(rs->key, "it has changed");
+  if (plan.revised && !unchanged(tx, plan.current->key, plan.current->revision))
+    return api::Status::conflict(plan.current->key, "it has changed");
   if (plan.revised) body_of(plan.current) = *plan.revised;
   for (const auto& rs : plan.adopt) {
     auto& body = body_of(rs);
@@ -110,8 +112,8 @@ api::Answer<api::ObjectPtr> DeploymentLoop::carry_out(store::Transaction& tx, co
     api::make_object_at(body, "spec")["replicas"] = s.replicas;
     auto& annotations = api::make_object_at(body, "metadata.annotations");
     auto desired = api::int_at(d.body, "spec.replicas", 1);
-    annotations["deployment.kubernetes.io/desired-replicas"] = std::to_string(desired);
-    annotations["deployment.kubernetes.io/max-replicas"] = std::to_string(desired + rolling_bounds(d.body).surge);
+    annotations[kDesiredReplicas] = std::to_string(desired);
+    annotations[kMaxReplicas] = std::to_string(desired + rolling_bounds(d.body).surge);
     body["metadata"].as_object()["generation"] = api::int_at(body, "metadata.generation") + 1;
   }
   for (auto& [key, body] : changed) tx.put(key, std::move(body));

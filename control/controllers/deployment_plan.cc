@@ -49,6 +49,32 @@ bool same_template(const json::object& a, const json::object& b) {
   return canonical_text(json::value(without_hash(a))) == canonical_text(json::value(without_hash(b)));
 }
 
+// Annotations of the Deployment that its sets carry too, so that going back to one brings them back.
+bool is_carried(std::string_view key) {
+  static constexpr std::string_view kOwn[] = {"kubectl.kubernetes.io/last-applied-configuration",
+                                              kRevision,
+                                              kRevisionHistory,
+                                              kDesiredReplicas,
+                                              kMaxReplicas,
+                                              "deprecated.deployment.rollback.to"};
+  return std::find(std::begin(kOwn), std::end(kOwn), key) == std::end(kOwn);
+}
+
+// The numbers that a set had before, "1,3": the newest ones that fit.
+void remember_revision(json::object& annotations, std::int64_t number) {
+  const auto* had = annotations.if_contains(kRevisionHistory);
+  std::string list = had && had->is_string() ? std::string(had->get_string()) : "";
+  list += (list.empty() ? "" : ",") + std::to_string(number);
+  constexpr std::size_t kLongest = 2000;
+  while (list.size() > kLongest) list.erase(0, list.find(',') + 1);
+  annotations[kRevisionHistory] = list;
+}
+
+void carry_annotations(const api::Object& d, json::object& annotations) {
+  for (const auto& [key, value] : api::object_at(d.body, "metadata.annotations"))
+    if (is_carried(key)) annotations[key] = value;
+}
+
 json::object new_replica_set(const api::Object& d, const std::string& hash, std::int64_t replicas,
                              std::int64_t revision, Time now) {
   api::Key key;
@@ -62,12 +88,10 @@ json::object new_replica_set(const api::Object& d, const std::string& hash, std:
   labels[kTemplateHash] = hash;
   metadata["labels"] = labels;
   json::object annotations;
-  for (const auto& [k, v] : api::object_at(d.body, "metadata.annotations"))
-    if (k != "kubectl.kubernetes.io/last-applied-configuration") annotations[k] = v;
+  carry_annotations(d, annotations);
   annotations[kRevision] = std::to_string(revision);
-  annotations["deployment.kubernetes.io/desired-replicas"] = std::to_string(replicas_of(d.body));
-  annotations["deployment.kubernetes.io/max-replicas"] =
-      std::to_string(replicas_of(d.body) + rolling_bounds(d.body).surge);
+  annotations[kDesiredReplicas] = std::to_string(replicas_of(d.body));
+  annotations[kMaxReplicas] = std::to_string(replicas_of(d.body) + rolling_bounds(d.body).surge);
   metadata["annotations"] = std::move(annotations);
   json::array owners;
   owners.push_back(owner_reference(d));
@@ -349,10 +373,17 @@ DeploymentPlan plan_deployment(const api::Object& d, const std::vector<api::Obje
     // One step at a time: old sets shrink in the pass after the new one has grown.
     if (size == r.current_replicas()) shrink_old(r);
   }
-  if (r.current && revision_of(r.current->body) != revision && !paused) {
-    auto body = r.current->body;
-    api::make_object_at(body, "metadata.annotations")[kRevision] = std::to_string(revision);
-    plan.revised = std::move(body);
+  if (r.current && !paused) {
+    auto annotations = api::object_at(r.current->body, "metadata.annotations");
+    carry_annotations(d, annotations);
+    if (auto had = revision_of(r.current->body); had != revision) {
+      annotations[kRevision] = std::to_string(revision);
+      if (had != 0) remember_revision(annotations, had);
+    }
+    if (annotations != api::object_at(r.current->body, "metadata.annotations")) {
+      plan.revised = r.current->body;
+      api::make_object_at(*plan.revised, "metadata")["annotations"] = std::move(annotations);
+    }
   }
   prune(r);
   if ((r.current || plan.create) && !paused)

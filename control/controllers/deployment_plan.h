@@ -13,6 +13,9 @@ namespace trama::control {
 
 constexpr std::string_view kTemplateHash = "pod-template-hash";
 constexpr std::string_view kRevision = "deployment.kubernetes.io/revision";
+constexpr std::string_view kRevisionHistory = "deployment.kubernetes.io/revision-history";
+constexpr std::string_view kDesiredReplicas = "deployment.kubernetes.io/desired-replicas";
+constexpr std::string_view kMaxReplicas = "deployment.kubernetes.io/max-replicas";
 
 struct DeploymentPlan {
   std::vector<api::ObjectPtr> adopt;
@@ -21,7 +24,7 @@ struct DeploymentPlan {
     std::int64_t replicas = 0;
   };
   std::optional<json::object> create;   // the new ReplicaSet, replicas included
-  std::optional<json::object> revised;  // the existing new ReplicaSet with its revision brought up to date
+  std::optional<json::object> revised;  // the existing new ReplicaSet with revision and annotations up to date
   api::ObjectPtr current;               // the ReplicaSet with the deployment's template, when there is one
   std::vector<Scale> scale;
   std::vector<api::ObjectPtr> prune;  // old and empty, beyond revisionHistoryLimit

@@ -10,24 +10,6 @@ using Type = store::Event::Type;
 
 namespace {
 
-// A condition of a pod changed at that time, or the pod itself came or went.
-std::string trigger_of(const json::object& pod) {
-  auto deleted = api::text_at(pod, "metadata.deletionTimestamp");
-  if (!deleted.empty()) return deleted;
-  const auto* ready = condition(pod, "Ready");
-  auto since = ready == nullptr ? "" : api::text_at(*ready, "lastTransitionTime");
-  return since.empty() ? api::text_at(pod, "metadata.creationTimestamp") : since;
-}
-
-// Whether slices could look different after the change; heartbeats and restarts counts do not matter.
-bool matters(const json::object& before, const json::object& after) {
-  for (const char* path : {"status.podIP", "status.phase", "spec.nodeName", "metadata.deletionTimestamp",
-                           "spec.hostname", "spec.subdomain"})
-    if (api::text_at(before, path) != api::text_at(after, path)) return true;
-  return is_pod_ready(before) != is_pod_ready(after) ||
-         api::array_at(before, "status.podIPs") != api::array_at(after, "status.podIPs");
-}
-
 api::Key slice_key(const std::string& ns, const std::string& name) {
   api::Key key;
   key.resource = "endpointslices";
@@ -42,47 +24,31 @@ EndpointSliceLoop::EndpointSliceLoop(async::asio::any_io_executor ex, store::Sto
     : store_(store),
       random_(seed),
       loop_(std::move(ex), store, {.name = "endpointslice"},
-            {{"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.clear(); }},
-             {"services", [this](const store::Event& e) { service_seen(e); }, [this] { services_.clear(); }},
+            {{"pods", [this](const store::Event& e) { pod_seen(e); }, [this] { pods_.forget_pods(); }},
+             {"services", [this](const store::Event& e) { service_seen(e); }, [this] { pods_.forget_services(); }},
              {"endpointslices", [this](const store::Event& e) { slice_seen(e); }, [this] { slices_.clear(); }}},
             [this](std::string key) { return handle(std::move(key)); }) {}
 
 void EndpointSliceLoop::service_seen(const store::Event& e) {
-  const auto& key = e.object->key;
-  if (e.type == Type::deleted) {
-    services_.remove(key.ns, key.name);
-  } else {
-    auto selector = api::strings_at(e.object->body, "spec.selector");
-    if (selector.empty())
-      services_.remove(key.ns, key.name);
-    else
-      services_.put(key.ns, key.name, {*selector.begin()});
-  }
-  touch(queue_key(key), api::text_at(e.object->body, "metadata.creationTimestamp"));
+  pods_.service_seen(e);
+  touch(queue_key(e.object->key), api::text_at(e.object->body, "metadata.creationTimestamp"));
 }
 
 void EndpointSliceLoop::pod_seen(const store::Event& e) {
-  const auto& pod = *e.object;
-  auto trigger = trigger_of(pod.body);
-  if (e.type == Type::deleted)
-    pods_.remove(pod.key.ns, pod.key.name);
-  else
-    pods_.put(pod.key.ns, pod.key.name, pod.labels);
-  if (e.previous && e.type == Type::modified) {
-    if (e.previous->labels != pod.labels)
-      pod_touched(pod.key.ns, e.previous->labels, trigger);
-    else if (!matters(e.previous->body, pod.body))
-      return;
+  auto trigger = trigger_of(e.object->body);
+  for (const auto& service : pods_.pod_seen(e)) {
+    touch(service, trigger);
+    if (pods_changed_) pods_changed_(service, trigger);
   }
-  pod_touched(pod.key.ns, pod.labels, trigger);
 }
 
 void EndpointSliceLoop::slice_seen(const store::Event& e) {
   auto manager = e.object->labels.find(std::string(kManagedByLabel));
   auto service = e.object->labels.find(std::string(kServiceNameLabel));
-  if (manager == e.object->labels.end() || manager->second != kSliceManager) return;
-  if (service == e.object->labels.end()) return;
+  if (manager == e.object->labels.end() || service == e.object->labels.end()) return;
   auto key = e.object->key.ns + "/" + service->second;
+  if (manager->second == kMirrorManager && slices_.contains(key)) loop_.enqueue(key);
+  if (manager->second != kSliceManager) return;
   if (e.type == Type::deleted)
     slices_[key].erase(e.object->key.name);
   else
@@ -91,15 +57,24 @@ void EndpointSliceLoop::slice_seen(const store::Event& e) {
   loop_.enqueue(key);
 }
 
-void EndpointSliceLoop::pod_touched(const std::string& ns, const Labels& labels, const std::string& trigger) {
-  for (const auto& label : labels)
-    for (const auto& name : services_.with(ns, label)) touch(ns + "/" + name, trigger);
-}
-
 void EndpointSliceLoop::touch(const std::string& key, const std::string& trigger) {
   auto [it, fresh] = triggers_.try_emplace(key, trigger);
   if (!fresh && !trigger.empty() && trigger < it->second) it->second = trigger;
   loop_.enqueue(key);
+}
+
+// A Service that has lost its selector keeps our slices until what its Endpoints say is there as slices of the mirror.
+bool EndpointSliceLoop::is_handed_over(const api::Key& service) const {
+  if (!slices_.contains(queue_key(service))) return false;
+  auto endpoints = store_.get({"endpoints", service.ns, service.name});
+  if (!endpoints || api::array_at(endpoints->body, "subsets").empty()) return true;
+  for (const auto& slice : store_.list("endpointslices", service.ns)) {
+    auto labels = api::strings_at(slice->body, "metadata.labels");
+    if (labels[std::string(kServiceNameLabel)] == service.name &&
+        labels[std::string(kManagedByLabel)] == kMirrorManager)
+      return true;
+  }
+  return false;
 }
 
 awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
@@ -112,31 +87,21 @@ awaitable<Result<>> EndpointSliceLoop::handle(std::string key) {
   SliceWorld world;
   world.service = service;
   bool managed = has_managed_slices(service->body);
-  if (!managed && api::text_at(service->body, "spec.type") != "ExternalName") co_return Result<>();
+  bool external = api::text_at(service->body, "spec.type") == "ExternalName";
+  if (!managed && !external && !is_handed_over(where)) co_return Result<>();
   for (const auto& name : slices_[key]) {
     auto slice = store_.get(slice_key(where.ns, name));
     if (slice && !is_terminating(slice->body)) world.slices.push_back(std::move(slice));
   }
   std::vector<SliceOp> ops;
   if (managed) {
-    auto selector = LabelSelector::equalities(api::strings_at(service->body, "spec.selector"));
-    for (const auto& name : pods_.with(where.ns, *selector.anchor())) {
-      api::Key pod_key;
-      pod_key.resource = "pods";
-      pod_key.ns = where.ns;
-      pod_key.name = name;
-      auto pod = store_.get(pod_key);
-      if (!pod || !selector.matches(pod->labels)) continue;
-      auto node = api::text_at(pod->body, "spec.nodeName");
-      if (!node.empty() && !world.zone_of_node.contains(node)) {
-        api::Key node_key;
-        node_key.resource = "nodes";
-        node_key.name = node;
-        auto n = store_.get(node_key);
-        if (n && n->labels.contains("topology.kubernetes.io/zone"))
-          world.zone_of_node[node] = n->labels.at("topology.kubernetes.io/zone");
-      }
-      world.pods.push_back(std::move(pod));
+    world.pods = pods_.of(*service, store_);
+    for (const auto& pod : world.pods) {
+      auto name = api::text_at(pod->body, "spec.nodeName");
+      if (name.empty() || world.zone_of_node.contains(name)) continue;
+      auto node = store_.get({"nodes", "", name});
+      if (node && node->labels.contains("topology.kubernetes.io/zone"))
+        world.zone_of_node[name] = node->labels.at("topology.kubernetes.io/zone");
     }
     ops = plan_slices(world);
   } else {

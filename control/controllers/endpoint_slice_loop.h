@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
 #include <set>
 #include <string>
 
-#include "control/loops/label_index.h"
+#include "control/controllers/service_pods.h"
 #include "control/loops/loop.h"
 #include "control/loops/meta.h"
 
@@ -19,18 +20,24 @@ class EndpointSliceLoop {
   EndpointSliceLoop(async::asio::any_io_executor ex, store::Store& store,
                     std::uint64_t seed = std::random_device{}());  // names of created objects depend on it
   Loop& loop() { return loop_; }
+  // The index that this loop keeps; as long as it lives.
+  const ServicePods& pods() const { return pods_; }
+  // Told for every Service ("namespace/name") whose pods have changed, with the time of the change.
+  void when_pods_change(std::function<void(const std::string& service, const std::string& trigger)> told) {
+    pods_changed_ = std::move(told);
+  }
 
  private:
   void service_seen(const store::Event& e);
   void pod_seen(const store::Event& e);
   void slice_seen(const store::Event& e);
-  void pod_touched(const std::string& ns, const Labels& labels, const std::string& trigger);
   void touch(const std::string& key, const std::string& trigger);
+  bool is_handed_over(const api::Key& service) const;
   awaitable<base::Result<>> handle(std::string key);
 
   store::Store& store_;
-  LabelIndex pods_;
-  LabelIndex services_;                                  // by the first label of their selectors
+  ServicePods pods_;
+  std::function<void(const std::string&, const std::string&)> pods_changed_;
   std::map<std::string, std::set<std::string>> slices_;  // queue key -> names of the slices that we manage
   std::map<std::string, std::string> triggers_;          // queue key -> earliest change since the last pass
   std::mt19937_64 random_;

@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "base/ip.h"
+#include "control/controllers/service_pods.h"
 
 namespace trama::control {
 
@@ -17,59 +17,6 @@ struct Group {
   json::array ports;
   std::map<std::string, json::object> endpoints;  // by pod uid
 };
-
-std::vector<std::string> families_of(const json::object& service) {
-  std::vector<std::string> families;
-  for (const auto& f : api::array_at(service, "spec.ipFamilies"))
-    if (f.is_string()) families.emplace_back(f.get_string());
-  if (!families.empty()) return families;
-  auto ip = base::Ip::parse(api::text_at(service, "spec.clusterIP"));
-  return {ip && !ip->is_v4() ? "IPv6" : "IPv4"};
-}
-
-std::string pod_address(const json::object& pod, const std::string& family) {
-  auto fits = [&](const std::string& text) {
-    auto ip = base::Ip::parse(text);
-    return ip && ip->is_v4() == (family == "IPv4");
-  };
-  for (const auto& v : api::array_at(pod, "status.podIPs")) {
-    const auto* o = v.if_object();
-    if (o == nullptr) continue;
-    auto ip = api::text_at(*o, "ip");
-    if (fits(ip)) return ip;
-  }
-  auto single = api::text_at(pod, "status.podIP");
-  return fits(single) ? single : "";
-}
-
-// The number behind a target port: given as one, or the name of a container's port; 0 when the pod has no such port.
-std::int64_t resolve_port(const json::object& pod, const json::object& service_port) {
-  const auto* target = service_port.if_contains("targetPort");
-  if (target == nullptr || target->is_null()) return api::int_at(service_port, "port");
-  if (target->is_number()) {
-    auto n = target->to_number<std::int64_t>();
-    return n != 0 ? n : api::int_at(service_port, "port");
-  }
-  if (!target->is_string()) return 0;
-  if (target->get_string().empty()) return api::int_at(service_port, "port");
-  auto protocol = api::text_at(service_port, "protocol", "TCP");
-  // Restartable init containers (sidecars) serve as well.
-  for (const char* list : {"spec.containers", "spec.initContainers"}) {
-    for (const auto& c : api::array_at(pod, list)) {
-      const auto* container = c.if_object();
-      if (container == nullptr) continue;
-      if (std::string_view(list) == "spec.initContainers" && api::text_at(*container, "restartPolicy") != "Always")
-        continue;
-      for (const auto& p : api::array_at(*container, "ports")) {
-        const auto* port = p.if_object();
-        if (port != nullptr && api::text_at(*port, "name") == target->get_string() &&
-            api::text_at(*port, "protocol", "TCP") == protocol)
-          return api::int_at(*port, "containerPort");
-      }
-    }
-  }
-  return 0;
-}
 
 json::array ports_for(const json::object& service, const json::object& pod) {
   json::array ports;
@@ -134,9 +81,7 @@ json::object endpoint_for(const json::object& service, const api::Object& pod, c
     if (auto z = zones.find(node); z != zones.end()) e["zone"] = z->second;
   }
   if (auto hints = hints_for(service, e); !hints.empty()) e["hints"] = std::move(hints);
-  auto hostname = api::text_at(pod.body, "spec.hostname");
-  if (!hostname.empty() && api::text_at(pod.body, "spec.subdomain") == api::text_at(service, "metadata.name"))
-    e["hostname"] = hostname;
+  if (auto hostname = hostname_in(service, pod.body); !hostname.empty()) e["hostname"] = hostname;
   return e;
 }
 
@@ -301,8 +246,8 @@ std::vector<SliceOp> plan_slices(const SliceWorld& world) {
   return ops;
 }
 
-json::object slice_object(const SliceOp& op, const api::Object& service, const std::string& name,
-                          const api::Object* have, const std::string& trigger_time, Time now) {
+json::object slice_object(const SliceOp& op, const api::Object& owner, const std::string& name, const api::Object* have,
+                          const std::string& trigger_time, Time now) {
   json::object body;
   if (have != nullptr) {
     body = have->body;
@@ -311,18 +256,22 @@ json::object slice_object(const SliceOp& op, const api::Object& service, const s
   } else {
     api::Key key;
     key.resource = "endpointslices";
-    key.ns = service.key.ns;
+    key.ns = owner.key.ns;
     key.name = name;
     body = new_object("discovery.k8s.io/v1", "EndpointSlice", key, now);
     auto& metadata = body["metadata"].as_object();
-    metadata["generateName"] = service.key.name + "-";
+    metadata["generateName"] = owner.key.name + "-";
     metadata["generation"] = 1;
     json::array owners;
-    owners.push_back(owner_reference(service));
+    owners.push_back(owner_reference(owner));
     metadata["ownerReferences"] = std::move(owners);
   }
   auto& metadata = body["metadata"].as_object();
   metadata["labels"] = op.content.at("labels");
+  if (const auto* annotations = op.content.if_contains("annotations"); annotations != nullptr) {
+    metadata.erase("annotations");
+    if (!annotations->as_object().empty()) metadata["annotations"] = *annotations;
+  }
   if (!trigger_time.empty()) api::make_object_at(body, "metadata.annotations")[kTriggerTime] = trigger_time;
   for (const char* field : {"addressType", "endpoints", "ports"}) body[field] = op.content.at(field);
   return body;

@@ -15,6 +15,7 @@ constexpr std::size_t kEndpointsPerSlice = 100;
 constexpr std::string_view kServiceNameLabel = "kubernetes.io/service-name";
 constexpr std::string_view kManagedByLabel = "endpointslice.kubernetes.io/managed-by";
 constexpr std::string_view kSliceManager = "endpointslice-controller.k8s.io";
+constexpr std::string_view kMirrorManager = "endpointslicemirroring-controller.k8s.io";
 constexpr std::string_view kTriggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 
 struct SliceWorld {
@@ -29,7 +30,7 @@ struct SliceOp {
   Type type = Type::create;
   std::string name;             // empty for `create`
   std::uint64_t revision = 0;   // of the slice that the decision rests on
-  json::object content;         // addressType, endpoints, ports, labels, ownerReferences for create and update
+  json::object content;         // for create and update: addressType, endpoints, ports, labels, perhaps annotations
   std::string to_text() const;  // "update web-x2k4p IPv4 3 endpoints"
 };
 
@@ -41,9 +42,10 @@ bool has_managed_slices(const json::object& service);
 // empty slice per family, so that consumers can tell "none" from "not known yet".
 std::vector<SliceOp> plan_slices(const SliceWorld& world);
 
-// The whole object for an operation: `name` for created ones, `have` the present object for updated ones.
+// The whole object for an operation: `name` for created ones, `have` the present object for updated ones. Slices that
+// are created belong to `owner` and go with it.
 // The trigger time goes into the annotation when not empty.
-json::object slice_object(const SliceOp& op, const api::Object& service, const std::string& name,
-                          const api::Object* have, const std::string& trigger_time, Time now);
+json::object slice_object(const SliceOp& op, const api::Object& owner, const std::string& name, const api::Object* have,
+                          const std::string& trigger_time, Time now);
 
 }  // namespace trama::control

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/server/changes.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "control/api/base64.h"
@@ -50,11 +52,35 @@ api::Part part_of(const ResourcePath& path) {
 // Turns the object that is there into the one that is wanted; an empty one where there is none and `applies` is true.
 using Change = std::function<Answer<json::object>(const api::Object& old)>;
 
-// Who is recorded for the fields of a write that does not say it.
+constexpr std::size_t kLongestManager = 128;
+
+bool is_printable(char c) { return c >= 0x20 && c != 0x7f; }
+
+// Who is recorded for the fields of a write: who it says it is, else the program that asks.
 std::string manager_of(const Request& r) {
   auto name = r.parameter("fieldManager");
   if (name.empty()) name = r.header("user-agent").substr(0, r.header("user-agent").find('/'));
-  return name.substr(0, 128);
+  std::erase_if(name, [](char c) { return !is_printable(c) && static_cast<unsigned char>(c) < 0x80; });
+  return name.empty() ? "unknown" : name.substr(0, kLongestManager);
+}
+
+Status invalid_options(std::string_view options, const char* field, const char* reason, std::string message) {
+  return Status::invalid(Key{}, options, {{reason, std::move(message), field}});
+}
+
+// The name that a write gives itself.
+std::optional<Status> check_manager(const Request& r, std::string_view options) {
+  auto name = r.parameter("fieldManager");
+  if (name.size() > kLongestManager)
+    return invalid_options(options, "fieldManager", "FieldValueTooLong",
+                           fmt::format("Too long: may not be more than {} bytes", kLongestManager));
+  bool control = std::any_of(name.begin(), name.end(),
+                             [](char c) { return static_cast<unsigned char>(c) < 0x80 && !is_printable(c); });
+  if (control)
+    return invalid_options(options, "fieldManager", "FieldValueInvalid",
+                           "Invalid value: " + json::serialize(json::value(json::string(name))) +
+                               ": should only contain printable characters");
+  return std::nullopt;
 }
 
 // `applies`: the change keeps the managers of fields itself, and may create the object.
@@ -134,19 +160,14 @@ Answer<json::object> apply_patch(const std::string& type, const Kind& kind, cons
 
 constexpr std::string_view kApply = "application/apply-patch+yaml";
 
-Status invalid_options(const char* field, const char* reason, const char* message) {
-  return Status::invalid(Key{}, "PatchOptions", {{reason, message, field}});
-}
-
 Answer<api::Applier> applier_of(const Request& r, const ResourcePath& path) {
   api::Applier out;
   out.name = r.parameter("fieldManager");
   out.subresource = path.subresource;
   out.force = r.parameter("force") == "true" || r.parameter("force") == "1";
   if (out.name.empty())
-    return invalid_options("fieldManager", "FieldValueRequired", "Required value: is required for apply patch");
-  if (out.name.size() > 128)
-    return invalid_options("fieldManager", "FieldValueTooLong", "Too long: may not be more than 128 bytes");
+    return invalid_options("PatchOptions", "fieldManager", "FieldValueRequired",
+                           "Required value: is required for apply patch");
   return out;
 }
 
@@ -202,13 +223,20 @@ awaitable<Answer<Reply>> create(Context c, const Request& r, const ResourcePath&
   auto dry = dry_run(r);
   if (!dry) co_return dry.error();
   auto body = std::move(*parsed);
+  if (auto bad = check_manager(r, "CreateOptions")) co_return *bad;
   if (auto bad = check_identity(path, body)) co_return *bad;
   std::vector<std::string> warnings;
   if (auto bad = check_fields(r, *path.kind, body, warnings)) co_return *bad;
   to_storage(*path.kind, body);
   fold_string_data(*path.kind, body);
   add_maker(r, *path.kind, body);
-  auto hook = hook_of(c, r, attempt_of(r, path, "create"));
+  auto checks = hook_of(c, r, attempt_of(r, path, "create"));
+  // Tracked first: what the checks give out (addresses, ports) is the server's own.
+  store::Hook hook = [&](store::Transaction& tx, const Key& key, const api::Object* old,
+                         json::object* made) -> std::optional<Status> {
+    if (made && !old) api::track_create(storage_kind(*path.kind), *made, manager_of(r), now());
+    return checks(tx, key, old, made);
+  };
   store::Decision decide = [&](store::Transaction& tx) {
     Key key{key_of(path).resource, path.ns, ""};
     return store::create(tx, storage_kind(*path.kind), key, body, now(), hook);
@@ -221,6 +249,7 @@ awaitable<Answer<Reply>> create(Context c, const Request& r, const ResourcePath&
 awaitable<Answer<Reply>> update(Context c, const Request& r, const ResourcePath& path) {
   bool scale = path.subresource == "scale";
   auto message = scale ? std::string_view("Scale") : api::message_of(*path.kind);
+  if (auto bad = check_manager(r, "UpdateOptions")) co_return *bad;
   auto parsed = read_object(r, message, scale ? message : path.kind->kind);
   if (!parsed) co_return parsed.error();
   auto body = std::move(*parsed);
@@ -240,6 +269,7 @@ awaitable<Answer<Reply>> update(Context c, const Request& r, const ResourcePath&
 }
 
 awaitable<Answer<Reply>> patch(Context c, const Request& r, const ResourcePath& path) {
+  if (auto bad = check_manager(r, "PatchOptions")) co_return *bad;
   auto type = media_type(r);
   bool can_apply = path.subresource.empty() || path.subresource == "status";
   if (type == kApply && can_apply) co_return co_await apply(c, r, path);
@@ -250,7 +280,8 @@ awaitable<Answer<Reply>> patch(Context c, const Request& r, const ResourcePath& 
         "application/merge-patch+json, application/strategic-merge-patch+json{} (got {})",
         can_apply ? ", application/apply-patch+yaml" : "", type));
   if (r.has("force"))
-    co_return invalid_options("force", "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch");
+    co_return invalid_options("PatchOptions", "force", "FieldValueForbidden",
+                              "Forbidden: may not be specified for non-apply patch");
   auto parsed = parse_body(r.body);
   if (!parsed) co_return parsed.error();
   auto document = std::move(*parsed);

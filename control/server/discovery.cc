@@ -213,11 +213,6 @@ Reply version(const std::string& cluster_version) {
   return reply(std::move(v));
 }
 
-// Reviews have no schemas there: clients ask them by types of their own.
-bool has_documents(std::string_view group) {
-  return std::any_of(api::kinds().begin(), api::kinds().end(), [&](const api::Kind& k) { return k.group == group; });
-}
-
 struct Document {
   std::string text, hash;
 };
@@ -227,7 +222,7 @@ const Document& openapi_v3(std::string_view group) {
   auto it = made.find(group);
   if (it == made.end()) {
     Document fresh;
-    fresh.text = json::serialize(api::openapi_v3(group, TRAMA_VERSION));
+    fresh.text = json::serialize(api::openapi_v3(group, TRAMA_VERSION, reviews()));
     fresh.hash = base::sha256_hex(fresh.text);
     it = made.emplace(group, std::move(fresh)).first;
   }
@@ -307,15 +302,14 @@ std::optional<Reply> discover(const Request& request, const std::string& cluster
       paths[name] = std::move(one);
     };
     add("", "api/v1");
-    for (auto g : groups())
-      if (has_documents(g)) add(g, fmt::format("apis/{}/v1", g));
+    for (auto g : groups()) add(g, fmt::format("apis/{}/v1", g));
     json::object out;
     out["paths"] = std::move(paths);
     return reply(std::move(out));
   }
   if (path == "/openapi/v3/api/v1") return openapi_reply("");
   for (auto g : groups())
-    if (has_documents(g) && path == fmt::format("/openapi/v3/apis/{}/v1", g)) return openapi_reply(g);
+    if (path == fmt::format("/openapi/v3/apis/{}/v1", g)) return openapi_reply(g);
   return std::nullopt;
 }
 

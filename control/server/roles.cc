@@ -27,7 +27,8 @@ constexpr std::string_view kWrite = "create update patch delete deletecollection
 constexpr std::string_view kOpen =
     "namespaces namespaces/status nodes nodes/status pods pods/status services services/status events configmaps "
     "serviceaccounts deployments deployments/status deployments/scale replicasets replicasets/status "
-    "replicasets/scale daemonsets daemonsets/status jobs jobs/status networkpolicies endpointslices leases";
+    "replicasets/scale daemonsets daemonsets/status jobs jobs/status networkpolicies endpointslices endpoints "
+    "controllerrevisions leases";
 
 constexpr Rule kRules[] = {
     {admin, "*", "*"},

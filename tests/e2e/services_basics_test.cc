@@ -61,6 +61,29 @@ TEST_F(Basics, AServiceWithOneEndpointIsReachedByIt) {
   EXPECT_TRUE(reaches("n2.mirror", url("http", ip_of("n2"), node_port("mirror")), {"mirror"}));
 }
 
+// Endpoints that somebody writes for a Service without a selector reach nodes by way of mirrored slices.
+TEST_F(Basics, EndpointsOfPeopleAreServed) {
+  make(echo_pod({"own-a", "n1"}) + echo_pod({"own-b", "n2"}));
+  auto endpoints = [&](const std::string& pod, const std::string& labels = "") {
+    return fmt::format(
+        "---\napiVersion: v1\nkind: Endpoints\nmetadata: {{name: own, labels: {{{}}}}}\n"
+        "subsets: [{{addresses: [{{ip: {}}}], ports: [{{port: {}}}]}}]\n",
+        labels, cluster().pod_ip(pod), kHttp);
+  };
+  make(
+      fmt::format("---\napiVersion: v1\nkind: Service\nmetadata: {{name: own}}\nspec: {{ports: [{{port: 80, "
+                  "targetPort: {}}}]}}\n",
+                  kHttp));
+  auto http = url("http", cluster_ip("own"), 80);
+  EXPECT_TRUE(refused("n3.c3", http)) << "nobody has said who is behind it";
+  make(endpoints("own-a"));
+  EXPECT_TRUE(reaches("n3.c3", http, {"own-a"}));
+  make(endpoints("own-b"));
+  EXPECT_TRUE(reaches("n3.c3", http, {"own-b"}));
+  make(endpoints("own-b", "endpointslice.kubernetes.io/skip-mirror: 'true'"));
+  EXPECT_TRUE(refused("n3.c3", http)) << "not to be mirrored";
+}
+
 TEST_F(Basics, PodsKeepTheirAddressTowardsAClusterIp) {
   make(echo_pod({"sees", "n1"}) + service("sees", "type: NodePort"));
   auto http = url("http", cluster_ip("sees"), 80);

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "control/controllers/deployment_plan.h"
 #include "control/scheduler/choice.h"
 #include "tests/unit/control/world.h"
 
@@ -28,13 +29,18 @@ DaemonNode node(const std::string& name, const std::string& taints = "[]", const
   return daemon_node_of(*stored("nodes", R"({"metadata":{"name":")" + name + R"(","labels":)" + labels +
                                              R"(},"spec":{"taints":)" + taints + "}}"));
 }
+std::string hash_of(const api::Object& set) { return template_hash(api::object_at(set.body, "spec.template"), 0); }
+DaemonSetPlan planned(const api::Object& set, const std::vector<DaemonNode>& nodes,
+                      const std::vector<api::ObjectPtr>& pods, const std::map<std::string, Time>& held, Time now) {
+  return plan_daemon_set(set, hash_of(set), nodes, pods, held, now);
+}
 // A pod of the set as it would be made for the node, then placed there.
 struct PodShape {
   std::string name, node, phase = "Running", created = "2026-01-01T00:00:00Z", ready_since = "2026-01-01T00:00:00Z";
   bool ready = true, dying = false;
 };
 api::ObjectPtr pod(const api::Object& set, const PodShape& p) {
-  auto body = daemon_pod(set, p.node);
+  auto body = daemon_pod(set, p.node, hash_of(set));
   auto& metadata = body["metadata"].as_object();
   metadata["name"] = p.name;
   metadata["namespace"] = "d";
@@ -100,10 +106,10 @@ TEST(DaemonSetPlan, APodForEveryNodeThatItIsFor) {
   };
   for (const auto& c : cases) {
     auto set = daemon_set(c.pod_spec);
-    auto empty = plan_daemon_set(*set, {c.node}, {}, kNothingHeld, kNow);
+    auto empty = planned(*set, {c.node}, {}, kNothingHeld, kNow);
     EXPECT_EQ(joined(empty.create), c.starts ? "n" : "") << c.what;
     EXPECT_EQ(api::int_at(empty.status, "desiredNumberScheduled"), c.starts ? 1 : 0) << c.what;
-    auto there = plan_daemon_set(*set, {c.node}, {pod(*set, {.name = "a", .node = "n"})}, kNothingHeld, kNow);
+    auto there = planned(*set, {c.node}, {pod(*set, {.name = "a", .node = "n"})}, kNothingHeld, kNow);
     EXPECT_EQ(names(there.remove), c.stays ? "" : "a") << c.what;
     EXPECT_EQ(joined(there.create), "") << c.what;
     EXPECT_EQ(api::int_at(there.status, "numberMisscheduled"), c.starts ? 0 : 1) << c.what;
@@ -112,7 +118,7 @@ TEST(DaemonSetPlan, APodForEveryNodeThatItIsFor) {
 
 TEST(DaemonSetPlan, TheSchedulerPutsThePodWhereItIsMeantToBe) {
   auto set = daemon_set(R"("nodeSelector":{"disk":"ssd"},)");
-  auto body = daemon_pod(*set, "n2");
+  auto body = daemon_pod(*set, "n2", hash_of(*set));
   EXPECT_EQ(node_of_daemon(body), "n2");
   body["metadata"].as_object()["name"] = "p";
   auto needs = needs_of(*api::make_object({"pods", "d", "p"}, body, 1));
@@ -135,10 +141,10 @@ TEST(DaemonSetPlan, SurplusAndForeignPods) {
   body = pod(*set, {.name = "relabelled", .node = "n1"})->body;
   api::make_object_at(body, "metadata.labels")["app"] = "debug";
   auto relabelled = api::make_object({"pods", "d", "relabelled"}, body, 1);
-  auto plan = plan_daemon_set(*set, {node("n1"), node("n2"), node("n3")},
-                              {pod(*set, {.name = "young", .node = "n1", .created = "2026-01-01T00:05:00Z"}),
-                               pod(*set, {.name = "old", .node = "n1"}), orphan, relabelled},
-                              kNothingHeld, kNow);
+  auto plan = planned(*set, {node("n1"), node("n2"), node("n3")},
+                      {pod(*set, {.name = "young", .node = "n1", .created = "2026-01-01T00:05:00Z"}),
+                       pod(*set, {.name = "old", .node = "n1"}), orphan, relabelled},
+                      kNothingHeld, kNow);
   EXPECT_EQ(names(plan.remove), "young");
   EXPECT_EQ(names(plan.adopt), "orphan");
   EXPECT_EQ(names(plan.release), "relabelled");
@@ -151,22 +157,21 @@ TEST(DaemonSetPlan, FailedPodsAreReplacedWithABackOff) {
   std::vector<api::ObjectPtr> pods{pod(*set, {.name = "bad", .node = "n1", .phase = "Failed", .ready = false}),
                                    pod(*set, {.name = "done", .node = "n2", .phase = "Succeeded", .ready = false})};
   std::vector<DaemonNode> nodes{node("n1"), node("n2")};
-  auto plan = plan_daemon_set(*set, nodes, pods, kNothingHeld, kNow);
+  auto plan = planned(*set, nodes, pods, kNothingHeld, kNow);
   EXPECT_EQ(names(plan.remove), "bad done");
   ASSERT_EQ(plan.ended.size(), 2u);
   EXPECT_TRUE(plan.ended[0].failed);
   EXPECT_FALSE(plan.ended[1].failed);
   auto until = kNow + std::chrono::seconds(4);
-  auto held = plan_daemon_set(*set, nodes, pods, {{"n1", until}}, kNow);
+  auto held = planned(*set, nodes, pods, {{"n1", until}}, kNow);
   EXPECT_EQ(names(held.remove), "done");
   EXPECT_EQ(held.look_again, until);
-  EXPECT_EQ(names(plan_daemon_set(*set, nodes, pods, {{"n1", kNow}}, kNow).remove), "bad done");
+  EXPECT_EQ(names(planned(*set, nodes, pods, {{"n1", kNow}}, kNow).remove), "bad done");
 }
 
 TEST(DaemonSetPlan, ATerminatingPodHoldsItsNode) {
   auto set = daemon_set();
-  auto plan =
-      plan_daemon_set(*set, {node("n1")}, {pod(*set, {.name = "a", .node = "n1", .dying = true})}, kNothingHeld, kNow);
+  auto plan = planned(*set, {node("n1")}, {pod(*set, {.name = "a", .node = "n1", .dying = true})}, kNothingHeld, kNow);
   EXPECT_EQ(joined(plan.create), "");
   EXPECT_EQ(names(plan.remove), "");
 }
@@ -175,17 +180,16 @@ TEST(DaemonSetPlan, ATerminatingSetTouchesNothing) {
   auto body = daemon_set()->body;
   body["metadata"].as_object()["deletionTimestamp"] = "2026-01-01T00:00:00Z";
   auto set = api::make_object({"daemonsets", "d", "probe"}, body, 1);
-  auto plan =
-      plan_daemon_set(*set, {node("n1"), node("n2")}, {pod(*set, {.name = "a", .node = "n3"})}, kNothingHeld, kNow);
+  auto plan = planned(*set, {node("n1"), node("n2")}, {pod(*set, {.name = "a", .node = "n3"})}, kNothingHeld, kNow);
   EXPECT_TRUE(plan.create.empty());
   EXPECT_TRUE(plan.remove.empty());
 }
 
 TEST(DaemonSetPlan, AvailabilityTakesItsTime) {
   auto set = daemon_set("", R"("minReadySeconds":30,)");
-  auto plan = plan_daemon_set(*set, {node("n1")},
-                              {pod(*set, {.name = "a", .node = "n1", .ready_since = "2026-01-01T00:09:50Z"})},
-                              kNothingHeld, kNow);
+  auto plan =
+      planned(*set, {node("n1")}, {pod(*set, {.name = "a", .node = "n1", .ready_since = "2026-01-01T00:09:50Z"})},
+              kNothingHeld, kNow);
   EXPECT_EQ(counts(plan), "desired 1 current 1 misplaced 0 ready 1 updated 1 available 0 unavailable 1");
   ASSERT_TRUE(plan.look_again);
   EXPECT_EQ(base::format_seconds(*plan.look_again), "2026-01-01T00:10:20Z");
@@ -207,7 +211,7 @@ class Play {
   bool step() {
     std::vector<api::ObjectPtr> pods;
     for (const auto& [name, p] : pods_) pods.push_back(p);
-    auto plan = plan_daemon_set(*set_, nodes_, pods, kNothingHeld, kNow);
+    auto plan = planned(*set_, nodes_, pods, kNothingHeld, kNow);
     bool moved = !plan.create.empty() || !plan.remove.empty();
     for (auto& [name, p] : pods_) {
       if (image_of(*p) == stuck_ || is_pod_ready(p->body)) continue;

@@ -427,5 +427,34 @@ TEST(ApplyProperties, NestedObjects) {
   EXPECT_GT(agreed, 1000);
 }
 
+TEST(TrackedWrites, AtMostTenUpdatersTheOldestBecomeOne) {
+  Live live("configmaps");
+  auto body = object(R"({"metadata":{"name":"c"},"data":{"k0":"0"}})");
+  track_create(live.kind, body, "m0", kNow);
+  live.body = body;
+  ASSERT_TRUE(
+      live.apply("applier", R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"1"}})"));
+  for (int i = 1; i < 30; ++i) {
+    auto next = live.body;
+    make_object_at(next, "data")[fmt::format("k{}", i)] = "1";
+    track_update(live.kind, live.body, next, fmt::format("m{}", i), "", kNow + std::chrono::seconds(i));
+    live.body = next;
+    EXPECT_LE(array_at(live.body, "metadata.managedFields").size(), kUpdateManagers + 1);
+  }
+  auto all = managers_of(live.body);
+  EXPECT_EQ(all.size(), kUpdateManagers + 1);
+  EXPECT_EQ(live.owned("ancient-changes").size(), 22u) << "k0 to k20, and the map itself";
+  EXPECT_EQ(live.owned("m20").size(), 0u);
+  EXPECT_EQ(live.owned("m21").size(), 1u);
+  EXPECT_EQ(live.owned("m29").size(), 1u);
+  EXPECT_EQ(live.owned("applier").size(), 1u) << "who applies is never put together with others";
+  // What they owned is still owned.
+  EXPECT_EQ(
+      live.apply("other", object(R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"k3":"9"}})"))
+          .error()
+          .message,
+      "Apply failed with 1 conflict: conflict with \"ancient-changes\" using v1: .data.k3");
+}
+
 }  // namespace
 }  // namespace trama::api

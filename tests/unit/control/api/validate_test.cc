@@ -140,5 +140,73 @@ TEST(Nodes, PodCidr) {
   EXPECT_EQ(said("nodes", R"({"metadata":{"name":"n"},"spec":{"podCIDR":"10.0.0.0/24"}})"), "");
 }
 
+std::string changed(const char* resource, std::string_view was, std::string_view is) {
+  const auto& kind = *kind_of_resource(resource);
+  auto old = json::parse({was.data(), was.size()}).as_object(), body = json::parse({is.data(), is.size()}).as_object();
+  std::string out;
+  for (const auto& c : validate(kind, body, &old)) out += c.field + ": " + c.message + "\n";
+  return out;
+}
+
+TEST(ConfigMaps, KeysSizesAndImmutability) {
+  auto map = [](const std::string& content) {
+    return said("configmaps", R"({"metadata":{"name":"c","namespace":"d"},)" + content + "}");
+  };
+  EXPECT_EQ(map(R"("data":{"a.b-c_D":"x","..a":"x"})"),
+            "data[..a]: Invalid value: \"..a\": must not start with '..'\n");
+  EXPECT_EQ(map(R"("data":{"nginx.conf":"x"},"binaryData":{"b":"AP8="})"), "");
+  EXPECT_THAT(map(R"("data":{"a b":"x"})"), HasSubstr("data[a b]: Invalid value: \"a b\": a valid config key must"));
+  EXPECT_THAT(map(R"("data":{"..":"x"})"), HasSubstr("must not be '..'"));
+  EXPECT_THAT(map(R"("data":{"a":"x"},"binaryData":{"a":"AA=="})"),
+              HasSubstr("duplicate of key present in binaryData"));
+  for (const char* wrong : {"A", "A===", "AA=A", "AAA", "A*==", "AA==AA=="})
+    EXPECT_THAT(map(std::string(R"("binaryData":{"b":")") + wrong + "\"}"), HasSubstr("must be valid base64")) << wrong;
+  EXPECT_EQ(map(R"("data":{"a":")" + std::string(1 << 20, 'x') + "\"}"), "");
+  EXPECT_EQ(map(R"("data":{"a":")" + std::string(1 << 20, 'x') + R"("},"binaryData":{"b":"AA=="})"),
+            "[]: Too long: must have at most 1048576 bytes\n");
+  auto fixed = R"({"metadata":{"name":"c"},"immutable":true,"data":{"a":"1"}})";
+  EXPECT_EQ(changed("configmaps", fixed, fixed), "");
+  EXPECT_EQ(changed("configmaps", fixed, R"({"metadata":{"name":"c"},"data":{"a":"2"}})"),
+            "immutable: Forbidden: field is immutable when `immutable` is set\n"
+            "data: Forbidden: field is immutable when `immutable` is set\n");
+  EXPECT_EQ(changed("configmaps", R"({"metadata":{"name":"c"},"data":{"a":"1"}})", fixed), "") << "it can become so";
+}
+
+TEST(Secrets, EachTypeHasItsKeys) {
+  struct Case {
+    const char *type, *data, *says;
+  };
+  const Case cases[] = {
+      {"Opaque", "{}", ""},
+      {"example.com/own", R"({"x":"AA=="})", ""},
+      {"kubernetes.io/tls", R"({"tls.crt":"AA=="})", "data[tls.key]: Required value\n"},
+      {"kubernetes.io/tls", R"({"tls.crt":"","tls.key":""})", ""},
+      {"kubernetes.io/dockerconfigjson", "{}", "data[.dockerconfigjson]: Required value\n"},
+      {"kubernetes.io/dockerconfigjson", R"({".dockerconfigjson":"e30="})", ""},
+      {"kubernetes.io/dockerconfigjson", R"({".dockerconfigjson":"e30"})", "must be valid base64"},
+      {"kubernetes.io/dockercfg", R"({".dockercfg":"e3s="})", "<secret contents redacted>\": must be valid JSON"},
+      {"kubernetes.io/basic-auth", "{}", "data[username]: Required value\ndata[password]: Required value\n"},
+      {"kubernetes.io/basic-auth", R"({"password":"AA=="})", ""},
+      {"kubernetes.io/ssh-auth", R"({"ssh-privatekey":""})", "data[ssh-privatekey]: Required value\n"},
+      {"kubernetes.io/service-account-token", "{}",
+       "metadata.annotations[kubernetes.io/service-account.name]: Required value\n"},
+      {"Opaque", R"({"..":"AA=="})", "data[..]: Invalid value"},
+  };
+  for (const auto& c : cases) {
+    auto out = said("secrets", std::string(R"({"metadata":{"name":"s","namespace":"d"},"type":")") + c.type +
+                                   R"(","data":)" + c.data + "}");
+    if (*c.says == 0)
+      EXPECT_EQ(out, "") << c.type << c.data;
+    else
+      EXPECT_THAT(out, HasSubstr(c.says)) << c.type << c.data;
+  }
+  EXPECT_THAT(
+      changed("secrets", R"({"metadata":{"name":"s"},"type":"Opaque"})", R"({"metadata":{"name":"s"},"type":"other"})"),
+      HasSubstr("type: Invalid value: \"other\": field is immutable"));
+  EXPECT_THAT(changed("secrets", R"({"metadata":{"name":"s"},"type":"a","immutable":true,"data":{"a":"AA=="}})",
+                      R"({"metadata":{"name":"s"},"type":"a","immutable":true})"),
+              HasSubstr("data: Forbidden: field is immutable when `immutable` is set"));
+}
+
 }  // namespace
 }  // namespace trama::api

@@ -108,17 +108,86 @@ TEST_F(ServerSideApply, OtherWritesAreRecordedOnceAnObjectIsApplied) {
   EXPECT_EQ(api::int_at(body(ask("GET", kDeployment)), "spec.replicas"), 3);
 }
 
-TEST_F(ServerSideApply, ObjectsThatNobodyAppliesCarryNothing) {
-  make_pod("a");
-  ASSERT_EQ(patch(std::string(kPods) + "/a?fieldManager=x", R"({"metadata":{"labels":{"x":"1"}}})", kMerge).status,
-            200);
-  auto pod = ask("GET", std::string(kPods) + "/a");
-  EXPECT_TRUE(managers(pod).empty());
-  auto applied = apply(std::string(kPods) + "/a",
-                       R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"y":"2"}}})");
+// Objects of the loops and of stores from before.
+TEST_F(ServerSideApply, WhatNoRequestHasMadeIsTrackedFromItsFirstApplyOn) {
+  store::Decision from_before = [](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+    return tx.put({"configmaps", "default", "a"}, json::parse(R"({"apiVersion":"v1","kind":"ConfigMap",
+        "metadata":{"name":"a","namespace":"default","uid":"u"},"data":{"x":"1"}})")
+                                                      .as_object());
+  };
+  ASSERT_TRUE(rig.write(from_before));
+  const std::string target = "/api/v1/namespaces/default/configmaps/a";
+  ASSERT_EQ(patch(target + "?fieldManager=x", R"({"metadata":{"labels":{"x":"1"}}})", kMerge).status, 200);
+  EXPECT_TRUE(managers(ask("GET", target)).empty());
+  auto applied = apply(target, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"y":"2"}}})");
   EXPECT_EQ(applied.status, 200) << applied.body;
   EXPECT_THAT(managers(applied), testing::UnorderedElementsAre("ci/Apply/", "before-first-apply/Update/"));
   EXPECT_EQ(api::object_at(body(applied), "metadata.labels").size(), 2u);
+}
+
+TEST_F(ServerSideApply, EveryWriteIsRecordedAndConflictsNameIt) {
+  const std::string list = "/api/v1/namespaces/default/configmaps", target = list + "/c";
+  auto made = ask(
+      "POST", list + "?fieldManager=kubectl-create",
+      R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","labels":{"a":"1"}},"data":{"x":"1","y":"1"}})");
+  ASSERT_EQ(made.status, 201);
+  auto entry = api::array_at(body(made), "metadata.managedFields").at(0).as_object();
+  EXPECT_EQ(api::text_at(entry, "operation"), "Update");
+  EXPECT_EQ(entry.at("fieldsV1"),
+            json::parse(R"({"f:data":{".":{},"f:x":{},"f:y":{}},"f:metadata":{"f:labels":{".":{},"f:a":{}}}})"));
+  ASSERT_EQ(
+      ask("PATCH", target, R"({"data":{"y":"2"}})", {{"content-type", kMerge}, {"user-agent", "robot/1.0 (x)"}}).status,
+      200);
+  EXPECT_THAT(managers(ask("GET", target)), testing::UnorderedElementsAre("kubectl-create/Update/", "robot/Update/"));
+  auto config = R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"x":"3","y":"3"}})";
+  auto refused = apply(target, config);
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_EQ(api::text_at(body(refused), "message"),
+            "Apply failed with 2 conflicts: conflicts with \"kubectl-create\" using v1:\n- .data.x\nconflicts with "
+            "\"robot\" using v1:\n- .data.y");
+  auto forced = apply(target, config, "?fieldManager=ci&force=true");
+  EXPECT_EQ(forced.status, 200);
+  EXPECT_THAT(managers(forced), testing::UnorderedElementsAre("ci/Apply/", "kubectl-create/Update/"))
+      << "labels stay its own";
+  // A write that changes nothing belongs to nobody and is no write.
+  auto revision = rig.store().revision();
+  EXPECT_EQ(patch(target + "?fieldManager=late", R"({"data":{"x":"3"}})", kMerge).status, 200);
+  EXPECT_EQ(rig.store().revision(), revision);
+
+  // A name that no program has; no name at all.
+  EXPECT_THAT(ask("POST", list + "?fieldManager=" + std::string(129, 'a'), R"({"metadata":{"name":"d"}})").body,
+              HasSubstr("fieldManager: Too long: may not be more than 128 bytes"));
+  EXPECT_EQ(patch(target + "?fieldManager=a%0Ab", "{}", kMerge).status, 422);
+  EXPECT_EQ(ask("PUT", target + "?fieldManager=a%0Ab", config).status, 422);
+  auto nameless = ask("POST", list, R"({"metadata":{"name":"n"},"data":{"x":"1"}})");
+  EXPECT_THAT(managers(nameless), testing::ElementsAre("unknown/Update/"));
+  // What the server gives out is nobody's.
+  auto service = ask(
+      "POST", "/api/v1/namespaces/default/services?fieldManager=me",
+      R"({"metadata":{"name":"s"},"spec":{"ports":[{"port":80}]},"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}})");
+  EXPECT_FALSE(body(service).at("metadata").at("managedFields").at(0).at("fieldsV1").as_object().contains("f:status"));
+}
+
+TEST_F(ServerSideApply, AReplaceAndAResetOfManagedFields) {
+  const std::string list = "/api/v1/namespaces/default/configmaps", target = list + "/c";
+  ASSERT_EQ(ask("POST", list + "?fieldManager=one", R"({"metadata":{"name":"c"},"data":{"x":"1","y":"1"}})").status,
+            201);
+  // As kubectl moves an object from client-side to server-side apply.
+  auto moved = patch(target + "?fieldManager=kubectl", R"([{"op":"replace","path":"/metadata/managedFields","value":
+      [{"manager":"kubectl","operation":"Apply","apiVersion":"v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:data":{"f:x":{},"f:y":{}}}}]}])",
+                     kJson);
+  ASSERT_EQ(moved.status, 200) << moved.body;
+  EXPECT_THAT(managers(moved), testing::ElementsAre("kubectl/Apply/"));
+  auto fewer = apply(target, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"x":"2"}})",
+                     "?fieldManager=kubectl");
+  EXPECT_EQ(json::serialize(body(fewer).at("data")), R"({"x":"2"})");
+  auto reset = patch(target, R"({"metadata":{"managedFields":[{}]}})", kMerge);
+  EXPECT_TRUE(managers(reset).empty());
+  // An object that is made from another one's text: the maker has it all.
+  auto copy = ask(
+      "POST", list + "?fieldManager=two",
+      R"({"metadata":{"name":"d","managedFields":[{"manager":"one","operation":"Update","apiVersion":"v1","fieldsV1":{"f:data":{"f:x":{}}}}]},"data":{"x":"1"}})");
+  EXPECT_THAT(managers(copy), testing::ElementsAre("two/Update/"));
 }
 
 TEST_F(ServerSideApply, StatusHasItsOwnAppliers) {

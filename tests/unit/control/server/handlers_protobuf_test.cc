@@ -45,7 +45,7 @@ TEST_F(ProtobufBodies, WhatKubectlCreatesIsWhatItsJsonWouldHaveCreated) {
   // Two answers differ in identity and time only.
   auto bare = [&](const Reply& r) {
     auto out = body(r);
-    for (const char* own : {"uid", "resourceVersion", "creationTimestamp"})
+    for (const char* own : {"managedFields", "uid", "resourceVersion", "creationTimestamp"})
       api::make_object_at(out, "metadata").erase(own);
     return out;
   };
