@@ -142,7 +142,7 @@ Answer<api::Applier> applier_of(const Request& r, const ResourcePath& path) {
   api::Applier out;
   out.name = r.parameter("fieldManager");
   out.subresource = path.subresource;
-  out.force = r.parameter("force") == "true" || r.parameter("force") == "1";
+  out.force = r.flag("force");
   if (out.name.empty())
     return invalid_options("fieldManager", "FieldValueRequired", "Required value: is required for apply patch");
   if (out.name.size() > 128)
