@@ -7,7 +7,7 @@ trama_test(control_plans_test LABEL unit
           unit/control/meta_test.cc unit/control/loop_test.cc unit/control/election_test.cc
   LINKS trama_scheduler trama_controllers)
 trama_test(control_pki_test LABEL unit SOURCES unit/control/pki_test.cc LINKS trama_client trama_pki)
-trama_test(control_client_test LABEL unit SOURCES unit/control/client_test.cc unit/control/tls_script.cc
+trama_test(control_client_test LABEL unit SOURCES unit/control/client_test.cc unit/control/bad_servers_test.cc unit/control/tls_script.cc
   LINKS trama_client trama_pki)
 trama_test(control_controller_test LABEL e2e SOURCES e2e/controller_test.cc unit/control/tls_script.cc
   LINKS trama_controller trama_client trama_pki)

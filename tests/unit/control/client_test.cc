@@ -347,7 +347,7 @@ TEST(Reflector, ABrokenListIsNeverDelivered) {
         auto request = c.read_request();
         auto whole = list("abcdef", 9);
         if (n == 0)
-          return c.write(
+          return (void)c.write(
               fmt::format("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
                           whole.size(), whole.substr(0, 90)));
         if (n == 1) return c.reply(200, R"({"kind":"PodList","items":"not a list"})");
