@@ -47,17 +47,19 @@ Response to_response(http::response<http::string_body> answer) {
 }
 
 // An answer's head, or all of it; what only says that the answer is still to come (1xx) is passed over.
+enum class Part { all, head, no_body };  // no_body: an answer to HEAD, whatever length it names
 awaitable<boost::system::error_code> read_answer(Connection& c, std::unique_ptr<BodyParser>& parser, std::size_t limit,
-                                                 bool head_only) {
+                                                 Part part) {
   constexpr int kMostInterim = 16;
   for (int i = 0; i < kMostInterim; ++i) {
     parser = std::make_unique<BodyParser>();
     parser->body_limit(limit);
+    parser->skip(part == Part::no_body);
     auto ec = co_await async::read_header(*c.bytes, c.buffer, *parser);
     if (ec) co_return ec;
     auto status = parser->get().result_int();
     if (status >= 100 && status < 200 && status != 101) continue;
-    if (!head_only && !parser->is_done()) ec = co_await async::read_message(*c.bytes, c.buffer, *parser);
+    if (part == Part::all && !parser->is_done()) ec = co_await async::read_message(*c.bytes, c.buffer, *parser);
     co_return ec;
   }
   co_return http::error::bad_status;
@@ -76,6 +78,7 @@ class Client final : public ApiClient {
   awaitable<Result<Response>> request(std::string method, std::string path, std::string body, std::string content_type,
                                       Headers extra) override {
     auto message = compose(method, path, std::move(body), content_type, extra);
+    auto part = method == "HEAD" ? Part::no_body : Part::all;
     for (;;) {
       auto connection = co_await acquire();
       if (!connection) co_return std::move(connection).error().in(fmt::format("{} {}", method, path));
@@ -87,7 +90,7 @@ class Client final : public ApiClient {
       auto sent_ec = co_await send(*c, message);
       std::unique_ptr<BodyParser> parser;
       boost::system::error_code ec = sent_ec;
-      if (!ec) ec = co_await read_answer(*c, parser, options_.response_limit, false);
+      if (!ec) ec = co_await read_answer(*c, parser, options_.response_limit, part);
       if (ec) {
         // The server may close an idle connection just as we use it. POST is not repeated: it may have been done.
         bool nothing_came = !parser || !parser->got_some();
@@ -116,7 +119,7 @@ class Client final : public ApiClient {
     auto sent_ec = co_await send(*c, message);
     if (sent_ec) co_return transport_error(sent_ec, fmt::format("{} {}", method, path));
     std::unique_ptr<BodyParser> parser;
-    auto ec = co_await read_answer(*c, parser, options_.response_limit, true);
+    auto ec = co_await read_answer(*c, parser, options_.response_limit, Part::head);
     if (ec) co_return answer_error(ec, fmt::format("{} {}", method, path));
     Upgraded result;
     const auto& head = parser->get();
@@ -157,7 +160,7 @@ class Client final : public ApiClient {
     auto sent_ec = co_await send(*c, message);
     if (sent_ec) co_return transport_error(sent_ec, fmt::format("GET {}", path));
     std::unique_ptr<BodyParser> parser;
-    auto ec = co_await read_answer(*c, parser, options_.response_limit, true);
+    auto ec = co_await read_answer(*c, parser, options_.response_limit, Part::head);
     if (ec) co_return answer_error(ec, fmt::format("GET {}", path));
     auto status = parser->get().result_int();
     if (status < 200 || status > 299) {

@@ -62,9 +62,9 @@ HttpsRig::HttpsRig(server::Options options, store::StoreOptions store_options)
   };
   auto made = run_coroutine(context_, store_->write(std::move(make)));
   if (!made) throw std::runtime_error(made.error().message);
-  auto serving = issue(authority_, "server", "", true);
-  options.certificate_pem = serving.certificate_pem;
-  options.key_pem = serving.key_pem;
+  serving_ = issue(authority_, "server", "", true);
+  options.certificate_pem = serving_.certificate_pem;
+  options.key_pem = serving_.key_pem;
   options.client_ca_pem = authority_.certificate_pem();
   auto server = server::Server::create(context_.get_executor(), *store_, std::move(options));
   if (!server) throw std::runtime_error(server.error().to_string());
@@ -95,6 +95,17 @@ HttpsRig::~HttpsRig() {
 
 pki::KeyPair HttpsRig::identity(const std::string& name, const std::string& group) const {
   return issue(authority_, name, group, false);
+}
+
+pki::KeyPair HttpsRig::identity_of(const pki::Authority& authority, const std::string& name, const std::string& group) {
+  return issue(authority, name, group, false);
+}
+
+base::Result<> HttpsRig::trust(const std::string& bundle_pem) {
+  std::promise<base::Result<>> done;
+  async::asio::post(context_,
+                    [&] { done.set_value(server_->use_tls(serving_.certificate_pem, serving_.key_pem, bundle_pem)); });
+  return done.get_future().get();
 }
 
 std::string HttpReply::header(const std::string& name) const {

@@ -29,10 +29,14 @@ class HttpsRig {
   std::uint16_t port() const { return port_; }
   const pki::Authority& authority() const { return authority_; }
   pki::KeyPair identity(const std::string& name, const std::string& group) const;
+  static pki::KeyPair identity_of(const pki::Authority& authority, const std::string& name, const std::string& group);
+  // Clients are taken with certificates of these from now on.
+  base::Result<> trust(const std::string& bundle_pem);
 
  private:
   async::asio::io_context context_{1};
   pki::Authority authority_;
+  pki::KeyPair serving_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<server::Server> server_;
   std::uint16_t port_ = 0;

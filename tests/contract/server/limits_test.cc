@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What one client can cost the others, over real HTTPS. Every limit has its control: what stays below it is served.
 #include <atomic>
+#include <ctime>
 #include <thread>
 
 #include <fmt/format.h>
@@ -287,6 +288,31 @@ TEST(Limits, ASlowWatcherEndsAndCostsNobodyElse) {
   RecordProperty("heap_per_slow_watcher", static_cast<int>(each));
   // Each ends: what is read to the end was cut, not finished.
   for (auto& client : slow) EXPECT_LT(client->until_closed(10s), 10s);
+}
+
+// A CA that is dropped takes with it whoever came in by it, watches and idle connections alike.
+TEST(Limits, WhoCameInByADroppedCaIsOut) {
+  HttpsRig rig(quick());
+  auto other = *pki::Authority::create("test-ca", std::time(nullptr));  // of the same name
+  auto of_old = rig.identity("root", "system:masters"), of_new = HttpsRig::identity_of(other, "root", "system:masters");
+  const std::string watch = "GET /api/v1/namespaces?watch=true HTTP/1.1\r\nHost: x\r\n\r\n",
+                    list = "/api/v1/namespaces";
+  ASSERT_TRUE(rig.trust(rig.authority().certificate_pem() + other.certificate_pem()));
+  RawClient old_watch(rig, as(of_old)), old_idle(rig, as(of_old)), new_watch(rig, as(of_new)),
+      new_idle(rig, as(of_new));
+  for (auto* client : {&old_watch, &new_watch}) {
+    ASSERT_TRUE(client->send(watch));
+    ASSERT_THAT(client->read_some(), HasSubstr("200 OK"));
+  }
+  for (auto* client : {&old_idle, &new_idle}) ASSERT_EQ(client->ask("GET", list).status, 200);
+  ASSERT_TRUE(rig.trust(other.certificate_pem()));
+  EXPECT_LT(old_watch.until_closed(5s), kIdle);
+  EXPECT_LT(old_idle.until_closed(5s), kIdle);
+  EXPECT_EQ(new_idle.ask("GET", list).status, 200);
+  EXPECT_EQ(new_watch.until_closed(300ms), 300ms);
+  RawClient late(rig, as(of_old)), welcome(rig, as(of_new));
+  EXPECT_EQ(late.ask("GET", list).status, 0);
+  EXPECT_EQ(welcome.ask("GET", list).status, 200);
 }
 
 // What a command or a log writes waits for its reader instead of being kept here.
