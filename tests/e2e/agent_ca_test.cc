@@ -38,6 +38,15 @@ spec:
   containers: [{name: main, image: host, command: [sh, -c, "while :; do date; sleep 1; done"]}]
 )";
 
+// A node that says it is well, and does not follow.
+constexpr const char* kGhost = R"(
+apiVersion: v1
+kind: Node
+metadata: {name: ghost}
+status:
+  conditions: [{type: Ready, status: "True", reason: KubeletReady, message: ok}]
+)";
+
 class CaRotation : public ::testing::Test {
  protected:
   explicit CaRotation(bool etcd = false) : cluster(options(etcd)) {}
@@ -100,6 +109,13 @@ TEST_F(CaRotation, WhoIsThereFollowsAndWhoMissedItIsToldWhatToDo) {
   ASSERT_EQ(cluster.trama("kubeconfig --role view --ttl 1h > " + kept + "view.kubeconfig"), 0);
   EXPECT_EQ(certificates_in(read_all(cluster.directory() + "/controller/pki/ca-next.crt")), 1u);
 
+  // Whoever is alive is waited for, by name.
+  ASSERT_TRUE(cluster.apply(kGhost));
+  EXPECT_EQ(rotate("switch", &said), 1) << said;
+  EXPECT_THAT(said, HasSubstr("node/ghost"));
+  EXPECT_EQ(read_all(pki + "ca.crt"), old_ca) << "and nothing has happened";
+  EXPECT_EQ(cluster.trama("delete node ghost"), 0);
+
   // n2 is waited for until it counts as away.
   if (rotate("switch", &said) != 0) {
     EXPECT_THAT(said, HasSubstr("node/n2"));
@@ -113,8 +129,15 @@ TEST_F(CaRotation, WhoIsThereFollowsAndWhoMissedItIsToldWhatToDo) {
   EXPECT_TRUE(eventually(
       [&] { return shell(fmt::format("openssl verify -CAfile {}ca.crt {}node.crt", pki, data("n1"))) == 0; }, 10000));
 
-  ASSERT_TRUE(eventually([&] { return rotate("finish", &said) == 0; }, 15000)) << said;
+  ASSERT_TRUE(cluster.apply(kGhost));
+  EXPECT_TRUE(
+      eventually([&] { return rotate("finish", &said) == 1 && said.find("node/n1") == std::string::npos; }, 2000))
+      << said;
+  EXPECT_THAT(said, HasSubstr("node/ghost"));
+  EXPECT_EQ(rotate("finish --force", &said), 0) << said;
+  EXPECT_THAT(said, HasSubstr("node/ghost; going on all the same (--force)"));
   EXPECT_THAT(said, HasSubstr("phase: steady"));
+  EXPECT_EQ(cluster.trama("delete node ghost"), 0);
   EXPECT_FALSE(std::filesystem::exists(pki + "ca-old.key"));
   EXPECT_TRUE(eventually([&] { return certificates_in(read_all(data("n1") + "ca.crt")) == 1; }, 5000));
   EXPECT_EQ(read_all(data("n1") + "ca.crt"), read_all(pki + "ca.crt"));
@@ -128,9 +151,13 @@ TEST_F(CaRotation, WhoIsThereFollowsAndWhoMissedItIsToldWhatToDo) {
                  &said);
   };
   EXPECT_NE(with("admin.kubeconfig"), 0);
+  EXPECT_THAT(said, HasSubstr("none of the CAs that we trust has signed it"));
   EXPECT_THAT(said, HasSubstr("a person needs a new kubeconfig"));
   EXPECT_NE(with("view.kubeconfig"), 0) << "it trusts the new CA, but was signed by the old one";
+  EXPECT_THAT(said, HasSubstr("the server does not accept our certificate"));
   EXPECT_THAT(said, HasSubstr("a person needs a new kubeconfig"));
+  ASSERT_EQ(cluster.trama("kubeconfig --role view --ttl 1h > " + kept + "view.kubeconfig"), 0);
+  EXPECT_EQ(with("view.kubeconfig"), 0) << said;
   EXPECT_EQ(cluster.trama("get nodes"), 0);
 
   // The node that followed works in both directions, and was not away for a moment.
