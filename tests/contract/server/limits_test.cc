@@ -64,6 +64,39 @@ milliseconds drip(RawClient& client, const std::string& text, milliseconds pause
   return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start);
 }
 
+// What the session owes every client, before anything is limited.
+TEST(Session, RequestsFollowEachOtherAndABodyIsAskedFor) {
+  HttpsRig rig(quick());
+  RawClient client(rig, as(rig.identity("root", "system:masters")));
+  const std::string get = "GET /version HTTP/1.1\r\nHost: x\r\n\r\n";
+  ASSERT_TRUE(client.send(get + get));  // before the first answer
+  EXPECT_EQ(client.reply().status, 200);
+  EXPECT_EQ(client.reply().status, 200);
+  const std::string body = R"({"metadata":{"name":"asked"}})";
+  ASSERT_TRUE(
+      client.send(fmt::format("POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                              "application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+                              body.size())));
+  EXPECT_EQ(client.read_some(), "HTTP/1.1 100 Continue\r\n\r\n");
+  ASSERT_TRUE(client.send(body));
+  EXPECT_EQ(client.reply().status, 201);
+  ASSERT_TRUE(client.send("HEAD /version HTTP/1.1\r\nHost: x\r\n\r\n"));
+  auto head = client.read_some();
+  EXPECT_THAT(head, HasSubstr("Content-Length: "));
+  EXPECT_THAT(head, testing::EndsWith("\r\n\r\n")) << "and no body";
+  RawClient old(rig), closing(rig), nonsense(rig);
+  old.send("GET /version HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(old.reply().status, 200);
+  EXPECT_LT(old.until_closed(5s), kSlow);
+  closing.send("GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(closing.reply().status, 200);
+  EXPECT_LT(closing.until_closed(5s), kSlow);
+  nonsense.send("what is this\r\n\r\n");
+  auto refused = nonsense.reply();
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_THAT(refused.body, HasSubstr("not HTTP/1.1"));
+}
+
 TEST(Limits, AHandshakeIsFinishedOrOver) {
   HttpsRig rig(quick());
   RawClient silent(rig, from("127.0.0.2", false)), half(rig, from("127.0.0.3", false));
