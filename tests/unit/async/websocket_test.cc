@@ -5,6 +5,7 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
+#include <boost/beast/http/parser.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
