@@ -11,8 +11,6 @@
 #include "agent/notify.h"
 #include "base/async/run_on.h"
 #include "base/file.h"
-#include "control/client/join.h"
-#include "control/pki/renewal.h"
 
 namespace trama::agent {
 
@@ -51,6 +49,8 @@ NodeAgent::NodeAgent(asio::any_io_executor brain, Settings settings)
       files_("trama-files"),
       pod_files_("trama-pods"),
       service_metrics_(service_clock()),
+      renew_identity_(brain),
+      renew_serving_(brain),
       changed_(brain),
       tasks_(brain) {
   sandbox_facts_.name = "sandboxes";
@@ -207,6 +207,7 @@ awaitable<void> NodeAgent::connect() {
     co_return;
   }
   tasks_.spawn("renew certificates", renew_certificates());
+  tasks_.spawn("follow the authorities", follow_authorities());
   if (options.ports.api != 0) tasks_.spawn("agent API", serve_api());
 }
 
@@ -229,32 +230,6 @@ awaitable<void> NodeAgent::follow_kubeconfig() {
     client_->use_token(fresh->bearer_token);
     identity_ = std::move(*fresh);
     streak.recovered([this](const std::string& line) { log_->info("kubeconfig: {}", line); });
-  }
-}
-
-awaitable<void> NodeAgent::renew_certificates() {
-  IdentityFiles files(settings_.options.data_dir);
-  for (;;) {
-    auto certificate = pki::Certificate::from_pem(identity_.certificate_pem);
-    if (!certificate) co_return;  // it was loaded before: this cannot be
-    auto wait = pki::until_renewal(*certificate, pki::unix_time());
-    co_await async::sleep_for(std::min(wait, kRenewalLook));
-    if (wait <= kRenewalLook) {
-      auto renewed = co_await client::renew_node_certificate(*client_, settings_.options.node_name);
-      if (renewed) {
-        identity_.certificate_pem = renewed->certificate_pem;
-        identity_.key_pem = renewed->key_pem;
-        auto used = client_->use_certificate(identity_.certificate_pem, identity_.key_pem);
-        if (used) used = files.save(identity_);
-        if (used)
-          log_->info("renewed the node's certificate");
-        else
-          log_->error("the renewed certificate: {}", used.error().to_string());
-      } else {
-        log_->warn("renew the node's certificate: {}; trying again", renewed.error().to_string());
-        co_await async::sleep_for(pki::renewal_pause(*certificate));
-      }
-    }
   }
 }
 

@@ -60,6 +60,11 @@ class NodeAgent {
   awaitable<void> connect();
   awaitable<void> serve_api();
   awaitable<void> renew_certificates();
+  // During a rotation of the cluster's CA (docs/ca.md): learns whom to trust, and has certificates of the one that
+  // signs.
+  awaitable<void> follow_authorities();
+  base::Result<> use_authorities(const std::string& bundle_pem);
+  bool is_of_signing_ca(const std::string& certificate_pem) const;
   awaitable<void> follow_kubeconfig();
   awaitable<void> flow();
   awaitable<void> tick();
@@ -112,6 +117,8 @@ class NodeAgent {
   std::unique_ptr<LocalhostPorts> localhost_ports_;
   DescribeService describe_service_;  // may be empty: then only what was told is known
   std::unique_ptr<HttpServer> api_, health_, metrics_;
+  std::string serving_pem_;                      // the certificate of api_
+  async::Event renew_identity_, renew_serving_;  // the CA that signs has changed
   async::Event changed_;
   async::TaskGroup tasks_;
 

@@ -244,10 +244,10 @@ awaitable<void> NodeAgent::serve_api() {
     streak.failed([this](const std::string& line) { log_->warn("agent API: {}; trying again", line); }, error);
   };
   auto serving = files.load_serving(addresses, names);
-  auto due_in = [&serving]() -> std::chrono::milliseconds {
+  auto due_in = [this, &serving]() -> std::chrono::milliseconds {
     auto certificate =
         serving ? pki::Certificate::from_pem(serving->certificate_pem) : base::Error::text("no certificate yet");
-    if (!certificate) return std::chrono::milliseconds(0);
+    if (!certificate || !is_of_signing_ca(serving->certificate_pem)) return std::chrono::milliseconds(0);
     return pki::until_renewal(*certificate, pki::unix_time());
   };
   for (;;) {
@@ -258,8 +258,9 @@ awaitable<void> NodeAgent::serve_api() {
         if (auto saved = files.save_serving(fresh); !saved) failed(saved.error());
         serving = std::move(fresh);
         if (api_)
-          if (auto used = api_->use_certificate(serving->certificate_pem, serving->key_pem); !used)
+          if (auto used = api_->use_certificate(serving->certificate_pem, serving->key_pem, identity_.ca_pem); !used)
             failed(used.error());
+        serving_pem_ = serving->certificate_pem;
       } else {
         failed(base::Error(got.error()).in("serving certificate"));
       }
@@ -282,10 +283,15 @@ awaitable<void> NodeAgent::serve_api() {
         api_ = std::move(*server);
       else
         failed(server.error());
+      serving_pem_ = serving->certificate_pem;
     }
     if (api_) streak.recovered([this](const std::string& line) { log_->info("agent API: {}", line); });
     auto pause = api_ && serving ? std::min(due_in(), kRenewalLook) : std::chrono::milliseconds(1'000);
-    co_await async::sleep_for(std::max(pause, kRenewalPause));
+    co_await renew_serving_.wait_for(std::max(pause, kRenewalPause));
+    // What is trusted may have changed, too.
+    if (api_ && serving)
+      if (auto used = api_->use_certificate(serving->certificate_pem, serving->key_pem, identity_.ca_pem); !used)
+        failed(used.error());
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "control/api/json_text.h"
 
 namespace trama::agent {
 namespace {
@@ -62,7 +63,7 @@ base::Result<SavedKind> decode_view(Kind kind, std::string_view text) {
     auto line = body.substr(0, stop);
     body.remove_prefix(std::min(stop + 1, body.size()));
     boost::system::error_code ec;
-    auto value = json::parse(json::string_view(line.data(), line.size()), ec);
+    auto value = api::parse_json(line, ec);
     if (ec || !value.is_object()) return damaged(kind, "a line is not a JSON object");
     auto& object = value.get_object();
     api::Key key{to_string(kind), api::text_at(object, "metadata.namespace"), api::text_at(object, "metadata.name")};

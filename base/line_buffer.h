@@ -25,6 +25,8 @@ class LineBuffer {
     scanned_ = rest_.size();
     return std::nullopt;
   }
+  // How much has come and is not given out yet.
+  std::size_t waiting() const { return rest_.size(); }
   // What has come and is not given out yet, whole lines or not.
   std::string take() {
     scanned_ = 0;

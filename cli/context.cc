@@ -7,6 +7,7 @@
 
 #include "cli/lab/registry.h"
 #include "control/client/kubeconfig.h"
+#include "control/pki/certificate.h"
 
 namespace trama::cli {
 
@@ -57,7 +58,13 @@ Result<client::Kubeconfig> session_config(const Globals& g) {
   auto config = client::read_kubeconfig(*path);
   if (!config) return std::move(config).error();
   if (!g.server.empty()) {
-    config->server = g.server.find("://") == std::string::npos ? "https://" + g.server : g.server;
+    config->server.clear();  // each of several, divided by commas
+    for (std::string_view rest = g.server; !rest.empty();) {
+      auto one = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(one.size() + 1, rest.size()));
+      config->server += fmt::format("{}{}{}", config->server.empty() ? "" : ",",
+                                    one.find("://") == std::string::npos ? "https://" : "", one);
+    }
   }
   return config;
 }
@@ -77,6 +84,14 @@ Result<Session> open_session(const Globals& g) {
   for (const auto& r : labs.list())
     if (labs.kubeconfig(r.name) == *path) s.lab = r.name;
   return s;
+}
+
+std::string trusted_ca(Session& session) {
+  Call c;
+  c.path = "/trama/ca";
+  auto said = session.api->call(std::move(c));
+  if (!said || !said->ok() || !pki::Certificate::from_pem(said->text)) return session.ca_pem;
+  return said->text;
 }
 
 }  // namespace trama::cli

@@ -25,5 +25,7 @@ struct Session {
   std::string lab;     // whose controller it is; "" = none of this machine's labs
 };
 base::Result<Session> open_session(const Globals& globals);
+// The CAs that the cluster trusts now, the one that signs first; what the kubeconfig says where the server does not.
+std::string trusted_ca(Session& session);
 
 }  // namespace trama::cli

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/fetch.h"
 
+#include "control/api/json_text.h"
 #include "control/api/object.h"
 
 namespace trama::cli {
@@ -108,7 +109,7 @@ Result<> watch_until(Api& api, const std::string& path, const std::string& query
       if (!line && line.error().code().value() == ENODATA) break;  // the server ended the watch: list again
       if (!line) return std::move(line).error();
       boost::system::error_code ec;
-      auto event = json::parse(*line, ec);
+      auto event = api::parse_json(*line, ec);
       if (ec || !event.is_object()) break;
       auto type = api::text_at(event.get_object(), "type");
       if (type == "ERROR") break;

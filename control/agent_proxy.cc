@@ -86,16 +86,18 @@ awaitable<void> pump_down(client::Tunnel& from, Stream& to) {
   }
 }
 
-bool yes(const std::string& text) { return text == "true" || text == "1"; }
-
 }  // namespace
 
 std::string log_target(const std::string& ns, const std::string& pod, const std::string& container,
                        const Request& request) {
   std::string query;
-  for (const char* name : {"follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"})
-    if (request.has(name))
-      query += fmt::format("{}{}={}", query.empty() ? "?" : "&", name, client::url_encode(request.parameter(name)));
+  auto add = [&query](const char* name, const std::string& value) {
+    query += fmt::format("{}{}={}", query.empty() ? "?" : "&", name, client::url_encode(value));
+  };
+  for (const char* name : {"follow", "previous", "timestamps"})
+    if (request.flag(name)) add(name, "true");
+  for (const char* name : {"sinceSeconds", "sinceTime", "tailLines", "limitBytes"})
+    if (request.has(name)) add(name, request.parameter(name));
   return fmt::format("/containerLogs/{}/{}/{}{}", ns, pod, container, query);
 }
 
@@ -110,7 +112,7 @@ std::string exec_target(const std::string& verb, const std::string& ns, const st
   const std::pair<const char*, const char*> flags[] = {
       {"stdin", "input"}, {"stdout", "output"}, {"stderr", "error"}, {"tty", "tty"}};
   for (const auto& [ours, kubelets] : flags)
-    if (yes(request.parameter(ours))) add(kubelets, "1");
+    if (request.flag(ours)) add(kubelets, "1");
   return fmt::format("/{}/{}/{}/{}{}", verb, ns, pod, container, query);
 }
 
@@ -138,7 +140,7 @@ api::Answer<client::ApiClient*> AgentProxy::agent_of(const std::string& name) {
   if (!slot) {
     client::ClientOptions o;
     o.server = "https://" + address.to_string();
-    o.ca_pem = keys_.authority.certificate_pem();
+    o.ca_pem = keys_.trusted;
     o.server_name = name;
     o.certificate_pem = keys_.controller.certificate_pem;
     o.key_pem = keys_.controller.key_pem;
@@ -153,9 +155,11 @@ api::Answer<client::ApiClient*> AgentProxy::agent_of(const std::string& name) {
 }
 
 base::Result<> AgentProxy::use_fresh_keys() {
-  for (auto& [id, agent] : agents_)
+  for (auto& [id, agent] : agents_) {
+    if (auto used = agent->use_trust(keys_.trusted); !used) return used;
     if (auto used = agent->use_certificate(keys_.controller.certificate_pem, keys_.controller.key_pem); !used)
       return used;
+  }
   return {};
 }
 

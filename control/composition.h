@@ -33,6 +33,11 @@ class ControllerProcess {
   async::awaitable<base::Result<>> fill_store();
   async::awaitable<void> renew_keys();
   base::Result<> use_fresh_keys();
+  // Follows what the cluster says which CAs it trusts: files, certificates, listeners.
+  base::Result<> apply_authorities();
+  async::awaitable<void> follow_authorities();
+  async::awaitable<server::Reply> tell_authorities(server::Request request);
+  std::string own_authorities() const;
   base::Result<> write_admin_kubeconfig() const;
   base::Result<> open_health_ports();
   base::Result<> serve();
@@ -49,6 +54,7 @@ class ControllerProcess {
   std::unique_ptr<Leadership> leadership_;
   std::unique_ptr<AgentProxy> proxy_;
   std::unique_ptr<server::Server> server_;
+  async::Event authorities_changed_;
   async::TaskGroup tasks_;
   std::string url_, kubeconfig_;
 };

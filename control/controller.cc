@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/controller.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -82,7 +83,11 @@ awaitable<Result<int>> live(CheckedOptions options) {
 }  // namespace
 
 ControllerProcess::ControllerProcess(asio::any_io_executor ex, CheckedOptions options)
-    : ex_(ex), options_(std::move(options)), tasks_(ex), kubeconfig_(options_.given.data_dir + "/admin.kubeconfig") {}
+    : ex_(ex),
+      options_(std::move(options)),
+      authorities_changed_(ex),
+      tasks_(ex),
+      kubeconfig_(options_.given.data_dir + "/admin.kubeconfig") {}
 
 Result<> ControllerProcess::open_sockets() {
   if (options_.given.inherit_sockets) {
@@ -133,6 +138,7 @@ Result<> ControllerProcess::open_keys() {
     else
       names.dns.push_back(text);
   }
+  if (auto ok = pki::complete_switch(options_.given.data_dir + "/pki"); !ok) return ok;
   auto keys = pki::load_or_create_cluster_keys(options_.given.data_dir + "/pki", names, unix_now(),
                                                options_.given.own_certificate_life);
   if (!keys) return std::move(keys).error();
@@ -143,7 +149,7 @@ Result<> ControllerProcess::open_keys() {
 Result<> ControllerProcess::write_admin_kubeconfig() const {
   client::Kubeconfig config;
   config.server = url_;
-  config.ca_pem = keys_->authority.certificate_pem();
+  config.ca_pem = keys_->trusted;
   config.certificate_pem = keys_->admin.certificate_pem;
   config.key_pem = keys_->admin.key_pem;
   auto done = client::write_kubeconfig(kubeconfig_, config);
@@ -171,7 +177,8 @@ Result<> ControllerProcess::serve() {
   server::Options o;
   o.certificate_pem = keys_->serving.certificate_pem;
   o.key_pem = keys_->serving.key_pem;
-  o.client_ca_pem = keys_->authority.certificate_pem();
+  o.client_ca_pem = keys_->trusted;
+  o.authorities = [this](server::Request request) { return tell_authorities(std::move(request)); };
   o.authenticate_token = [this](std::string token) -> std::optional<server::Identity> {
     auto record = verify_join_token(*store_, token, std::chrono::system_clock::now());
     if (!record) return std::nullopt;
@@ -210,13 +217,15 @@ awaitable<Result<>> ControllerProcess::open_store() {
   if (!now) co_return Error::text(now.error().message, std::errc::not_connected);
   // Never a CA of its own beside the cluster's: nodes that joined here would be strangers to all others.
   auto pki = options_.given.data_dir + "/pki";
-  auto known = known_ca(*store_);
-  auto have = base::read_file(pki + "/ca.crt");
-  if (known.empty() || (have && *have == known)) co_return Result<>();
+  auto known = known_authorities(*store_);
+  auto have = pki::read_authorities(pki);
+  bool ours = have && std::any_of(have->pems.begin(), have->pems.end(),
+                                  [&](const std::string& pem) { return known.trusts(pem); });
+  if (known.pems.empty() || ours) co_return Result<>();
   co_return Error::text(
       fmt::format("{}: {} the CA of the cluster in {}. Copy ca.crt and ca.key from the pki folder of a "
                   "controller that has it (mode 0600), remove what else is there, and start again",
-                  pki, have ? "this is not" : "there is not", options_.given.store));
+                  pki, have && !have->pems.empty() ? "this is not" : "there is not", options_.given.store));
 }
 
 // What must be there before anybody asks.
@@ -227,10 +236,13 @@ awaitable<Result<>> ControllerProcess::fill_store() {
   facts.port = told.port;
   facts.alone = !options_.etcd;
   auto defaults = co_await ensure_defaults(*store_, *allocator_, facts);
-  if (!defaults || !options_.etcd) co_return defaults;
-  auto published = co_await publish_ca(*store_, keys_->authority.certificate_pem());
-  if (!published) co_return std::move(published).error().in(options_.given.data_dir + "/pki/ca.crt");
-  co_return published;
+  if (!defaults) co_return defaults;
+  auto own = pki::read_authorities(options_.given.data_dir + "/pki");
+  if (!own) co_return std::move(own).error();
+  // What one controller has in its files is the truth; several have it in common, and follow.
+  auto published = co_await publish_authorities(*store_, std::move(*own), !options_.etcd);
+  if (!published) co_return std::move(published).error().in("say which CAs are trusted");
+  co_return apply_authorities();
 }
 
 awaitable<Result<>> ControllerProcess::start() {
@@ -251,26 +263,18 @@ awaitable<Result<>> ControllerProcess::start() {
   store_->observe("services", remember);
   if (auto ok = co_await fill_store(); !ok) co_return ok;
   proxy_ = std::make_unique<AgentProxy>(ex_, *store_, *keys_, options_.given.agent_port);
-  ApiServer self{identity(), advertised()};
+  ApiServer self{identity(), advertised(), [this] { return own_authorities(); }};
   leadership_ = std::make_unique<Leadership>(ex_, *store_, options_, keys_->authority, self);
   co_await leadership_->start();
   if (auto ok = open_health_ports(); !ok) co_return ok;
   if (auto ok = serve(); !ok) co_return ok;
+  auto notice = [this](const store::Event& e) {
+    if (e.object->key == kCaConfigMap) authorities_changed_.set();
+  };
+  store_->observe("configmaps", notice);
   tasks_.spawn("renew certificates", renew_keys());
+  tasks_.spawn("follow the authorities", follow_authorities());
   co_return write_admin_kubeconfig();
-}
-
-// What is past two thirds of its life is made again, and used from the next connection on.
-Result<> ControllerProcess::use_fresh_keys() {
-  auto fresh = pki::load_or_create_cluster_keys(options_.given.data_dir + "/pki", names_, unix_now(),
-                                                options_.given.own_certificate_life);
-  if (!fresh) return std::move(fresh).error();
-  *keys_ = std::move(*fresh);
-  auto used =
-      server_->use_tls(keys_->serving.certificate_pem, keys_->serving.key_pem, keys_->authority.certificate_pem());
-  if (!used) return used;
-  if (auto ok = proxy_->use_fresh_keys(); !ok) return ok;
-  return write_admin_kubeconfig();
 }
 
 awaitable<void> ControllerProcess::renew_keys() {

@@ -30,6 +30,8 @@ trama_fuzz(api_route_fuzz SOURCES fuzz/api_route_fuzz.cc LINKS trama_server CORP
 trama_test(control_server_test LABEL unit SOURCES unit/control/server/route_test.cc unit/control/server/authorize_test.cc unit/control/server/throttle_test.cc
   unit/control/server/handlers_test.cc unit/control/server/handlers_protobuf_test.cc
   unit/control/server/handlers_apply_test.cc LINKS trama_server trama_store_rig)
+trama_test(control_limits_test LABEL contract SOURCES contract/server/limits_test.cc contract/server/https_rig.cc
+  LINKS trama_server trama_pki trama_test_support)
 trama_test(control_roles_test LABEL unit SOURCES unit/control/server/roles_test.cc LINKS trama_server trama_store_rig)
 trama_test(control_backup_test LABEL e2e SOURCES e2e/controller_backup_test.cc LINKS trama_store_rig)
 add_dependencies(control_backup_test trama)

@@ -27,7 +27,7 @@ constexpr std::size_t kMostQueued = 64;  // pieces that wait for a slow client; 
 // Messages to the client from several readers, one after the other.
 class Outbox {
  public:
-  explicit Outbox(HttpSocket& socket, asio::any_io_executor ex) : socket_(socket), wake_(ex), room_(ex) {}
+  explicit Outbox(async::WebSocket& socket, asio::any_io_executor ex) : socket_(socket), wake_(ex), room_(ex) {}
 
   awaitable<bool> put(char channel, std::string data) {
     while (!broken_ && queue_.size() >= kMostQueued) co_await room_.wait_for(std::chrono::seconds(1));
@@ -57,7 +57,7 @@ class Outbox {
   }
 
  private:
-  HttpSocket& socket_;
+  async::WebSocket& socket_;
   async::Event wake_, room_;
   std::deque<std::string> queue_;
   bool closing_ = false, broken_ = false;
@@ -92,7 +92,7 @@ void resize(netns::ExecProcess& process, std::string_view text) {
 }
 
 // What the client sends, until it goes away.
-awaitable<void> receive(HttpSocket& socket, netns::ExecProcess& process, Pipe& input) {
+awaitable<void> receive(async::WebSocket& socket, netns::ExecProcess& process, Pipe& input) {
   for (;;) {
     auto message = co_await socket.read();
     if (!message) co_return;
@@ -124,7 +124,7 @@ awaitable<void> over(Pipe& pidfd) {
 // One command and its client. Everything runs in the one coroutine tree of run(): cancelling that ends all of it.
 class Conversation {
  public:
-  Conversation(netns::ExecProcess& process, HttpSocket& socket, bool terminal, asio::any_io_executor ex,
+  Conversation(netns::ExecProcess& process, async::WebSocket& socket, bool terminal, asio::any_io_executor ex,
                asio::any_io_executor files)
       : process_(process),
         socket_(socket),
@@ -186,7 +186,7 @@ class Conversation {
   }
 
   netns::ExecProcess& process_;
-  HttpSocket& socket_;
+  async::WebSocket& socket_;
   asio::any_io_executor files_;
   Outbox outbox_;
   Pipe out_, err_, in_, pidfd_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/async/event.h"
+#include "base/async/websocket.h"
 #include "base/result.h"
 
 namespace trama::agent {
@@ -33,17 +34,6 @@ struct HttpReply {
   std::map<std::string, std::string> headers;  // besides the usual ones
 };
 
-// A WebSocket whose messages are binary. One reader and one writer at a time.
-class HttpSocket {
- public:
-  virtual ~HttpSocket() = default;
-  virtual std::string subprotocol() const = 0;
-  // One whole message; ENODATA once the client has closed.
-  virtual awaitable<base::Result<std::string>> read() = 0;
-  virtual awaitable<base::Result<>> write(std::string message) = 0;
-  virtual awaitable<void> close() = 0;
-};
-
 // One request's connection. Every call may fail because the client has gone away; then the caller just ends.
 class HttpExchange {
  public:
@@ -57,7 +47,9 @@ class HttpExchange {
   // Returns when the client closes its side; for answers that may be silent for a long time.
   virtual awaitable<void> gone() = 0;
   // The first of `subprotocols` that the client offers; an error when it offers none of them (it has been told).
-  virtual awaitable<base::Result<std::unique_ptr<HttpSocket>>> websocket(std::vector<std::string> subprotocols) = 0;
+  // It must not outlive the exchange.
+  virtual awaitable<base::Result<std::unique_ptr<async::WebSocket>>> websocket(
+      std::vector<std::string> subprotocols) = 0;
 };
 
 // Both must live until the handler returns. Called on the server's executor.

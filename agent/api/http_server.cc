@@ -4,11 +4,11 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/beast/http.hpp>
-#include <boost/beast/websocket.hpp>
-#include <boost/beast/websocket/ssl.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
 
 #include "base/async/byte_stream.h"
 #include "base/async/task_group.h"
+#include "base/async/websocket_handshake.h"
 #include "base/log.h"
 #include "base/tls_policy.h"
 #include "control/pki/certificate.h"
@@ -29,36 +29,6 @@ constexpr std::size_t kLargestMessage = 4u << 20;
 
 base::Error failed(const char* what, const boost::system::error_code& ec) { return {std::error_code(ec), what}; }
 
-class Socket : public HttpSocket {
- public:
-  using Stream = websocket::stream<TlsStream, false>;  // nothing to compress
-  explicit Socket(TlsStream stream) : ws_(std::move(stream)) {}
-  Stream& stream() { return ws_; }
-  void speaks(std::string subprotocol) { subprotocol_ = std::move(subprotocol); }
-
-  std::string subprotocol() const override { return subprotocol_; }
-  awaitable<base::Result<std::string>> read() override {
-    beast::flat_buffer buffer;
-    auto [ec, n] = co_await ws_.async_read(buffer, kTuple);
-    if (ec == websocket::error::closed) co_return base::Error::from_errno(ENODATA, "the client has closed");
-    if (ec) co_return failed("read from the client", ec);
-    co_return beast::buffers_to_string(buffer.data());
-  }
-  awaitable<base::Result<>> write(std::string message) override {
-    auto [ec, n] = co_await ws_.async_write(asio::buffer(message), kTuple);
-    if (ec) co_return failed("write to the client", ec);
-    co_return base::Result<>();
-  }
-  awaitable<void> close() override {
-    auto [ec] = co_await ws_.async_close(websocket::close_code::normal, kTuple);
-    (void)ec;
-  }
-
- private:
-  Stream ws_;
-  std::string subprotocol_;
-};
-
 std::string choose(std::string_view offered, const std::vector<std::string>& known) {
   for (const auto& mine : known)
     for (auto token : http::token_list(beast::string_view(offered.data(), offered.size())))
@@ -72,7 +42,7 @@ class Session : public HttpExchange {
   Session(TcpStream& stream, std::chrono::milliseconds patience)
       : stream_(async::byte_stream(stream)), patience_(patience) {}
   Session(TlsStream& stream, std::string peer, std::chrono::milliseconds patience)
-      : tls_(&stream), stream_(async::byte_stream(stream)), peer_(std::move(peer)), patience_(patience) {}
+      : upgradable_(true), stream_(async::byte_stream(stream)), peer_(std::move(peer)), patience_(patience) {}
 
   awaitable<void> run(HttpHandler handler) {
     for (;;) {
@@ -154,10 +124,10 @@ class Session : public HttpExchange {
     }
   }
 
-  awaitable<base::Result<std::unique_ptr<HttpSocket>>> websocket(std::vector<std::string> subprotocols) override {
+  awaitable<base::Result<std::unique_ptr<async::WebSocket>>> websocket(std::vector<std::string> subprotocols) override {
     auto offered = request_[http::field::sec_websocket_protocol];
     auto chosen = choose(std::string_view(offered.data(), offered.size()), subprotocols);
-    if (!tls_ || !websocket::is_upgrade(request_) || chosen.empty()) {
+    if (!upgradable_ || !websocket::is_upgrade(request_) || chosen.empty()) {
       HttpReply no;
       no.status = 400;
       no.content_type = "text/plain";
@@ -167,23 +137,12 @@ class Session : public HttpExchange {
       co_return base::Error::text("the client did not ask for a WebSocket that we speak");
     }
     upgraded_ = true;
-    stream_->transport().expires_never();
-    auto socket = std::make_unique<Socket>(std::move(*tls_));
-    auto& ws = socket->stream();
-    ws.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
-    auto decorate = [chosen](websocket::response_type& answer) {
-      answer.set(http::field::server, "trama/" TRAMA_VERSION);
-      answer.set(http::field::sec_websocket_protocol, chosen);
-    };
-    ws.set_option(websocket::stream_base::decorator(decorate));
-    ws.read_message_max(kLargestMessage);
-    ws.binary(true);
-    ws.auto_fragment(false);
-    auto [ec] = co_await ws.async_accept(request_, kTuple);
-    if (ec) co_return failed("accept the WebSocket", ec);
-    socket->speaks(chosen);
-    std::unique_ptr<HttpSocket> out = std::move(socket);
-    co_return out;
+    async::WebSocketOptions o;
+    o.subprotocol = chosen;
+    o.headers = {{"Server", "trama/" TRAMA_VERSION}};
+    o.pings = true;
+    o.largest_message = kLargestMessage;
+    co_return co_await async::accept_websocket(stream_, request_, std::move(buffer_), std::move(o));
   }
 
  private:
@@ -205,8 +164,8 @@ class Session : public HttpExchange {
     return failed("write to the client", ec);
   }
 
-  TlsStream* tls_ = nullptr;  // a WebSocket takes it over; the plain ports have none
-  std::unique_ptr<async::ByteStream> stream_;
+  bool upgradable_ = false;  // not on the plain ports
+  std::shared_ptr<async::ByteStream> stream_;
   std::string peer_;
   std::chrono::milliseconds patience_;
   beast::flat_buffer buffer_;
@@ -219,7 +178,7 @@ base::Result<std::shared_ptr<asio::ssl::context>> make_context(const HttpTls& tl
   base::apply_tls_policy(context->native_handle());
   context->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
   boost::system::error_code ec;
-  context->add_certificate_authority(asio::buffer(tls.client_ca_pem), ec);
+  context->add_certificate_authority(asio::buffer(tls.client_ca_pem), ec);  // all that are in it
   if (!ec) context->use_certificate_chain(asio::buffer(tls.certificate_pem), ec);
   if (!ec) context->use_private_key(asio::buffer(tls.key_pem), asio::ssl::context::pem, ec);
   if (ec) return failed("use the agent's serving certificate", ec);
@@ -259,11 +218,12 @@ class Server : public HttpServer {
     return {};
   }
 
-  base::Result<> use_certificate(std::string certificate_pem, std::string key_pem) override {
+  base::Result<> use_certificate(std::string certificate_pem, std::string key_pem, std::string client_ca_pem) override {
     if (!tls_) return base::Error::text("this server speaks plain HTTP");
     auto next = *tls_;
     next.certificate_pem = std::move(certificate_pem);
     next.key_pem = std::move(key_pem);
+    next.client_ca_pem = std::move(client_ca_pem);
     auto context = make_context(next);
     if (!context) return context.error();
     tls_ = std::move(next);

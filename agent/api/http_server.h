@@ -38,7 +38,8 @@ class HttpServer {
                                                              HttpTls tls, HttpHandler handler);
   virtual ~HttpServer() = default;
   // For connections made from now on.
-  virtual base::Result<> use_certificate(std::string certificate_pem, std::string key_pem) = 0;
+  virtual base::Result<> use_certificate(std::string certificate_pem, std::string key_pem,
+                                         std::string client_ca_pem) = 0;
   virtual std::uint16_t port() const = 0;  // of the first listener
   virtual awaitable<void> stop() = 0;
 };

@@ -3,6 +3,8 @@
 
 #include <type_traits>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/beast/http/error.hpp>
 
 namespace trama::async {
@@ -49,6 +51,24 @@ class Over final : public ByteStream {
 
   TcpStream& transport() override { return boost::beast::get_lowest_layer(stream_); }
 
+  void start_read(asio::mutable_buffer into, asio::cancellation_slot cancel, Done done) override {
+    stream_.async_read_some(into, asio::bind_cancellation_slot(cancel, std::move(done)));
+  }
+  void start_write(asio::const_buffer from, asio::cancellation_slot cancel, Done done) override {
+    stream_.async_write_some(from, asio::bind_cancellation_slot(cancel, std::move(done)));
+  }
+  void start_close(asio::cancellation_slot cancel, Done done) override {
+    auto ended = [this, done = std::move(done)](error_code ec) {
+      error_code ignored;
+      transport().socket().shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+      done(ec, 0);
+    };
+    if constexpr (std::is_same_v<Stream, TlsStream>)
+      stream_.async_shutdown(asio::bind_cancellation_slot(cancel, std::move(ended)));
+    else
+      asio::post(stream_.get_executor(), [ended = std::move(ended)] { ended({}); });
+  }
+
  private:
   Stream& stream_;
 };
@@ -81,6 +101,14 @@ awaitable<error_code> feed(ByteStream& stream, boost::beast::flat_buffer& buffer
 }
 
 template <bool isRequest>
+awaitable<error_code> feed_header(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                                  http::basic_parser<isRequest>& parser) {
+  parser.eager(false);
+  auto enough = [&parser](bool) { return parser.is_header_done(); };
+  co_return co_await feed(stream, buffer, parser, enough);
+}
+
+template <bool isRequest>
 awaitable<error_code> feed_all(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                http::basic_parser<isRequest>& parser) {
   parser.eager(true);
@@ -102,10 +130,12 @@ awaitable<error_code> read_message(ByteStream& stream, boost::beast::flat_buffer
   return feed_all(stream, buffer, parser);
 }
 awaitable<error_code> read_header(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                                  http::basic_parser<true>& parser) {
+  return feed_header(stream, buffer, parser);
+}
+awaitable<error_code> read_header(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                   http::basic_parser<false>& parser) {
-  parser.eager(false);
-  auto enough = [&parser](bool) { return parser.is_header_done(); };
-  co_return co_await feed(stream, buffer, parser, enough);
+  return feed_header(stream, buffer, parser);
 }
 awaitable<error_code> read_some(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                 http::basic_parser<false>& parser) {

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <tuple>
 #include <vector>
 
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -33,6 +35,13 @@ class ByteStream {
   virtual awaitable<void> close() = 0;
   // What waits longer than that, from now on, fails with beast::error::timeout.
   virtual TcpStream& transport() = 0;
+
+  // The same for what is not a coroutine (websocket.h): `done` is called once, later, from the executor; `cancel` ends
+  // it early. A write may take a part only.
+  using Done = std::function<void(boost::system::error_code, std::size_t)>;
+  virtual void start_read(asio::mutable_buffer into, asio::cancellation_slot cancel, Done done) = 0;
+  virtual void start_write(asio::const_buffer from, asio::cancellation_slot cancel, Done done) = 0;
+  virtual void start_close(asio::cancellation_slot cancel, Done done) = 0;
 };
 
 // The stream must outlive what this returns.
@@ -49,7 +58,9 @@ awaitable<boost::system::error_code> read_message(ByteStream& stream, boost::bea
 awaitable<boost::system::error_code> read_message(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                                   http::basic_parser<false>& parser);
 
-// The header alone; the parser then reads no further than it must (eager(false)).
+// The header alone; the parser then reads no further than it must (eager(false)). read_message() reads the rest.
+awaitable<boost::system::error_code> read_header(ByteStream& stream, boost::beast::flat_buffer& buffer,
+                                                 http::basic_parser<true>& parser);
 awaitable<boost::system::error_code> read_header(ByteStream& stream, boost::beast::flat_buffer& buffer,
                                                  http::basic_parser<false>& parser);
 // Some more of the message, if only what has come already.

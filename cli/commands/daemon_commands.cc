@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/commands/program.h"
 #include "cli/exit.h"
+#include "cli/verbs/rotate_ca.h"
 #include "cli/verbs/store_files.h"
 #include "control/controller.h"
 
@@ -29,6 +30,7 @@ struct ControllerArguments {
   bool lab_timers = false;
   std::string log_level = "info";
   StoreFileOptions backup, restore, exported, imported;
+  bool force = false;
 };
 
 void add_controller(Program& p) {
@@ -41,6 +43,8 @@ void add_controller(Program& p) {
     if (c->got_subcommand("restore")) return controller_restore(options, given.restore);
     if (c->got_subcommand("export")) return controller_export(options, given.exported);
     if (c->got_subcommand("import")) return controller_import(options, given.imported);
+    if (auto* rotate = c->get_subcommand("rotate-ca"); rotate->parsed())
+      return controller_rotate_ca(options, {rotate->get_subcommands().front()->get_name(), given.force});
     if (given.lab_timers) {
       options.timers = control::LoopTimers::lab();
       options.timers.certificate_life = given.options.timers.certificate_life;
@@ -92,6 +96,14 @@ void add_controller(Program& p) {
   out->add_option("FILE", a->exported.file, "File to make")->required();
   auto* in = c->add_subcommand("import", "Fill an empty store, wherever it is, from such a file or a backup");
   in->add_option("FILE", a->imported.file, "File that export or backup made")->required();
+  auto* rotate = c->add_subcommand("rotate-ca", "Replace the cluster's CA, in three steps, while everything runs");
+  rotate->require_subcommand(1);
+  rotate->add_subcommand("status", "Which CAs are trusted, and who has come how far");
+  rotate->add_subcommand("start", "Make a new CA, trusted beside the old one");
+  auto* over = rotate->add_subcommand("switch", "Let the new CA sign: all certificates are made anew");
+  over->add_flag("--force", a->force, "Even if a node that is alive does not trust it yet");
+  auto* last = rotate->add_subcommand("finish", "Trust the old CA no longer");
+  last->add_flag("--force", a->force, "Even if a node that is alive still has a certificate of the old one");
 }
 #else
 void add_controller(Program&) {}
@@ -123,7 +135,8 @@ void add_agent(Program& p) {
   c->add_option("--node-name", o.node_name, "Name of the node (default: the host's)");
   c->add_option("--node-ip", o.node_ips, "Address of the node, one per family (default: the default route's source)");
   // --server is a global flag for the verbs; the agent's own has the same meaning.
-  c->add_option("--server", o.server, "https://ADDRESS:PORT of the controller; remembered once joined");
+  c->add_option("--server", o.server,
+                "https://ADDRESS:PORT of the controller, of several with commas between them; kept");
   c->add_option("--join", o.join, "Join string of `trama token create` (or TRAMA_JOIN); only needed the first time")
       ->envname("TRAMA_JOIN");
   c->add_option(

@@ -107,8 +107,8 @@ Result<client::Kubeconfig> obtain(Session& session, const std::string& user, con
   if (!certificate) return std::move(certificate).error().in("get the certificate");
   client::Kubeconfig config;
   config.context = "trama-" + options.role;
-  config.server = session.api->server();
-  config.ca_pem = session.ca_pem;
+  config.server = session.api->server().substr(0, session.api->server().find(','));  // kubectl knows one
+  config.ca_pem = trusted_ca(session);
   config.certificate_pem = std::move(*certificate);
   config.key_pem = std::move(*key_pem);
   return config;

@@ -8,6 +8,7 @@
 #include "cli/table.h"
 #include "cli/verbs/verbs.h"
 #include "cli/yaml/emit.h"
+#include "control/api/json_text.h"
 #include "control/api/object.h"
 
 namespace trama::cli {
@@ -180,7 +181,7 @@ class Getter {
       if (!line && line.error().code().value() == ENODATA) return code(Exit::ok);
       if (!line) return fail(line.error());
       boost::system::error_code ec;
-      auto event = json::parse(*line, ec);
+      auto event = api::parse_json(*line, ec);
       if (ec || !event.is_object()) return fail(Exit::internal, "the server's watch sent something that is no event");
       auto type = api::text_at(event.get_object(), "type");
       json::object object = api::object_at(event.get_object(), "object");

@@ -45,7 +45,7 @@ Result<std::string> create_token(Api& api, const std::string& ca_pem, const Toke
 int token_create(const Globals& globals, const TokenOptions& options) {
   auto session = open_session(globals);
   if (!session) return fail(session.error());
-  auto join = create_token(*session->api, session->ca_pem, options);
+  auto join = create_token(*session->api, trusted_ca(*session), options);
   if (!join) return fail(join.error());
   if (options.output == "command")
     fmt::print("trama agent --server {} --join {}\n", session->api->server(), *join);

@@ -8,6 +8,7 @@
 
 #include "base/timestamp.h"
 #include "control/api/field_walk.h"
+#include "control/api/json_text.h"
 #include "control/api/schema.h"
 
 namespace trama::api {
@@ -75,10 +76,8 @@ FieldSet client_side_fields(std::string_view message, const json::object& live, 
   const auto& annotations = object_at(live, "metadata.annotations");
   const auto* text = annotations.if_contains("kubectl.kubernetes.io/last-applied-configuration");
   if (!text || !text->is_string()) return {};
-  json::parse_options options;
-  options.max_depth = 64;
   boost::system::error_code ec;
-  auto applied = json::parse(text->get_string(), ec, {}, options);
+  auto applied = parse_json(text->get_string(), ec, kDeepestGiven);
   if (ec || !applied.is_object()) return {};
   auto fields = fields_in(message, applied.get_object());
   if (!fields) return {};

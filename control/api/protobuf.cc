@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "control/api/base64.h"
+#include "control/api/json_text.h"
 #include "control/api/schema.h"
 #include "control/api/wire.h"
 
@@ -14,7 +15,7 @@ namespace trama::api {
 namespace {
 
 constexpr std::string_view kPrefix("k8s\0", 4);
-constexpr int kDepth = 64;
+constexpr int kDepth = kDeepestGiven;
 constexpr std::size_t kValues = 1'000'000;  // a value costs two bytes on the wire and far more in memory
 
 // JSON is UTF-8; Go puts U+FFFD in the place of what is not.
@@ -276,10 +277,8 @@ class Decoder {
   void raw_json(const Field& f, std::string_view bytes, json::object& into, int depth) {
     auto text = bytes_of(bytes, 1);
     if (!failure.empty() || text.empty()) return;
-    json::parse_options options;
-    options.max_depth = static_cast<std::size_t>(kDepth - std::min(depth, kDepth));
     boost::system::error_code ec;
-    auto parsed = json::parse({text.data(), text.size()}, ec, {}, options);
+    auto parsed = parse_json(text, ec, static_cast<std::size_t>(kDepth - std::min(depth, kDepth)));
     if (ec) return fail(fmt::format("{}: {}", f.name, ec.message()));
     into[f.name] = std::move(parsed);
   }

@@ -15,6 +15,7 @@
 #include <boost/json.hpp>
 
 #include "base/async/event.h"
+#include "base/async/websocket.h"
 #include "base/result.h"
 
 namespace trama::client {
@@ -24,7 +25,9 @@ using async::awaitable;
 using std::chrono::milliseconds;
 
 struct ClientOptions {
-  std::string server;  // "https://10.0.0.1:6443" or "https://[fd00::1]:6443"; the path part is ignored
+  // "https://10.0.0.1:6443" or "https://[fd00::1]:6443"; the path part is ignored. Several, with commas between them,
+  // are servers of one cluster: one is used for as long as it can be reached and does not answer 503, then the next.
+  std::string server;
   std::string ca_pem;  // trust anchors, one or more PEM certificates
   // SHA-256 of the CA's SubjectPublicKeyInfo, lower-case hex. With `ca_pem` empty, a chain is accepted iff it ends in
   // a self-signed CA with this key. With both given, both must hold.
@@ -36,10 +39,11 @@ struct ClientOptions {
   std::string key_pem;
   std::string bearer_token;
   std::string user_agent = "trama/" TRAMA_VERSION;
-  milliseconds connect_timeout{5'000};   // TCP and TLS handshake together
-  milliseconds request_timeout{30'000};  // one whole request and its answer; streams: until the answer's head
-  std::size_t response_limit = 512u << 20;
-  std::size_t idle_connections = 8;  // kept for the next request; more are closed
+  milliseconds connect_timeout{5'000};      // TCP and TLS handshake together
+  milliseconds request_timeout{30'000};     // one whole request and its answer; streams: until the answer's head
+  std::size_t response_limit = 128u << 20;  // bytes of one answer; lists come in pages
+  std::size_t line_limit = 32u << 20;       // bytes of one line of a stream: an event of a watch
+  std::size_t idle_connections = 8;         // kept for the next request; more are closed
 };
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
@@ -49,6 +53,7 @@ struct Response {
   std::string content_type;
   json::value body;  // null unless the answer is JSON
   std::string text;  // the raw body when it is not JSON
+  std::string odd;   // why it is not, in words; "" when it is
   Headers warnings;  // Warning headers, in order
   bool ok() const { return status >= 200 && status < 300; }
   std::string reason() const;   // Status.reason: "NotFound", "AlreadyExists", ...; "" when ok
@@ -74,7 +79,8 @@ class Stream {
   virtual int status() const = 0;
   // The next piece of the body, "" once it is complete. ETIMEDOUT when nothing came within `limit`.
   virtual awaitable<base::Result<std::string>> read(milliseconds limit) = 0;
-  // The next line without its end; an empty line is skipped. ENODATA at the end of the body.
+  // The next line without its end; an empty line is skipped. ENODATA at the end of the body; ETIMEDOUT when it was not
+  // whole within `limit`.
   virtual awaitable<base::Result<std::string>> read_line(milliseconds limit) = 0;
 };
 
@@ -96,16 +102,7 @@ struct Upgraded {
   std::unique_ptr<Tunnel> tunnel;  // null when status is not 101
 };
 
-// A WebSocket (RFC 6455) to the server, as `exec` uses it. One reader and one writer at a time.
-class WebSocket {
- public:
-  virtual ~WebSocket() = default;
-  virtual std::string subprotocol() const = 0;
-  // One whole message; "" with ENODATA as error when the peer has closed.
-  virtual awaitable<base::Result<std::string>> read() = 0;
-  virtual awaitable<base::Result<>> write(std::string message) = 0;  // binary
-  virtual awaitable<void> close() = 0;
-};
+using async::WebSocket;
 
 class ApiClient {
  public:
@@ -120,6 +117,7 @@ class ApiClient {
                                                     Headers extra = {}) = 0;
   // Writes the head with `Connection: Upgrade` and hands the connection over.
   virtual awaitable<base::Result<Upgraded>> upgrade(std::string method, std::string path, Headers headers) = 0;
+  // As `exec` uses it.
   virtual awaitable<base::Result<std::unique_ptr<WebSocket>>> websocket(std::string path, std::string subprotocol) = 0;
   // A streaming GET. An answer that is not 2xx is an error (see http_status).
   virtual awaitable<base::Result<std::unique_ptr<Stream>>> stream(std::string path, Headers extra = {}) = 0;
@@ -127,10 +125,14 @@ class ApiClient {
   virtual void close_idle() = 0;
   // Replaces the client certificate for connections made from now on (renewal).
   virtual base::Result<> use_certificate(std::string certificate_pem, std::string key_pem) = 0;
+  // Replaces the CAs that are trusted, for connections made from now on.
+  virtual base::Result<> use_trust(std::string ca_pem) = 0;
   // Replaces the bearer token, from the next request on.
   virtual void use_token(std::string token) = 0;
   // The CA certificate at the end of the last verified chain; "" before the first connection.
   virtual std::string verified_ca_pem() const = 0;
+  // The one of `server` that is used now, without its path: "https://10.0.0.1:6443".
+  virtual std::string current_server() const = 0;
   virtual const ClientOptions& options() const = 0;
 
   // Objects. Paths are the API's ("/api/v1/namespaces/default/pods/web-1"); see object_path() in paths.h.

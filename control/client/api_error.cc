@@ -53,6 +53,7 @@ std::string Response::message() const {
     auto said = api::text_at(*o, "message");
     if (!said.empty()) return said;
   }
+  if (status >= 300 && status < 400) return fmt::format("the server answered HTTP {}: {}", status, odd);
   auto line = text.substr(0, text.find('\n'));
   return line.empty() ? fmt::format("the server answered HTTP {}", status)
                       : fmt::format("the server answered HTTP {}: {}", status, line.substr(0, 200));

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -22,13 +23,17 @@ using async::tcp;
 using async::TlsStream;
 using async::transport_error;
 
+// Why no answer could be read, in words: what was wrong with it where that is known.
+base::Error answer_error(const boost::system::error_code& ec, std::string what);
+
 struct Target {
   std::string host;  // without brackets
   std::string port;
   std::string authority;  // for the Host header
   std::string verify;     // name or address that the certificate must carry
 };
-base::Result<Target> parse_target(const ClientOptions& options);
+// One for each server; at least one.
+base::Result<std::vector<Target>> parse_targets(const ClientOptions& options);
 
 struct Connection {
   Connection(async::asio::any_io_executor ex, std::shared_ptr<TlsSetup> setup)
@@ -39,7 +44,8 @@ struct Connection {
   TlsStream stream;
   std::unique_ptr<async::ByteStream> bytes;  // the same
   beast::flat_buffer buffer{1u << 16};
-  bool used = false;  // has carried a whole exchange before
+  bool used = false;       // has carried a whole exchange before
+  std::size_t server = 0;  // which of the client's
 
   bool looks_alive() { return async::looks_alive(lowest().socket()); }
   beast::tcp_stream& lowest() { return beast::get_lowest_layer(stream); }

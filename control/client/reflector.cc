@@ -4,6 +4,7 @@
 #include <charconv>
 #include <random>
 
+#include "control/api/json_text.h"
 #include "control/client/paths.h"
 
 namespace trama::client {
@@ -16,6 +17,13 @@ std::uint64_t number(const std::string& text) {
   std::uint64_t n = 0;
   std::from_chars(text.data(), text.data() + text.size(), n);
   return n;
+}
+
+// For a log: what is not plain text becomes a dot.
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (c < ' ' || c > '~') c = '.';
+  return text;
 }
 }  // namespace
 
@@ -113,11 +121,11 @@ awaitable<Reflector::Next> Reflector::watch() {
 
 Reflector::Next Reflector::take(const std::string& line) {
   boost::system::error_code bad;
-  auto value = json::parse(line, bad);
+  auto value = api::parse_json(line, bad);
   auto* event = bad ? nullptr : value.if_object();
   auto* body = event ? event->if_contains("object") : nullptr;
   if (body == nullptr || !body->is_object()) {
-    connected(false, fmt::format("the watch sent something that is not an event: {}", line.substr(0, 80)));
+    connected(false, fmt::format("the watch sent something that is not an event: {}", printable(line.substr(0, 80))));
     return Next::relist;
   }
   auto type = api::text_at(*event, "type");
@@ -132,7 +140,7 @@ Reflector::Next Reflector::take(const std::string& line) {
     if (code == 410)
       log_->info("{}: {}; reading everything again", options_.resource, message);
     else
-      connected(false, message);
+      connected(false, message.empty() ? "the watch ended with an error that does not say which" : message);
     return Next::relist;
   }
   auto object = object_of(std::move(body->get_object()));

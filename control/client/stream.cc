@@ -8,8 +8,9 @@ namespace trama::client {
 using base::Error;
 using base::Result;
 
-HttpStream::HttpStream(std::unique_ptr<Connection> connection, std::unique_ptr<BodyParser> parser)
-    : connection_(std::move(connection)), parser_(std::move(parser)) {
+HttpStream::HttpStream(std::unique_ptr<Connection> connection, std::unique_ptr<BodyParser> parser,
+                       std::size_t line_limit)
+    : connection_(std::move(connection)), parser_(std::move(parser)), line_limit_(line_limit) {
   parser_->body_limit(boost::none);
   // Eager parsing would hold a chunk back until the next one begins.
   parser_->eager(false);
@@ -27,15 +28,21 @@ awaitable<Result<std::string>> HttpStream::more(milliseconds limit) {
   connection_->lowest().expires_after(limit);
   while (body.empty() && !parser_->is_done()) {
     auto ec = co_await async::read_some(*connection_->bytes, connection_->buffer, *parser_);
-    if (ec) co_return transport_error(ec, "read the stream");
+    if (ec) co_return answer_error(ec, "read the stream");
   }
   co_return std::exchange(body, {});
 }
 
 awaitable<Result<std::string>> HttpStream::read_line(milliseconds limit) {
+  // For the whole line: a byte now and then is no sign of life.
+  auto end = std::chrono::steady_clock::now() + limit;
   for (;;) {
     if (auto line = lines_.next()) co_return std::move(*line);
-    auto piece = co_await more(limit);
+    if (lines_.waiting() > line_limit_)
+      co_return Error::text(fmt::format("the stream has a line of more than {} bytes", line_limit_),
+                            std::errc::protocol_error);
+    auto left = std::chrono::duration_cast<milliseconds>(end - std::chrono::steady_clock::now());
+    auto piece = co_await more(std::max(left, milliseconds(0)));
     if (!piece) co_return std::move(piece).error();
     if (piece->empty()) co_return Error::from_errno(ENODATA, "the stream has ended");
     lines_.add(*piece);

@@ -18,7 +18,7 @@ using BodyParser = http::response_parser<http::string_body>;
 class HttpStream final : public Stream {
  public:
   // `parser` has read the head.
-  HttpStream(std::unique_ptr<Connection> connection, std::unique_ptr<BodyParser> parser);
+  HttpStream(std::unique_ptr<Connection> connection, std::unique_ptr<BodyParser> parser, std::size_t line_limit);
   int status() const override;
   awaitable<base::Result<std::string>> read(milliseconds limit) override;
   awaitable<base::Result<std::string>> read_line(milliseconds limit) override;
@@ -28,6 +28,7 @@ class HttpStream final : public Stream {
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<BodyParser> parser_;
   base::LineBuffer lines_;
+  std::size_t line_limit_;
 };
 
 class TlsTunnel final : public Tunnel {

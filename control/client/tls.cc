@@ -107,6 +107,13 @@ std::string handshake_failure(SSL* ssl, const TlsSetup& setup, const boost::syst
         "the server did not present a CA with the pinned key {}…: wrong server, wrong join string, or somebody in "
         "between. Nothing was sent to it",
         setup.pin.substr(0, 12));
+  if (verify == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN || verify == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
+      verify == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT)
+    return fmt::format(
+        "the server's certificate is not acceptable: none of the CAs that we trust has signed it ({}). If the cluster "
+        "has a new CA (trama controller rotate-ca), what we have is from before it: a node must be deleted and join "
+        "again with an empty data directory, a person needs a new kubeconfig",
+        X509_verify_cert_error_string(verify));
   if (verify != X509_V_OK)
     return fmt::format("the server's certificate is not acceptable: {}", X509_verify_cert_error_string(verify));
   return ec.message();

@@ -10,11 +10,14 @@ using base::Result;
 
 namespace {
 
+constexpr std::size_t kMostItems = 4'000'000;  // of one list
+
 Result<json::object> object_of(Result<Response> answer) {
   if (!answer) return std::move(answer).error();
   if (!answer->ok()) return error_of(*answer);
   if (auto* o = answer->body.if_object()) return std::move(*o);
-  return Error::text("the server answered something that is not an API object: is this a Kubernetes-shaped API?",
+  return Error::text(fmt::format("the server's answer is no API object ({}): is this a Kubernetes-shaped API?",
+                                 answer->odd.empty() ? "it is JSON of another kind" : answer->odd),
                      std::errc::protocol_error);
 }
 
@@ -93,7 +96,10 @@ awaitable<Result<ApiClient::Listed>> ApiClient::list(std::string collection_path
       }
     }
     all.revision = api::text_at(*body, "metadata.resourceVersion");
-    token = api::text_at(*body, "metadata.continue");
+    auto next = api::text_at(*body, "metadata.continue");
+    if ((!next.empty() && next == token) || all.items.size() > kMostItems)
+      co_return Error::text(fmt::format("the list {} does not end", collection_path), std::errc::protocol_error);
+    token = std::move(next);
   } while (!token.empty());
   co_return all;
 }

@@ -42,6 +42,7 @@ async::awaitable<void> announce_api_server(store::Store& store, ApiServer self, 
       auto& annotations = api::make_object_at(body, "metadata.annotations");
       annotations[kAddress] = self.address.ip.to_string();
       annotations[kPort] = std::to_string(self.address.port);
+      if (self.authorities) annotations[kApiServerCa] = self.authorities();
       auto& spec = api::make_object_at(body, "spec");
       spec["holderIdentity"] = self.identity;
       spec["leaseDurationSeconds"] =

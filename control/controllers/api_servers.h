@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "base/ip.h"
@@ -13,7 +14,12 @@ namespace trama::control {
 struct ApiServer {
   std::string identity;  // "host_1a2b3c4d", one per process
   base::IpPort address;  // where it can be reached
+  // The CA that it signs with and, where it has the key of another one, that: short pins. For `trama controller
+  // rotate-ca`.
+  std::function<std::string()> authorities;
 };
+
+inline constexpr const char* kApiServerCa = "trama.dev/ca";  // annotation of the Lease: ApiServer::authorities
 
 // Writes the Lease kube-system/apiserver-IDENTITY every `period`, until it is cancelled.
 async::awaitable<void> announce_api_server(store::Store& store, ApiServer self, std::chrono::milliseconds period);

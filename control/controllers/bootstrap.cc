@@ -85,7 +85,6 @@ json::object kubernetes_endpoints(const json::object& slice) {
 
 const api::Key kSlice{"endpointslices", "default", "kubernetes"};
 const api::Key kEndpoints{"endpoints", "default", "kubernetes"};
-const api::Key kCa{"configmaps", "kube-system", "kube-root-ca.crt"};
 
 api::Answer<api::ObjectPtr> put(store::Transaction& tx, const api::Key& key, json::object wanted, Time now) {
   const auto& kind = *api::kind_of_resource(key.resource);
@@ -101,28 +100,45 @@ api::Answer<api::ObjectPtr> put_slice(store::Transaction& tx, const BootstrapFac
   return put(tx, kEndpoints, std::move(endpoints), now);
 }
 
-std::string ca_of(const api::ObjectPtr& map) {
-  if (!map) return "";
-  const auto& data = api::object_at(map->body, "data");
-  const auto* pem = data.if_contains("ca.crt");
-  return pem != nullptr && pem->is_string() ? std::string(pem->get_string()) : "";
-}
-
 }  // namespace
 
-std::string known_ca(const store::Store& store) { return ca_of(store.get(kCa)); }
+const api::Key kCaConfigMap{"configmaps", "kube-system", "kube-root-ca.crt"};
 
-async::awaitable<Result<>> publish_ca(store::Store& store, std::string certificate_pem) {
+pki::Authorities authorities_of(const json::object& map) {
+  pki::Authorities out;
+  const auto& data = api::object_at(map, "data");
+  const auto* pem = data.if_contains("ca.crt");
+  auto split = pki::split_bundle(pem != nullptr && pem->is_string() ? std::string(pem->get_string()) : "");
+  if (split) out.pems = std::move(*split);
+  const auto* phase = api::object_at(map, "metadata.annotations").if_contains(kCaRotation);
+  if (phase != nullptr && phase->is_string()) out.phase = pki::rotation_phase(std::string(phase->get_string()));
+  return out;
+}
+
+pki::Authorities known_authorities(const store::Store& store) {
+  auto map = store.get(kCaConfigMap);
+  return map ? authorities_of(map->body) : pki::Authorities();
+}
+
+json::object with_authorities(json::object body, const pki::Authorities& authorities) {
+  api::make_object_at(body, "data")["ca.crt"] = authorities.bundle();
+  auto& annotations = api::make_object_at(body, "metadata.annotations");
+  if (authorities.phase == pki::RotationPhase::steady)
+    annotations.erase(kCaRotation);
+  else
+    annotations[kCaRotation] = pki::to_string(authorities.phase);
+  return body;
+}
+
+async::awaitable<Result<>> publish_authorities(store::Store& store, pki::Authorities authorities, bool anew) {
   auto now = std::chrono::system_clock::now();
   store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
-    auto have = tx.get(kCa);
-    if (auto known = ca_of(have); !known.empty()) {
-      if (known == certificate_pem) return have;
-      return api::Status::forbidden("it is not the CA of this cluster");
-    }
-    json::object body = have ? have->body : new_object("v1", "ConfigMap", kCa, now);
-    api::make_object_at(body, "data")["ca.crt"] = certificate_pem;
-    return tx.put(kCa, std::move(body));
+    auto have = tx.get(kCaConfigMap);
+    auto known = have ? authorities_of(have->body) : pki::Authorities();
+    bool same = known.pems == authorities.pems && known.phase == authorities.phase;
+    if (same || (!known.pems.empty() && !anew)) return have;
+    json::object body = have ? have->body : new_object("v1", "ConfigMap", kCaConfigMap, now);
+    return tx.put(kCaConfigMap, with_authorities(std::move(body), authorities));
   };
   auto done = co_await write(store, std::move(decide));
   if (!done) co_return std::move(done).error();

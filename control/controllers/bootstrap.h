@@ -6,6 +6,7 @@
 
 #include "base/ip.h"
 #include "control/controllers/service_allocation.h"
+#include "control/pki/rotation.h"
 #include "control/store/store.h"
 
 namespace trama::control {
@@ -23,10 +24,19 @@ async::awaitable<base::Result<>> ensure_defaults(store::Store& store, ServiceAll
 // The EndpointSlice default/kubernetes with these addresses, those of the Service's family. Writes only a change.
 async::awaitable<base::Result<>> write_kubernetes_slice(store::Store& store, BootstrapFacts facts);
 
-// The CA that nodes trust, as the cluster knows it: ConfigMap kube-system/kube-root-ca.crt. Several controllers must
-// have one and the same; "" = nobody has said yet.
-std::string known_ca(const store::Store& store);
-// Says which CA it is, once. An error when the cluster's is another one.
-async::awaitable<base::Result<>> publish_ca(store::Store& store, std::string certificate_pem);
+// The CAs that are trusted, as the cluster knows it: ConfigMap kube-system/kube-root-ca.crt, which only administrators
+// write. Several controllers follow it; no CA at all = nobody has said yet.
+extern const api::Key kCaConfigMap;
+inline constexpr const char* kCaRotation = "trama.dev/ca-rotation";  // its annotation: started, switched
+// Of a Node: short pins of the CAs that it trusts, and of those that signed its certificates.
+inline constexpr const char* kTrustedCa = "trama.dev/trusted-ca";
+inline constexpr const char* kCertificateCa = "trama.dev/certificate-ca";
+inline constexpr const char* kServingCa = "trama.dev/serving-ca";
+pki::Authorities authorities_of(const api::json::object& config_map);
+pki::Authorities known_authorities(const store::Store& store);
+// The body of that ConfigMap: `have` (which may be empty) with these authorities.
+api::json::object with_authorities(api::json::object have, const pki::Authorities& authorities);
+// Says which they are: when nobody has, and with `anew` in the place of what was said.
+async::awaitable<base::Result<>> publish_authorities(store::Store& store, pki::Authorities authorities, bool anew);
 
 }  // namespace trama::control

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "control/pki/renewal.h"
+#include "control/pki/rotation.h"
 
 namespace trama::pki {
 
@@ -125,7 +126,10 @@ Result<ClusterKeys> load_or_create_cluster_keys(const std::string& dir, const Se
   self.subject.common_name = "trama:controller";
   auto self_pair = authority->issue(self);
   if (!self_pair) return std::move(self_pair).error();
-  return ClusterKeys{std::move(*authority), std::move(*serving_pair), std::move(*admin_pair), std::move(*self_pair)};
+  auto all = read_authorities(dir);
+  if (!all) return std::move(all).error();
+  return ClusterKeys{std::move(*authority), std::move(*serving_pair), std::move(*admin_pair), all->bundle(),
+                     std::move(*self_pair)};
 }
 
 }  // namespace trama::pki

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "control/api/json_text.h"
 #include "control/api/protobuf.h"
 #include "control/api/schema.h"
 #include "control/server/storage_form.h"
@@ -19,8 +20,7 @@ using api::Kind;
 using api::Status;
 
 // A patch can nest deeper than a body may: what is stored must stay readable.
-constexpr unsigned kDepth = 64;
-bool is_too_deep(const json::value& v, unsigned left) {
+bool is_too_deep(const json::value& v, std::size_t left) {
   if (left == 0) return v.is_object() || v.is_array();
   if (v.is_array())
     for (const auto& item : v.get_array())
@@ -62,10 +62,8 @@ std::optional<std::uint64_t> number(const std::string& text) {
 }
 
 Answer<json::value> parse_body(const std::string& text) {
-  json::parse_options options;
-  options.max_depth = kDepth;
   boost::system::error_code ec;
-  auto value = json::parse(text, ec, {}, options);
+  auto value = api::parse_json(text, ec, api::kDeepestGiven);
   if (ec) return Status::bad_request(fmt::format("the body of the request is not JSON: {}", ec.message()));
   return value;
 }
@@ -94,8 +92,8 @@ Answer<json::object> read_object(const Request& r, std::string_view message, std
 std::optional<Status> check_fields(const Request& r, const Kind& kind, json::object& body,
                                    std::vector<std::string>& warnings) {
   for (const auto& member : body)
-    if (is_too_deep(member.value(), kDepth - 1))
-      return Status::bad_request(fmt::format("the object nests deeper than {} levels", kDepth));
+    if (is_too_deep(member.value(), api::kDeepestGiven - 1))
+      return Status::bad_request(fmt::format("the object nests deeper than {} levels", api::kDeepestGiven));
   api::Findings found;
   api::check_schema(kind, body, found);
   if (!found.mistyped.empty())

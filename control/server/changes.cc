@@ -164,7 +164,7 @@ Answer<api::Applier> applier_of(const Request& r, const ResourcePath& path) {
   api::Applier out;
   out.name = r.parameter("fieldManager");
   out.subresource = path.subresource;
-  out.force = r.parameter("force") == "true" || r.parameter("force") == "1";
+  out.force = r.flag("force");
   if (out.name.empty())
     return invalid_options("PatchOptions", "fieldManager", "FieldValueRequired",
                            "Required value: is required for apply patch");

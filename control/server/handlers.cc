@@ -76,8 +76,7 @@ std::string verb_of(const Request& r, const ResourcePath& path) {
 }  // namespace
 
 bool is_watch(const Request& r, const ResourcePath& path) {
-  auto v = r.parameter("watch");
-  return path.subresource.empty() && r.method == "GET" && (path.watch || v == "true" || v == "1");
+  return path.subresource.empty() && r.method == "GET" && (path.watch || r.flag("watch"));
 }
 
 bool is_raw(const ResourcePath& path) {
@@ -112,12 +111,13 @@ std::optional<Status> admit(const Context& c, const Request& r, const ResourcePa
   return authorize(r.identity, attempt_of(r, path, ""), c.store);
 }
 
-awaitable<Reply> handle(Context context, Request request) {
-  auto path = parse_resource(request.path);
+awaitable<Reply> handle(Context context, Request request, std::optional<ResourcePath> path) {
   if (!path) {
     if (auto refused = refuse_impersonation(request)) co_return reply_status(*refused);
     if (auto* review = review_of(request.path)) co_return review_reply(context, request, *review);
     if (auto refused = authorize_path(request.identity, request.path)) co_return reply_status(*refused);
+    if (request.path == "/trama/ca" && request.method == "GET" && context.options.authorities)
+      co_return co_await context.options.authorities(std::move(request));
     if (request.path == "/metrics" && context.options.metrics) {
       Reply text;
       text.content_type = "text/plain; version=0.0.4";

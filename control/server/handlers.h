@@ -13,8 +13,8 @@ struct Context {
   const Options& options;
 };
 
-// Everything but watches and raw subresources.
-awaitable<Reply> handle(Context context, Request request);
+// Everything but watches and raw subresources. `path` is what parse_resource() says about the request's.
+awaitable<Reply> handle(Context context, Request request, std::optional<ResourcePath> path);
 
 // Nothing when the request may go on: authorised as far as its path tells. Watches and raw subresources ask it, too.
 std::optional<api::Status> admit(const Context& context, const Request& request, const ResourcePath& path);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <cctype>
+
 #include "control/server/server.h"
 
 namespace trama::server {
@@ -11,6 +13,13 @@ std::string Request::header(const std::string& name) const {
 std::string Request::parameter(const std::string& name) const {
   auto it = query.find(name);
   return it == query.end() || it->second.empty() ? "" : it->second.front();
+}
+
+bool Request::flag(const std::string& name) const {
+  if (!has(name)) return false;
+  auto value = parameter(name);
+  for (auto& c : value) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return value != "false" && value != "0";
 }
 
 }  // namespace trama::server

@@ -69,7 +69,7 @@ constexpr Rule kRules[] = {
 constexpr PathRule kPathRules[] = {
     {admin, "*"},
     {metrics, "/metrics"},
-    {authenticated, "/api /api/* /apis /apis/* /openapi /openapi/*"},
+    {authenticated, "/api /api/* /apis /apis/* /openapi /openapi/* /trama/ca"},
     {anyone, "/healthz /healthz/* /livez /livez/* /readyz /readyz/* /version /version/*"},
 };
 

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The only file that knows the HTTP library: sockets, TLS, and requests as values.
+// Sockets, TLS, and requests as values. Besides http_answer.cc the only file that knows the HTTP library.
 #include "control/server/server.h"
 
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <set>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/beast/core.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include "base/async/byte_stream.h"
 #include "base/async/task_group.h"
 #include "base/log.h"
 #include "control/server/answers.h"
 #include "control/server/handlers.h"
+#include "control/server/http_answer.h"
 #include "control/server/tls.h"
 #include "control/server/watch_stream.h"
 
@@ -30,126 +32,21 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 namespace ssl = asio::ssl;
 using asio::ip::tcp;
+using async::ByteStream;
 using async::kTuple;
+using async::TcpStream;
+using async::TlsStream;
 using base::Error;
 using base::Result;
 using boost::system::error_code;
-using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 
 constexpr std::size_t kBodyLimit = 3 << 20;
 constexpr std::uint32_t kHeaderLimit = 16 << 10;
-constexpr std::chrono::seconds kIdle{120};  // between two requests on a connection
+constexpr std::chrono::milliseconds kLastWords{1'000};
 
 Error failed(error_code ec, std::string what) {
   return Error(std::error_code(ec.value(), std::system_category()), std::move(what));
 }
-
-// One answer on one connection.
-class TlsAnswer final : public Stream {
- public:
-  TlsAnswer(TlsStream& stream, beast::flat_buffer& buffer, bool keep_alive, bool head, std::chrono::seconds slow)
-      : stream_(stream), buffer_(buffer), keep_alive_(keep_alive), head_(head), slow_(slow) {}
-
-  awaitable<Result<>> reply(Reply reply) override {
-    answered_ = true;
-    http::response<http::string_body> out;
-    out.version(11);
-    out.result(static_cast<unsigned>(reply.status));
-    out.set(http::field::content_type, reply.content_type);
-    for (const auto& [name, value] : reply.headers) out.insert(name, value);
-    out.keep_alive(keep_alive_);
-    out.body() = std::move(reply.body);
-    out.prepare_payload();
-    if (head_) out.body().clear();
-    beast::get_lowest_layer(stream_).expires_after(slow_);
-    auto [ec, n] = co_await http::async_write(stream_, out, kTuple);
-    if (ec) co_return fail(ec);
-    co_return Result<>{};
-  }
-
-  awaitable<Result<>> begin(int status, std::string content_type) override {
-    answered_ = true;
-    http::response<http::empty_body> out;
-    out.version(11);
-    out.result(static_cast<unsigned>(status));
-    out.set(http::field::content_type, content_type);
-    out.keep_alive(keep_alive_);
-    out.chunked(true);
-    http::response_serializer<http::empty_body> serializer(out);
-    beast::get_lowest_layer(stream_).expires_after(slow_);
-    auto [ec, n] = co_await http::async_write_header(stream_, serializer, kTuple);
-    if (ec) co_return fail(ec);
-    co_return Result<>{};
-  }
-
-  awaitable<Result<>> chunk(std::string data) override {
-    if (data.empty()) co_return Result<>{};
-    beast::get_lowest_layer(stream_).expires_after(slow_);
-    auto piece = http::make_chunk(asio::buffer(data));
-    auto [ec, n] = co_await asio::async_write(stream_, piece, kTuple);
-    if (ec) co_return fail(ec);
-    co_return Result<>{};
-  }
-
-  awaitable<Result<>> finish() override {
-    beast::get_lowest_layer(stream_).expires_after(slow_);
-    auto last = http::make_chunk_last();
-    auto [ec, n] = co_await asio::async_write(stream_, last, kTuple);
-    if (ec) co_return fail(ec);
-    co_return Result<>{};
-  }
-
-  awaitable<Result<std::string>> read_some() override {
-    raw_ = true;
-    std::string out;
-    if (buffer_.size() > 0) {  // bytes that arrived together with the request
-      out.assign(static_cast<const char*>(buffer_.data().data()), buffer_.size());
-      buffer_.consume(buffer_.size());
-      co_return out;
-    }
-    beast::get_lowest_layer(stream_).expires_never();
-    out.resize(16'384);
-    auto space = asio::buffer(out);
-    auto [ec, n] = co_await stream_.async_read_some(space, kTuple);
-    out.resize(n);
-    if (ec == asio::error::eof || ec == ssl::error::stream_truncated) co_return std::string();
-    if (ec) co_return failed(ec, "read from the client");
-    co_return out;
-  }
-
-  awaitable<Result<>> write(std::string data) override {
-    raw_ = answered_ = true;
-    auto piece = asio::buffer(data);
-    auto [ec, n] = co_await asio::async_write(stream_, piece, kTuple);
-    if (ec) co_return fail(ec);
-    co_return Result<>{};
-  }
-
-  // Returns when the client has closed its side, or sends what nobody will read.
-  awaitable<void> wait_gone() {
-    beast::get_lowest_layer(stream_).expires_never();
-    std::array<char, 512> unread;
-    auto space = asio::buffer(unread);
-    (void)co_await stream_.async_read_some(space, kTuple);
-  }
-  // The connection ends with this answer.
-  void close_afterwards() { keep_alive_ = false; }
-
-  bool answered() const { return answered_; }
-  // False once the connection can not carry another request.
-  bool reusable() const { return keep_alive_ && !raw_ && !broken_; }
-
- private:
-  Error fail(error_code ec) {
-    broken_ = true;
-    return failed(ec, "write to the client");
-  }
-  TlsStream& stream_;
-  beast::flat_buffer& buffer_;
-  bool keep_alive_, head_;
-  std::chrono::seconds slow_;
-  bool answered_ = false, raw_ = false, broken_ = false;
-};
 
 class TlsServer final : public Server {
  public:
@@ -165,6 +62,7 @@ class TlsServer final : public Server {
     auto made = make_server_tls(options_);
     if (!made) return std::move(made).error();
     tls_ = std::move(*made);
+    trusted_ = pins_of(options_.client_ca_pem);
     return {};
   }
 
@@ -177,6 +75,10 @@ class TlsServer final : public Server {
     if (!made) return std::move(made).error();
     options_ = std::move(next);
     tls_ = std::move(*made);
+    trusted_ = pins_of(options_.client_ca_pem);
+    // Whoever came in by a CA that has been dropped since is out, watches included.
+    for (auto* client : clients_)
+      if (!is_trusted(client->peer)) client->stream.transport().close();
     return {};
   }
 
@@ -209,69 +111,150 @@ class TlsServer final : public Server {
         continue;
       }
       accept_trouble_.recovered([this](const std::string& line) { log_->info("accepting: {}", line); });
-      tasks_.spawn("session", session(std::move(socket)));
+      error_code gone;
+      auto address = socket.remote_endpoint(gone).address().to_string();
+      if (gone || crowded(address)) continue;
+      tasks_.spawn("session", session(std::move(socket), std::move(address)));
     }
   }
 
-  awaitable<void> session(tcp::socket socket) {
+  // Whoever opens connections without end and says nothing in them takes no room from the others.
+  bool crowded(const std::string& address) {
+    auto it = strangers_.find(address);
+    if (it == strangers_.end() || it->second < options_.strangers_per_address) return false;
+    auto now = Throttle::Clock::now();
+    if (now >= crowd_told_ + std::chrono::minutes(1)) {
+      log_->warn("{} has {} connections open that do not say who they are; more are closed", address, it->second);
+      crowd_told_ = now;
+    }
+    return true;
+  }
+
+  // A connection among those of its address, until it has said who it is.
+  class Stranger {
+   public:
+    Stranger(std::map<std::string, std::size_t>& all, const std::string& address)
+        : all_(all), it_(all.try_emplace(address, 0).first) {
+      ++it_->second;
+    }
+    ~Stranger() { known(); }
+    Stranger(const Stranger&) = delete;
+    Stranger& operator=(const Stranger&) = delete;
+    void known() {
+      if (known_) return;
+      known_ = true;
+      if (--it_->second == 0) all_.erase(it_);
+    }
+    bool is_known() const { return known_; }
+
+   private:
+    std::map<std::string, std::size_t>& all_;
+    std::map<std::string, std::size_t>::iterator it_;
+    bool known_ = false;
+  };
+
+  bool is_trusted(const Peer& peer) const { return peer.authority.empty() || trusted_.count(peer.authority) != 0; }
+
+  // One connection and who is at its other end.
+  struct Client {
+    ByteStream& stream;
+    Peer peer;
+    std::string address;
+    Stranger& stranger;
+    beast::flat_buffer buffer = {};
+  };
+
+  struct Listed {
+    Listed(std::set<Client*>& all, Client& one) : all_(all), one_(&one) { all_.insert(one_); }
+    ~Listed() { all_.erase(one_); }
+    Listed(const Listed&) = delete;
+    Listed& operator=(const Listed&) = delete;
+    std::set<Client*>& all_;
+    Client* one_;
+  };
+
+  awaitable<void> session(tcp::socket socket, std::string address) {
+    Stranger stranger(strangers_, address);
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     socket.set_option(asio::socket_base::keep_alive(true), ignored);
     auto tls = tls_;  // a renewal must not take it away during the handshake
-    TlsStream stream(beast::tcp_stream(std::move(socket)), *tls);
-    beast::get_lowest_layer(stream).expires_after(options_.slow_client);
+    TcpStream tcp(std::move(socket));
+    TlsStream stream(std::move(tcp), *tls);
+    auto bytes = async::byte_stream(stream);
+    bytes->transport().expires_after(options_.slow_client);
     auto [handshake] = co_await stream.async_handshake(ssl::stream_base::server, kTuple);
     if (handshake) {
       log_->debug("TLS handshake: {}", handshake.message());
+      co_await last_words(*bytes);
       co_return;
     }
-    auto who = peer_of(stream.native_handle());
-    auto from = beast::get_lowest_layer(stream).socket().remote_endpoint(ignored);
-    auto address = from.address().to_string();
-    beast::flat_buffer buffer;
-    bool more = true;
-    while (more) more = co_await one_request(stream, buffer, who, address);
-    beast::get_lowest_layer(stream).expires_after(std::chrono::seconds(1));
-    (void)co_await stream.async_shutdown(kTuple);
+    Client client{*bytes, peer_of(stream.native_handle()), std::move(address), stranger};
+    if (!client.peer.identity.name.empty()) stranger.known();
+    {
+      Listed listed(clients_, client);
+      bool more = is_trusted(client.peer);
+      while (more) more = co_await one_request(client);
+    }
+    bytes->transport().expires_after(std::chrono::seconds(1));
+    co_await bytes->close();
+  }
+
+  // Lets the peer read why it was refused: a socket that is closed with something unread takes that back.
+  awaitable<void> last_words(ByteStream& stream) {
+    auto& transport = stream.transport();
+    error_code ec;
+    transport.socket().shutdown(tcp::socket::shutdown_send, ec);
+    if (ec) co_return;
+    transport.expires_after(std::min(options_.slow_client, kLastWords));
+    auto below = async::byte_stream(transport);
+    std::array<char, 512> unread;
+    auto space = asio::buffer(unread);
+    std::size_t n = 1;
+    while (n > 0 && !ec) {
+      auto [failed, size] = co_await below->read_some(space);
+      ec = failed, n = size;
+    }
   }
 
   // Reads a request and answers it; false when the connection is over.
-  awaitable<bool> one_request(TlsStream& stream, beast::flat_buffer& buffer, const Peer& peer, std::string address) {
+  awaitable<bool> one_request(Client& client) {
+    auto& stream = client.stream;
+    auto& buffer = client.buffer;
     http::request_parser<http::string_body> parser;
     parser.body_limit(kBodyLimit);
     parser.header_limit(kHeaderLimit);
     // Idle connections may wait; a request that has begun may not dawdle.
-    beast::get_lowest_layer(stream).expires_after(kIdle);
+    stream.transport().expires_after(client.stranger.is_known() ? options_.idle : options_.slow_client);
     if (buffer.size() == 0) {
       auto space = buffer.prepare(8192);
-      auto [ec, n] = co_await stream.async_read_some(space, kTuple);
+      auto [ec, n] = co_await stream.read_some(space);
       if (ec) co_return false;
       buffer.commit(n);
     }
-    beast::get_lowest_layer(stream).expires_after(options_.slow_client);
-    auto [header_ec, header_n] = co_await http::async_read_header(stream, buffer, parser, kTuple);
+    stream.transport().expires_after(options_.slow_client);
+    auto header_ec = co_await async::read_header(stream, buffer, parser);
     if (header_ec) {
       co_await refuse(stream, buffer, header_ec);
       co_return false;
     }
     // kubectl and client-go send bodies at once; "Expect" is a courtesy to curl.
     if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
-      http::response<http::empty_body> go(http::status::continue_, 11);
-      auto [ec, n] = co_await http::async_write(stream, go, kTuple);
-      if (ec) co_return false;
+      HttpAnswer first(stream, buffer, true, false, options_.slow_client);
+      if (!co_await first.go_on()) co_return false;
     }
     bool upgrade = parser.get().find(http::field::upgrade) != parser.get().end();
-    if (!upgrade) {
-      auto [ec, n] = co_await http::async_read(stream, buffer, parser, kTuple);
+    if (!upgrade && !parser.is_done()) {
+      auto ec = co_await async::read_message(stream, buffer, parser);
       if (ec) {
         co_await refuse(stream, buffer, ec);
         co_return false;
       }
     }
     auto message = parser.release();
-    beast::get_lowest_layer(stream).expires_never();
+    stream.transport().expires_never();
     bool head = message.method() == http::verb::head;
-    TlsAnswer answer(stream, buffer, message.keep_alive() && !upgrade, head, options_.slow_client);
+    HttpAnswer answer(stream, buffer, message.keep_alive() && !upgrade, head, options_.slow_client);
     auto target = parse_target(std::string_view(message.target()));
     if (!target) {
       auto bad = reply_status(api::Status::bad_request("the request's target does not parse"));
@@ -290,10 +273,12 @@ class TlsServer final : public Server {
       slot += (slot.empty() ? "" : ", ") + std::string(field.value());
     }
     request.body = std::move(message.body());
-    request.identity = peer.identity;
-    auto refused = authenticate(request, address);
+    request.identity = client.peer.identity;
+    request.authority = client.peer.authority;
+    auto refused = authenticate(request, client.address);
+    if (!refused && !request.identity.name.empty()) client.stranger.known();
     // Kept-alive and resumed connections outlive the handshake that looked at the certificate.
-    if (peer.has_ended(std::time(nullptr))) refused = api::Status::unauthorized();
+    if (client.peer.has_ended(std::time(nullptr))) refused = api::Status::unauthorized();
     if (refused) {
       auto reply = reply_status(*refused);
       (void)co_await answer.reply(std::move(reply));
@@ -301,13 +286,13 @@ class TlsServer final : public Server {
     }
     auto path = parse_resource(request.path);
     bool lasting = path && (is_watch(request, *path) || (is_raw(*path) && options_.raw));
-    Ticket ticket(throttle_, request.identity, address, lasting);
+    Ticket ticket(throttle_, request.identity, client.address, lasting);
     if (ticket.wait) {
       auto reply = reply_status(too_many(ticket.who, *ticket.wait));
       (void)co_await answer.reply(std::move(reply));
       co_return answer.reusable();
     }
-    co_await respond(std::move(request), answer);
+    co_await respond(std::move(request), std::move(path), answer);
     co_return answer.reusable();
   }
 
@@ -362,15 +347,14 @@ class TlsServer final : public Server {
     return std::nullopt;
   }
 
-  awaitable<void> respond(Request request, TlsAnswer& answer) {
+  awaitable<void> respond(Request request, std::optional<ResourcePath> path, HttpAnswer& answer) {
     log_->debug("{} {} {}", request.identity.name.empty() ? "system:anonymous" : request.identity.name, request.method,
                 request.target);
     Context context{store_, options_};
-    auto path = parse_resource(request.path);
     bool watch = path && is_watch(request, *path);
     bool raw = path && is_raw(*path) && options_.raw;
     if (!watch && !raw) {
-      auto reply = co_await handle(context, std::move(request));
+      auto reply = co_await handle(context, std::move(request), std::move(path));
       (void)co_await answer.reply(std::move(reply));
       co_return;
     }
@@ -399,7 +383,7 @@ class TlsServer final : public Server {
     }
   }
 
-  awaitable<void> refuse(TlsStream& stream, beast::flat_buffer& buffer, error_code ec) {
+  awaitable<void> refuse(ByteStream& stream, beast::flat_buffer& buffer, error_code ec) {
     api::Status s;
     if (ec == http::error::body_limit) {
       s.code = 413, s.reason = "RequestEntityTooLarge",
@@ -413,7 +397,7 @@ class TlsServer final : public Server {
     } else {
       co_return;  // gone, or too slow: nobody is there to read an answer
     }
-    TlsAnswer answer(stream, buffer, false, false, options_.slow_client);
+    HttpAnswer answer(stream, buffer, false, false, options_.slow_client);
     auto reply = reply_status(s);
     (void)co_await answer.reply(std::move(reply));
   }
@@ -426,6 +410,10 @@ class TlsServer final : public Server {
   async::TaskGroup tasks_;
   std::shared_ptr<spdlog::logger> log_;
   base::Streak accept_trouble_;
+  Throttle::Clock::time_point crowd_told_{};
+  std::map<std::string, std::size_t> strangers_;  // connections by address
+  std::set<Client*> clients_;
+  std::set<std::string> trusted_;  // key pins of the CAs whose certificates count
 };
 
 }  // namespace

@@ -31,8 +31,11 @@ struct Request {
   std::string target;                          // as it came, for proxies
   std::string body;
   Identity identity;
+  std::string authority;  // key pin of the CA that the client's certificate ends in; "" without a certificate
   std::string header(const std::string& lower_case_name) const;
   std::string parameter(const std::string& name) const;  // first value, "" when absent
+  // As upstream reads them: there, and neither "false" in any case nor "0". The Python client says "True".
+  bool flag(const std::string& parameter_name) const;
   bool has(const std::string& parameter_name) const { return query.count(parameter_name) != 0; }
 };
 
@@ -77,13 +80,17 @@ struct Options {
   std::function<std::optional<Identity>(std::string token)> authenticate_token;  // empty = no bearer tokens
   std::vector<Admission> admissions;
   RawHandler raw;
+  // GET /trama/ca: the CAs that are trusted, as PEM. Empty = 404.
+  std::function<awaitable<Reply>(Request)> authorities;
   std::function<std::string()> metrics;     // text of /metrics; empty = 404
   std::function<std::string()> readiness;   // more lines of /readyz?verbose; empty = none
   std::string cluster_version = "v1.31.0";  // what /version claims to be compatible with
   std::chrono::milliseconds bookmark_period{30'000};
-  std::chrono::seconds slow_client{10};  // to send a request, or to take an answer
-  Limits limits;                         // of one client
-  std::size_t connections = 4096;        // more than that wait in the listen queue
+  std::chrono::milliseconds slow_client{10'000};  // to shake hands, to send a request, to take a piece of an answer
+  std::chrono::milliseconds idle{120'000};        // between two requests; who has not said who it is has slow_client
+  Limits limits;                                  // of one client
+  std::size_t connections = 4096;                 // more than that wait in the listen queue
+  std::size_t strangers_per_address = 1024;       // connections that have not said who they are; more are closed
 };
 
 class Server {
@@ -93,7 +100,8 @@ class Server {
   virtual ~Server() = default;
   // Serves on a listening socket until stop(); may be called for several sockets.
   virtual base::Result<> listen(base::UniqueFd socket) = 0;
-  // For connections made from now on; those that are there go on as they are. On an error nothing changes.
+  // For connections made from now on. Those that are there go on, unless their certificate's CA is no longer among
+  // `client_ca_pem`: these are ended. On an error nothing changes.
   virtual base::Result<> use_tls(std::string certificate_pem, std::string key_pem, std::string client_ca_pem) = 0;
   // Ends every connection and watch, and waits.
   virtual awaitable<void> stop() = 0;

@@ -3,9 +3,12 @@
 
 #include <ctime>
 
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include "base/digest.h"
 #include "base/tls_policy.h"
 
 namespace trama::server {
@@ -45,6 +48,31 @@ Result<std::shared_ptr<ssl::context>> make_server_tls(const Options& options) {
   return tls;
 }
 
+namespace {
+
+std::string pin_of(X509* certificate) {
+  unsigned char* der = nullptr;
+  int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
+  if (size <= 0) return "";
+  auto pin = base::sha256_hex({reinterpret_cast<char*>(der), static_cast<std::size_t>(size)});
+  OPENSSL_free(der);
+  return pin;
+}
+
+}  // namespace
+
+std::set<std::string> pins_of(const std::string& bundle_pem) {
+  std::set<std::string> out;
+  std::unique_ptr<BIO, decltype(&BIO_free)> text(
+      BIO_new_mem_buf(bundle_pem.data(), static_cast<int>(bundle_pem.size())), BIO_free);
+  while (auto* certificate = PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr)) {
+    out.insert(pin_of(certificate));
+    X509_free(certificate);
+  }
+  ERR_clear_error();  // the end of the text is one
+  return out;
+}
+
 Peer peer_of(SSL* connection) {
   Peer peer;
   X509* certificate = SSL_get0_peer_certificate(connection);
@@ -64,6 +92,8 @@ Peer peer_of(SSL* connection) {
   }
   if (who.name.empty()) who.groups.clear();  // groups without a name speak for nobody
   if (!who.name.empty()) who.groups.emplace_back("system:authenticated");
+  if (auto* chain = SSL_get0_verified_chain(connection); chain != nullptr && sk_X509_num(chain) > 0)
+    peer.authority = pin_of(sk_X509_value(chain, sk_X509_num(chain) - 1));
   std::tm end{};
   if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1) peer.expires = ::timegm(&end);
   return peer;

@@ -113,8 +113,8 @@ awaitable<void> serve_watch(Context c, Request r, ResourcePath path, Stream& str
   }
   auto version = r.parameter("resourceVersion");
   bool from_now = version.empty() || version == "0";
-  bool initial = r.parameter("sendInitialEvents") == "true" || r.parameter("sendInitialEvents") == "1";
-  bool bookmarks = r.parameter("allowWatchBookmarks") == "true" || r.parameter("allowWatchBookmarks") == "1";
+  bool initial = r.flag("sendInitialEvents");
+  bool bookmarks = r.flag("allowWatchBookmarks");
   if (auto behind = co_await catch_up(c, r)) {
     co_await refuse(*behind);
     co_return;

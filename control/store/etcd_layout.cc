@@ -2,6 +2,9 @@
 #include "control/store/etcd_layout.h"
 
 #include <charconv>
+
+#include "control/api/json_text.h"
+
 namespace trama::store {
 
 using api::Key;
@@ -10,8 +13,6 @@ using base::Error;
 using base::Result;
 
 namespace {
-
-constexpr std::size_t kDepth = 256;  // of a stored object; the API takes 64
 
 std::optional<std::uint64_t> whole_number(std::string_view text) {
   std::uint64_t out = 0;
@@ -78,9 +79,7 @@ std::string encode_object(const Key& key, api::json::object body, std::uint64_t 
 
 Result<ObjectPtr> decode_object(const Key& key, std::string_view value, std::uint64_t commit) {
   boost::system::error_code ec;
-  api::json::parse_options options;
-  options.max_depth = kDepth;
-  auto parsed = api::json::parse({value.data(), value.size()}, ec, {}, options);
+  auto parsed = api::parse_json(value, ec);
   if (ec || !parsed.is_object())
     return Error::text(
         fmt::format("{} in etcd is not an object's JSON; something other than trama has written it", key.to_string()));

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/digest.h"
+#include "control/api/json_text.h"
 
 namespace trama::store {
 
@@ -15,8 +16,6 @@ using base::Error;
 using base::Result;
 
 namespace {
-
-constexpr std::size_t kDepth = 256;  // of a stored object; the API takes 64
 
 // Spreads the bits (splitmix64's finaliser), so that sums of neighbours do not cancel.
 std::uint64_t spread(std::uint64_t x) {
@@ -81,9 +80,7 @@ std::uint32_t EventRow::sum() const {
 
 Result<ObjectPtr> parse_object(const Key& key, std::uint64_t revision, std::string_view text) {
   boost::system::error_code ec;
-  api::json::parse_options options;
-  options.max_depth = kDepth;
-  auto parsed = api::json::parse({text.data(), text.size()}, ec, {}, options);
+  auto parsed = api::parse_json(text, ec);
   if (ec) return Error::text(fmt::format("the row of {} does not parse: {}", key.to_string(), ec.message()));
   if (!parsed.is_object()) return Error::text(fmt::format("the row of {} is not an object", key.to_string()));
   return api::make_object(key, std::move(parsed.get_object()), revision);

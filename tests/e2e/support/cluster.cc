@@ -22,6 +22,7 @@ namespace trama::test {
 namespace {
 
 constexpr const char* kControllerIp = "10.90.0.1";
+constexpr const char* kSecondIp = "10.90.0.2";
 std::atomic<int> serial{0};
 
 std::string read_all(const std::string& path) {
@@ -88,7 +89,9 @@ Cluster::~Cluster() {
     shell(fmt::format("find /sys/fs/cgroup -maxdepth 3 -path '*trama.slice/{}.{}' -type d", prefix_, name), &left);
     EXPECT_EQ(left, "") << "control groups left behind by " << name;
   }
+  if (second_ > 0) stop_second_controller();
   if (controller_ > 0) stop_controller();
+  if (etcd_ > 0) end(etcd_, SIGKILL, "etcd");
   shell("ip netns del " + netns("hub"));
   // `ip netns` makes this mount the first time it is needed.
   if (made_netns_mount_) shell("[ -n \"$(ls /run/netns)\" ] || umount /run/netns");
@@ -139,17 +142,42 @@ void Cluster::end(pid_t& pid, int signal, const std::string& what) {
 void Cluster::start_controller() {
   if (!ok_) return;
   server_ = fmt::format("https://{}:6443", kControllerIp);
-  controller_ =
-      spawn(netns("hub"),
-            fmt::format("{} controller --data-dir {}/controller --listen {}:6443 --scheduler-port 0 "
-                        "--controllers-port 0 --log-level {} {}",
-                        binary_, directory_, kControllerIp, options_.log_level, options_.controller_arguments),
-            "controller");
+  if (options_.etcd && etcd_ < 0) {
+    // The namespace is ours alone, and so are its ports.
+    etcd_ = spawn(netns("hub"),
+                  fmt::format("etcd --data-dir {}/etcd --listen-client-urls http://127.0.0.1:2379 "
+                              "--advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380",
+                              directory_),
+                  "etcd");
+  }
+  controller_ = spawn(netns("hub"), controller_command("controller", kControllerIp), "controller");
   ok_ = eventually([&] { return trama("get nodes") == 0; }, 15000);
   if (!ok_) ADD_FAILURE() << "the controller does not answer\n" << log("controller");
 }
 
 void Cluster::stop_controller(int signal) { end(controller_, signal, "controller"); }
+
+std::string Cluster::controller_command(const std::string& data, const std::string& address) const {
+  return fmt::format(
+      "{} controller --data-dir {}/{} --listen {}:6443 --scheduler-port 0 --controllers-port 0 --log-level {} {} {}",
+      binary_, directory_, data, address, options_.log_level, options_.controller_arguments,
+      options_.etcd ? "--store etcd:http://127.0.0.1:2379" : "");
+}
+
+void Cluster::start_second_controller() {
+  if (!ok_) return;
+  ok_ =
+      must(fmt::format("ip -n {} addr replace {}/24 dev br0", netns("hub"), kSecondIp), "second address") &&
+      must(fmt::format("mkdir -p -m 0700 {0}/controller2/pki && cp -n -p {0}/controller/pki/ca.* {0}/controller2/pki/",
+                       directory_),
+           "a copy of the CA");
+  second_ = spawn(netns("hub"), controller_command("controller2", kSecondIp), "controller2");
+  server_ = fmt::format("https://{}:6443,https://{}:6443", kControllerIp, kSecondIp);
+  ok_ = eventually([&] { return trama(fmt::format("--server {}:6443 get nodes", kSecondIp)) == 0; }, 15000);
+  if (!ok_) ADD_FAILURE() << "the second controller does not answer\n" << log("controller2");
+}
+
+void Cluster::stop_second_controller(int signal) { end(second_, signal, "controller2"); }
 
 std::string Cluster::node_ip(const std::string& name) const { return nodes_.at(name).ip; }
 
@@ -207,8 +235,9 @@ int Cluster::run_agent(const std::string& name, const std::string& more_argument
 }
 
 int Cluster::trama(const std::string& arguments, std::string* output, const std::string& input) {
-  auto command = fmt::format("nsenter --net=/run/netns/{} {} --kubeconfig {}/controller/admin.kubeconfig {}",
-                             netns("hub"), binary_, directory_, arguments);
+  bool several = server_.find(',') != std::string::npos && arguments.find("--server") == std::string::npos;
+  auto command = fmt::format("nsenter --net=/run/netns/{} {} --kubeconfig {}/controller/admin.kubeconfig {} {}",
+                             netns("hub"), binary_, directory_, several ? "--server " + server_ : "", arguments);
   if (!input.empty()) command = fmt::format("printf %s {} | {}", in_quotes(input), command);
   return shell(command, output);
 }

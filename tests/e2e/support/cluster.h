@@ -19,6 +19,7 @@ struct ClusterOptions {
   std::string controller_arguments = "--lab-timers";
   std::string agent_arguments = "--lease-period 1s --resync 5s";
   std::string log_level = "info,netns=debug,overlay=debug,servicelb=debug";
+  bool etcd = false;  // the store is an etcd in the switch's namespace, which several controllers can share
 };
 
 // Failures of a step are reported as GoogleTest failures with the daemons' logs; ok() tells whether to go on.
@@ -33,6 +34,10 @@ class Cluster {
 
   void start_controller();
   void stop_controller(int signal = 15);  // SIGTERM; waits until it has ended
+  // With etcd: another one at 10.90.0.2, its data in <directory>/controller2. Agents started later, and trama(), know
+  // both.
+  void start_second_controller();
+  void stop_second_controller(int signal = 15);
   // Makes the node's namespace and starts its agent; returns without waiting for Ready. Every later start of this
   // node's agent has the same arguments.
   void add_node(const std::string& name, const std::string& more_arguments = "");
@@ -74,6 +79,7 @@ class Cluster {
     pid_t pid = -1;
   };
   std::string agent_command(const Node& node, const std::string& more) const;
+  std::string controller_command(const std::string& data, const std::string& address) const;
   pid_t spawn(const std::string& netns, const std::string& command, const std::string& log_name);
   void end(pid_t& pid, int signal, const std::string& what);
   bool must(const std::string& command, const std::string& what);
@@ -82,7 +88,7 @@ class Cluster {
   ClusterOptions options_;
   std::string prefix_, directory_, binary_, join_, server_;
   std::map<std::string, Node> nodes_;
-  pid_t controller_ = -1;
+  pid_t controller_ = -1, second_ = -1, etcd_ = -1;
   bool made_netns_mount_ = false;
   bool ok_ = true;
 };

@@ -123,6 +123,106 @@ TEST(ApiClient, OnlyTheRightServerIsSpokenTo) {
   EXPECT_TRUE(run(client->get("/secret"))) << "the control: nothing else stood in the way";
 }
 
+TEST(ApiClient, AnAnswerToHeadHasNoBody) {
+  TestPki pki;
+  TlsScript server(pki.serving, [](TlsScript::Connection& c, int) {
+    while (!c.read_request().empty()) c.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+  });
+  Runner run;
+  auto client = *ApiClient::make(run.executor(), trusting(pki, server));
+  for (int i = 0; i < 2; ++i) {
+    auto answer = run(client->request("HEAD", "/x"));
+    ASSERT_TRUE(answer) << answer.error().to_string();
+    EXPECT_EQ(answer->status, 200);
+  }
+  EXPECT_EQ(server.connections(), 1);
+}
+
+// A server that says who it is; `status` may change.
+TlsScript::Script says(const char* name, std::atomic<int>& status) {
+  return [name, &status](TlsScript::Connection& c, int) {
+    while (!c.read_request().empty()) c.reply(status, fmt::format(R"({{"name":"{}"}})", name));
+  };
+}
+
+TEST(SeveralServers, OneIsUsedUntilItIsOfNoUse) {
+  TestPki pki;
+  std::atomic<int> first{200}, second{200};
+  auto a = std::make_unique<TlsScript>(pki.serving, says("a", first));
+  TlsScript b(pki.serving, says("b", second));
+  Runner run;
+  auto options = trusting(pki, b);
+  options.server = a->url() + "," + b.url();
+  auto client = *ApiClient::make(run.executor(), options);
+  auto who = [&] {
+    auto got = run(client->get("/x"));
+    return got ? std::string(got->at("name").as_string()) : got.error().to_string();
+  };
+  EXPECT_EQ(who(), "a");
+  EXPECT_EQ(who(), "a");
+  EXPECT_EQ(client->current_server(), a->url());
+  first = 404;  // an answer
+  EXPECT_NE(who(), "b");
+  EXPECT_EQ(client->current_server(), a->url());
+  first = 503;  // it can not serve: the caller is told, the next request goes elsewhere
+  EXPECT_NE(who(), "b");
+  EXPECT_EQ(who(), "b");
+  first = 200;
+  EXPECT_EQ(who(), "b") << "it stays where it is well";
+  second = 503;
+  who();
+  EXPECT_EQ(who(), "a");
+  second = 200;
+  client->close_idle();
+  a.reset();
+  EXPECT_EQ(who(), "b") << "it can not be reached: the same request goes to the next one";
+  EXPECT_EQ(client->current_server(), b.url());
+}
+
+TEST(SeveralServers, NoneIsAnErrorThatNamesAll) {
+  TestPki pki;
+  std::atomic<int> ok{200};
+  std::string urls;
+  {
+    TlsScript a(pki.serving, says("a", ok)), b(pki.serving, says("b", ok));
+    urls = a.url() + "," + b.url();
+  }
+  Runner run;
+  ClientOptions options;
+  options.ca_pem = pki.authority.certificate_pem();
+  options.server = urls;
+  auto client = *ApiClient::make(run.executor(), options);
+  auto answer = run(client->get("/x"));
+  ASSERT_FALSE(answer);
+  auto said = answer.error().to_string();
+  for (std::size_t at = 0, end = 0; at < urls.size(); at = end + 1) {
+    end = std::min(urls.find(',', at), urls.size());
+    EXPECT_NE(said.find(urls.substr(at + 8, end - at - 8)), std::string::npos) << said;
+  }
+  options.server = urls + ",nonsense";
+  auto bad = ApiClient::make(run.executor(), options);
+  ASSERT_FALSE(bad);
+  EXPECT_NE(bad.error().to_string().find("nonsense"), std::string::npos);
+}
+
+// What was sent may have been done: a POST is not sent to the next one by itself.
+TEST(SeveralServers, APostIsNotRepeated) {
+  TestPki pki;
+  std::atomic<int> ok{200}, asked{0};
+  TlsScript a(pki.serving, [&](TlsScript::Connection& c, int) {
+    if (!c.read_request().empty()) ++asked;
+  });
+  TlsScript b(pki.serving, says("b", ok));
+  Runner run;
+  auto options = trusting(pki, a);
+  options.server = a.url() + "," + b.url();
+  auto client = *ApiClient::make(run.executor(), options);
+  EXPECT_FALSE(run(client->create("/x", json::object())));
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(b.requests().size(), 0u);
+  EXPECT_TRUE(run(client->create("/x", json::object()))) << "the next one goes to the other";
+}
+
 TEST(ApiClient, ListsAllPagesOrNothing) {
   TestPki pki;
   std::atomic<bool> fail{false};
@@ -347,7 +447,7 @@ TEST(Reflector, ABrokenListIsNeverDelivered) {
         auto request = c.read_request();
         auto whole = list("abcdef", 9);
         if (n == 0)
-          return c.write(
+          return (void)c.write(
               fmt::format("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
                           whole.size(), whole.substr(0, 90)));
         if (n == 1) return c.reply(200, R"({"kind":"PodList","items":"not a list"})");

@@ -13,6 +13,7 @@
 #include "control/pki/cluster_files.h"
 #include "control/pki/join_token.h"
 #include "control/pki/renewal.h"
+#include "control/pki/rotation.h"
 
 namespace trama::pki {
 namespace {
@@ -137,6 +138,71 @@ TEST(ClusterFiles, AreMadeOnceAndPrivate) {
   EXPECT_EQ(again->authority.pin(), first->authority.pin());
   EXPECT_EQ(again->serving.certificate_pem, first->serving.certificate_pem);
   EXPECT_NE(again->controller.certificate_pem, first->controller.certificate_pem);
+}
+
+TEST(Rotation, ThreeStepsInFiles) {
+  Directory d;
+  auto first = load_or_create_cluster_keys(d.path, {}, kNow);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->trusted, first->authority.certificate_pem());
+  auto next = make_next_authority(d.path, kNow);
+  ASSERT_TRUE(next) << next.error().to_string();
+  EXPECT_EQ(*make_next_authority(d.path, kNow), *next) << "made once";
+  auto started = load_or_create_cluster_keys(d.path, {}, kNow);
+  EXPECT_EQ(started->trusted, first->authority.certificate_pem() + *next);
+  EXPECT_EQ(started->serving.certificate_pem, first->serving.certificate_pem) << "nothing is made anew yet";
+  EXPECT_EQ(read_authorities(d.path)->phase, RotationPhase::started);
+
+  ASSERT_TRUE(adopt_next_authority(d.path));
+  auto switched = load_or_create_cluster_keys(d.path, {}, kNow);
+  ASSERT_TRUE(switched) << switched.error().to_string();
+  EXPECT_EQ(switched->trusted, *next + first->authority.certificate_pem());
+  for (const auto* pair : {&switched->serving, &switched->admin, &switched->controller})
+    EXPECT_TRUE(Certificate::from_pem(pair->certificate_pem)->signed_by(switched->authority.certificate()));
+  EXPECT_FALSE(Certificate::from_pem(first->serving.certificate_pem)->signed_by(switched->authority.certificate()));
+  EXPECT_EQ(read_authorities(d.path)->phase, RotationPhase::switched);
+
+  ASSERT_TRUE(forget_old_authority(d.path));
+  EXPECT_EQ(load_or_create_cluster_keys(d.path, {}, kNow)->trusted, *next);
+  EXPECT_EQ(read_authorities(d.path)->phase, RotationPhase::steady);
+  EXPECT_FALSE(adopt_next_authority(d.path)) << "there is none";
+}
+
+// Killed after each of its writes: the key may be new and the certificate old.
+TEST(Rotation, AnInterruptedSwitchIsCompleted) {
+  for (bool key_only : {true, false}) {
+    Directory d;
+    auto first = load_or_create_cluster_keys(d.path, {}, kNow);
+    auto next = make_next_authority(d.path, kNow);
+    auto file = [&](const char* name) { return d.path + "/" + name; };
+    ASSERT_TRUE(base::write_file_atomic(file("ca-old.key"), *base::read_file(file("ca.key")), 0600));
+    ASSERT_TRUE(base::write_file_atomic(file("ca-old.crt"), *base::read_file(file("ca.crt")), 0600));
+    ASSERT_TRUE(base::write_file_atomic(file("ca.key"), *base::read_file(file("ca-next.key")), 0600));
+    if (key_only) {
+      EXPECT_FALSE(load_or_create_cluster_keys(d.path, {}, kNow)) << "the control: it is broken";
+    } else {
+      ASSERT_TRUE(base::write_file_atomic(file("ca.crt"), *next, 0600));
+    }
+    ASSERT_TRUE(complete_switch(d.path));
+    auto whole = load_or_create_cluster_keys(d.path, {}, kNow);
+    ASSERT_TRUE(whole) << whole.error().to_string();
+    EXPECT_EQ(whole->trusted, *next + first->authority.certificate_pem());
+  }
+}
+
+TEST(Rotation, BundlesAreListsOfAuthorities) {
+  auto a = *Authority::create("a", kNow), b = *Authority::create("b", kNow);
+  auto both = split_bundle(a.certificate_pem() + "words between\n" + b.certificate_pem() + a.certificate_pem());
+  ASSERT_TRUE(both);
+  EXPECT_EQ(*both, (std::vector<std::string>{a.certificate_pem(), b.certificate_pem()}));
+  EXPECT_EQ(short_pins(a.certificate_pem() + b.certificate_pem()), a.pin().substr(0, 16) + "," + b.pin().substr(0, 16));
+  EXPECT_FALSE(split_bundle(""));
+  EXPECT_FALSE(split_bundle("nothing"));
+  Issue issue;
+  issue.now = kNow;
+  issue.subject.common_name = "leaf";
+  issue.usage.client = true;
+  EXPECT_FALSE(split_bundle(a.issue(issue)->certificate_pem)) << "a leaf is nobody's authority";
 }
 
 TEST(ClusterFiles, ServingCertificateFollowsItsNames) {

@@ -124,8 +124,8 @@ std::string TlsScript::Connection::read_request() {
   }
 }
 
-void TlsScript::Connection::write(const std::string& bytes) {
-  if (!bytes.empty()) (void)SSL_write(ssl_, bytes.data(), static_cast<int>(bytes.size()));
+bool TlsScript::Connection::write(const std::string& bytes) {
+  return bytes.empty() || SSL_write(ssl_, bytes.data(), static_cast<int>(bytes.size())) > 0;
 }
 
 void TlsScript::Connection::reply(int status, const std::string& body) {

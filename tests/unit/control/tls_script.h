@@ -30,7 +30,7 @@ class TlsScript {
    public:
     // One request: head and, by Content-Length, body. "" when the client has gone.
     std::string read_request();
-    void write(const std::string& bytes);
+    bool write(const std::string& bytes);  // false once the client has gone
     // "HTTP/1.1 200 OK" with a JSON body, connection kept.
     void reply(int status, const std::string& body);
     void begin_chunks();

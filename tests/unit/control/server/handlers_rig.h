@@ -35,7 +35,8 @@ class Handlers : public testing::Test {
     if (!r.body.empty() && !r.headers.count("content-type")) r.headers["content-type"] = "application/json";
     r.identity = who;
     Context context{rig.store(), options};
-    return rig.run(handle(context, std::move(r)));
+    auto path = parse_resource(r.path);
+    return rig.run(handle(context, std::move(r), std::move(path)));
   }
   json::object body(const Reply& r) { return json::parse(r.body).as_object(); }
   Reply patch(const std::string& target, const std::string& text, const char* kind) {

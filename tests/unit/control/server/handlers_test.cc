@@ -94,6 +94,17 @@ TEST_F(Handlers, UnknownFieldsWarnByDefault) {
                   .headers.empty());
 }
 
+TEST_F(Handlers, FlagsAreReadAsUpstreamDoes) {
+  auto flag = [](const char* target) {
+    Request r;
+    r.query = parse_target(target)->query;
+    return r.flag("watch");
+  };
+  for (const char* yes : {"/?watch=true", "/?watch=True", "/?watch=1", "/?watch", "/?watch=yes"})
+    EXPECT_TRUE(flag(yes)) << yes;
+  for (const char* no : {"/", "/?watch=false", "/?watch=False", "/?watch=0"}) EXPECT_FALSE(flag(no)) << no;
+}
+
 TEST_F(Handlers, OtherMediaTypesAreRefused) {
   for (const char* type : {"application/yaml", "application/cbor", "text/plain"})
     EXPECT_EQ(ask("POST", kPods, "{}", {{"content-type", type}}).status, 415) << type;

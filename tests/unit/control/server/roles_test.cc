@@ -385,7 +385,7 @@ TEST_F(Roles, AnonymousSeesHealthAndVersionOnly) {
   for (const char* open : {"/healthz", "/livez", "/readyz", "/version"})
     EXPECT_EQ(ask("GET", open).status, 200) << open;
   for (const char* closed : {"/", "/api", "/api/v1", "/apis", "/apis/apps/v1", "/openapi/v2", "/openapi/v3", "/metrics",
-                             "/healthzz", "/versions", "/api/v1/pods", "/nonsense", "/apis/nonsense/v1/x"})
+                             "/trama/ca", "/healthzz", "/versions", "/api/v1/pods", "/nonsense", "/apis/nonsense/v1/x"})
     EXPECT_EQ(ask("GET", closed).status, 403) << closed;
   EXPECT_EQ(ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "{}").status, 403);
   who = {"jane", {"system:authenticated"}};
