@@ -149,7 +149,9 @@ void Mesh::Impl::update_reasons() {
       std::string reason;
       if (path.liveness.state() == peers::PathState::down) {
         reason = peers::explain_down(evidence(p, kind));
-      } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::control) {
+      } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::overlay) {
+        reason = echo_error;
+      } else if (path.liveness.state() == peers::PathState::unknown) {
         if (!talks())
           reason = why_silent();
         else if (!p.neighbour)

@@ -91,8 +91,8 @@ struct Mesh::Impl {
   std::shared_ptr<DatagramSocket> datagrams;
   std::map<base::Family, std::shared_ptr<DatagramSocket>> echoes;
   Ip bound;  // of acceptor and datagrams
-  std::string listen_error;
-  Millis listen_again{0};
+  std::string listen_error, echo_error;
+  Millis listen_again{0}, echo_again{0};
   std::unordered_map<std::uint32_t, std::shared_ptr<Keyed>> by_index;
 
   peers::Doorman doorman;

@@ -303,7 +303,7 @@ void Mesh::Impl::tick_links() {
       on_event(link, peers::Session::Closed{"its certificate has ended", false});
     }
     if (session.waiting() > Link::kMostWaiting) link->shut();
-    link->flush();
+    if (session.waiting() > 0 || session.closed()) link->flush();
   }
   std::erase_if(links, [](const auto& link) { return link->session().closed() && link->session().waiting() == 0; });
   for (auto& [name, p] : entries) {

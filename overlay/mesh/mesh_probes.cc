@@ -9,6 +9,7 @@ namespace trama::overlay::mesh {
 namespace {
 
 constexpr std::size_t kEchoHeader = 8, kIp4Header = 20, kIp6Header = 40;
+constexpr Millis kOpenAgain{5'000};
 constexpr std::uint16_t kEchoId = 0x7472;  // "tr"
 
 std::uint32_t age_of(const Arrivals& a, Millis now) {
@@ -21,14 +22,18 @@ std::uint32_t age_of(const Arrivals& a, Millis now) {
 void Mesh::Impl::open_sockets() {
   for (const auto& address : world.overlay) {
     auto& socket = echoes[address.family()];
-    if (socket && socket->local().ip == address) continue;
-    if (socket) socket->close();
+    if ((socket && socket->local().ip == address) || now() < echo_again) continue;
     auto opened = DatagramSocket::open(ex, DatagramSocket::Kind::icmp, IpPort{address, 0});
     if (!opened) {
-      if (!socket) log->warn("{}: paths through the overlay are not watched", opened.error().to_string());
+      echo_again = now() + kOpenAgain;
+      auto why = opened.error().to_string();
+      if (why != echo_error) log->warn("{}: paths through the overlay are not watched; trying again", why);
+      echo_error = std::move(why);
       continue;
     }
+    if (socket) socket->close();
     socket = std::move(*opened);
+    echo_error.clear();
     auto handler = [this, family = address.family()](const IpPort& from, std::string_view message) {
       on_icmp(family, from, message);
     };
@@ -47,9 +52,9 @@ void Mesh::Impl::probe(PeerEntry& p) {
 }
 
 void Mesh::Impl::send_echo(PeerEntry& p) {
+  auto& path = p.path(PathKind::overlay);
   auto socket = echoes.find(p.overlay->family());
   if (socket == echoes.end() || !socket->second) return;
-  auto& path = p.path(PathKind::overlay);
   auto sequence = path.probe(now(), real_us());
   auto header = (p.overlay->is_v4() ? kIp4Header : kIp6Header) + kEchoHeader;
   auto body = peers::encode(peers::EchoBody{token, sequence}, world.mtu > header ? world.mtu - header : 0);
