@@ -20,6 +20,9 @@ struct AgentPorts {
   std::uint16_t api = 10250;      // mutual TLS, on the node's addresses only
   std::uint16_t health = 10256;   // plain HTTP: /healthz, /livez
   std::uint16_t metrics = 10249;  // 127.0.0.1, plain HTTP: /metrics
+  // TCP and UDP on the node's address, agents among themselves; the same on every node. 0: no conversation with peers.
+  std::uint16_t peer = 6783;
+  std::uint16_t overlay_status = 6784;  // 127.0.0.1 (TCP), plain HTTP: what is known of peers and paths
 };
 
 struct AgentOptions {

@@ -111,6 +111,7 @@ base::Result<> NodeAgent::open() {
   pods_ = std::make_unique<PodManager>(brain_, std::move(managing), parts);
 
   open_services();
+  open_peers();
 
   ViewFeed::Options viewing;
   viewing.node_name = options.node_name;
@@ -152,6 +153,7 @@ awaitable<void> NodeAgent::adopt() {
 
 void NodeAgent::start_parts() {
   rooms_->start();
+  peers_->start();
   tasks_.spawn("pod reports", watch_->run());
   tasks_.spawn("flow", flow());
   tasks_.spawn("tick", tick());
@@ -164,9 +166,10 @@ void NodeAgent::start_parts() {
 }
 
 awaitable<void> NodeAgent::end_parts() {
-  for (auto* server : {&api_, &health_, &metrics_})
+  for (auto* server : {&api_, &health_, &metrics_, &overlay_pages_})
     if (*server) co_await (*server)->stop();
   co_await tasks_.stop();
+  if (peers_) co_await peers_->stop();
   if (health_ports_) co_await health_ports_->stop();
   if (localhost_ports_) co_await localhost_ports_->stop();
   if (prober_) co_await prober_->stop();
@@ -199,6 +202,7 @@ awaitable<void> NodeAgent::connect() {
     co_return;
   }
   client_ = std::move(*client);
+  peers_->set_identity(identity_, !options.network_only());
   report_node();
   reporter_->start(*client_);
   feed_->start(*client_);
@@ -238,6 +242,7 @@ awaitable<void> NodeAgent::flow() {
     co_await changed_.wait();
     report_node();
     if (feed_->usable()) process_changes();
+    update_peers();
   }
 }
 
@@ -247,6 +252,7 @@ void NodeAgent::process_changes() {
   auto dirty = view_.take_dirty();
   bool first = !std::exchange(begun_, true);
   if (first || dirty.nodes) {
+    mesh_world_old_ = true;
     auto refusals = std::move(topology_.refusals);
     topology_ = compute_topology(view_.nodes(), settings_.topology());
     for (const auto& line : topology_.refusals)
@@ -277,6 +283,10 @@ void NodeAgent::process_changes() {
 
 void NodeAgent::overlay_status(const overlay::Status& status) {
   if (status.in_sync) overlay_well_ = Clock::now();
+  if ((status.in_sync || overlay_mtu_ > 0) && overlay_mtu_ != status.mtu) {
+    overlay_mtu_ = status.mtu;
+    mesh_world_old_ = true;
+  }
   bool worse = !overlay_status_ || overlay_status_->problems != status.problems;
   if (worse)
     for (const auto& line : status.problems) log_->warn("overlay: {}", line);
@@ -323,6 +333,7 @@ void NodeAgent::report_node() {
   bool services_ok = begun_ && service_facts_.passes > 0 && (recently(services_well_) || service_facts_.in_sync);
   node.network_ready = overlay_ok;
   node.obstacles = obstacles_;
+  if (peers_seen_) node.paths = judge_paths(*peers_seen_);
   node.ready = overlay_ok && services_ok;
   if (node.ready) {
     node.reason = "AgentReady";

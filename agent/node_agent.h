@@ -16,6 +16,7 @@
 #include "agent/health_ports.h"
 #include "agent/identity.h"
 #include "agent/localhost_ports.h"
+#include "agent/peer_mesh.h"
 #include "agent/pod_manager.h"
 #include "agent/rooms.h"
 #include "agent/service_feed.h"
@@ -81,12 +82,16 @@ class NodeAgent {
   ServiceMetrics::Now service_clock() const;
   void report_node();
   void say_ready();
+  void open_peers();
+  void update_peers();
+  void peers_changed(const MeshStatus& status);
   bool all_programmed() const;
   AgentFacts facts() const;
 
   awaitable<void> serve_page(HttpRequest request, HttpExchange& exchange);
   awaitable<void> serve_service(AskService ask, HttpExchange& exchange);
   awaitable<void> serve_plain(HttpRequest request, HttpExchange& exchange);
+  awaitable<void> serve_overlay(std::string page, HttpExchange& exchange);
   HttpReply reply_to(const Ask& ask) const;
   base::Result<> start_plain_servers();
 
@@ -116,9 +121,13 @@ class NodeAgent {
   std::unique_ptr<HealthPorts> health_ports_;
   std::unique_ptr<LocalhostPorts> localhost_ports_;
   DescribeService describe_service_;  // may be empty: then only what was told is known
-  std::unique_ptr<HttpServer> api_, health_, metrics_;
+  std::unique_ptr<HttpServer> api_, health_, metrics_, overlay_pages_;
   std::string serving_pem_;                      // the certificate of api_
   async::Event renew_identity_, renew_serving_;  // the CA that signs has changed
+  std::unique_ptr<PeerMesh> peers_;
+  std::optional<MeshStatus> peers_seen_;
+  bool mesh_world_old_ = true, controller_heard_ = false;
+  unsigned overlay_mtu_ = 0;  // since it stood for the first time
   async::Event changed_;
   async::TaskGroup tasks_;
 

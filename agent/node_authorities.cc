@@ -64,6 +64,7 @@ awaitable<void> NodeAgent::renew_certificates() {
     identity_.certificate_pem = renewed->certificate_pem;
     identity_.key_pem = renewed->key_pem;
     auto used = client_->use_certificate(identity_.certificate_pem, identity_.key_pem);
+    peers_->set_identity(identity_, true);
     if (used) used = files.save(identity_);
     if (used)
       log_->info("renewed the node's certificate");
@@ -88,6 +89,7 @@ base::Result<> NodeAgent::use_authorities(const std::string& bundle_pem) {
   if (auto saved = IdentityFiles(settings_.options.data_dir).save(fresh); !saved) return saved;
   if (auto used = client_->use_trust(fresh.ca_pem); !used) return used;
   identity_.ca_pem = std::move(fresh.ca_pem);
+  peers_->set_identity(identity_, true);
   log_->info("the CAs that are trusted, the one that signs first: {}", pki::short_pins(identity_.ca_pem));
   renew_identity_.set();
   renew_serving_.set();

@@ -5,6 +5,7 @@
 #include "agent/api/exec.h"
 #include "agent/api/logs.h"
 #include "agent/node_agent.h"
+#include "agent/peer_pages.h"
 #include "control/client/join.h"
 #include "control/pki/renewal.h"
 
@@ -121,6 +122,7 @@ AgentFacts NodeAgent::facts() const {
   }
   for (const auto& cidr : topology_.pod_cidrs) out.pod_cidrs.push_back(cidr.to_string());
   out.obstacles = obstacles_;
+  if (peers_seen_) out.overlay_paths = overlay_brief(*peers_seen_);
   out.api_requests = reporter_->requests();
   out.lease_renewals = reporter_->lease_renewals();
   out.stale = services_stale();
@@ -158,6 +160,10 @@ awaitable<void> NodeAgent::serve_page(HttpRequest request, HttpExchange& exchang
   }
   if (auto* service = std::get_if<AskService>(&*ask)) {
     co_await serve_service(std::move(*service), exchange);
+    co_return;
+  }
+  if (auto* overlay = std::get_if<AskOverlay>(&*ask)) {
+    co_await serve_overlay(std::move(overlay->page), exchange);
     co_return;
   }
   auto* logs = std::get_if<AskLogs>(&*ask);
@@ -228,6 +234,19 @@ base::Result<> NodeAgent::start_plain_servers() {
     auto server = HttpServer::start(brain_, std::move(options), handler);
     if (!server) return base::Error(server.error()).in("metrics page (--metrics-port)");
     metrics_ = std::move(*server);
+  }
+  if (ports.overlay_status != 0) {
+    HttpServerOptions options;
+    options.name = "overlay status";
+    options.listen.push_back({base::Ip::v4(127, 0, 0, 1), ports.overlay_status});
+    HttpHandler pages = [this](HttpRequest request, HttpExchange& exchange) -> awaitable<void> {
+      auto page = request.path.substr(request.path.starts_with('/') ? 1 : 0);
+      if (page.starts_with("status/")) page.erase(0, 7);
+      return serve_overlay(std::move(page), exchange);
+    };
+    auto server = HttpServer::start(brain_, std::move(options), std::move(pages));
+    if (!server) return base::Error(server.error()).in("overlay status page (--overlay-status-port)");
+    overlay_pages_ = std::move(*server);
   }
   return {};
 }

@@ -65,6 +65,7 @@ json::object status_page(const AgentFacts& f) {
   out["podCIDRs"] = texts(f.pod_cidrs);
   out["holding"] = f.holding;
   out["troubles"] = texts(f.troubles);
+  if (f.overlay_paths) out["overlayPaths"] = *f.overlay_paths;
   if (f.obstacles) out["foreignChains"] = obstacles_page(*f.obstacles);
   return out;
 }

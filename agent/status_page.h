@@ -41,8 +41,9 @@ struct AgentFacts {
   unsigned mtu = 0;
   std::string overlay_mode, uplink;
   std::vector<std::string> pod_cidrs;
-  std::optional<std::vector<Obstacle>> obstacles;  // nothing = nobody has looked yet
-  std::vector<std::string> troubles;               // pods that do not run, refused endpoints, refused peers
+  std::optional<std::vector<Obstacle>> obstacles;    // nothing = nobody has looked yet
+  std::vector<std::string> troubles;                 // pods that do not run, refused endpoints, refused peers
+  std::optional<boost::json::object> overlay_paths;  // overlay_brief; nothing = nobody has looked yet
   bool holding = false;
   std::uint64_t api_requests = 0, lease_renewals = 0;
   bool stale = false;               // a change of a Service that was told long ago is still not in the kernel

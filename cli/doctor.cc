@@ -88,6 +88,32 @@ class Examination {
     if (failures.empty()) return fail(name, "the last pass has not finished its work", "look again in a second");
     for (const auto& line : failures) fail(name, line, "trama events; the agent's log has more");
   }
+  void paths() {
+    const auto* seen = patient_.status.if_contains("overlayPaths");
+    if (!seen || !seen->is_object()) return add("paths", Verdict::unknown, "the agent has not looked yet", "");
+    const auto& p = seen->get_object();
+    auto off = text_at(p, "protocolOff");
+    auto note = off.empty() ? std::string() : fmt::format("; no conversation with other agents: {}", off);
+    if (bool_at(p, "isolated"))
+      return fail("paths", "no peer answers on any path: this node is cut off" + note,
+                  "look at its link and address first; nothing was taken down");
+    bool down = false;
+    for (const auto& v : array_at(p, "faults")) {
+      const auto* f = v.if_object();
+      if (!f) continue;
+      down = true;
+      auto peer = text_at(*f, "peer"), address = text_at(*f, "address");
+      fail("paths",
+           fmt::format("vxlan to {} ({}) is {}: {}", peer, address, text_at(*f, "state"), text_at(*f, "reason")),
+           fmt::format("open UDP 6784 between the two nodes, and ICMP echo on trama0; trama overlay paths --node {}",
+                       patient_.name));
+    }
+    if (down) return;
+    if (int_at(p, "pending") > 0)
+      return add("paths", Verdict::unknown, fmt::format("{} peers have not answered yet{}", int_at(p, "pending"), note),
+                 "");
+    ok("paths", fmt::format("{} peers reached through the overlay{}", int_at(p, "up"), note));
+  }
   std::vector<Finding> take() { return std::move(findings_); }
 
  private:
@@ -122,6 +148,7 @@ std::vector<Finding> examine(const Patient& patient, const ApiRevisions& api, bo
   if (everything) {
     e.room("sandboxes");
     e.room("overlay");
+    e.paths();
   }
   return e.take();
 }

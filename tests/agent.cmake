@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 trama_test(agent_model_test LABEL unit
   SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/local_endpoints_test.cc unit/agent/metrics_test.cc
-  unit/agent/obstacles_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
+  unit/agent/obstacles_test.cc unit/agent/peers_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
   LINKS trama_agent_model)
 trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc unit/agent/settings_test.cc LINKS trama_agent)
 trama_test(agent_http_test LABEL unit SOURCES unit/agent/http_test.cc unit/agent/service_page_test.cc LINKS trama_agent_pages)
@@ -19,6 +19,8 @@ if(TARGET trama_controller)
   endforeach()
   trama_test(other_clients_e2e_test LABEL e2e SOURCES e2e/other_clients_test.cc LINKS trama_e2e_support)
   add_dependencies(other_clients_e2e_test trama)
+  trama_test(agent_peers_e2e_test LABEL e2e SOURCES e2e/agent_peers_test.cc LINKS trama_e2e_support)
+  add_dependencies(agent_peers_e2e_test trama)
   trama_test(tls_e2e_test LABEL e2e SOURCES e2e/tls_test.cc LINKS trama_e2e_support trama_forge)
   add_dependencies(tls_e2e_test trama)
   add_dependencies(agent_e2e_test trama)

@@ -106,6 +106,7 @@ base::Result<Ask> parse_route(const HttpRequest& request) {
   if (parts.size() == 1 && parts[0] == "healthz") return Ask(AskHealth{});
   if (parts.size() == 1 && parts[0] == "pods") return Ask(AskPods{});
   if (parts.size() == 1 && parts[0] == "status") return Ask(AskStatus{});
+  if (parts.size() == 2 && parts[0] == "overlay" && plain_name(parts[1])) return Ask(AskOverlay{parts[1]});
   if (parts.size() == 2 && parts[0] == "debug" && parts[1] == "desired") return Ask(AskDesired{});
   if (parts.size() == 2 && parts[0] == "debug" && parts[1] == "plan") return Ask(AskPlan{});
   if (parts.size() == 2 && parts[0] == "debug" && parts[1] == "service") return parse_service(request, false);

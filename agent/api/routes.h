@@ -40,9 +40,14 @@ struct AskService {
   bool as_nft = false;
 };
 
-using Ask = std::variant<AskHealth, AskPods, AskStatus, AskDesired, AskPlan, AskService, AskLogs, AskExec>;
+struct AskOverlay {
+  std::string page;  // "status", "connections", "peers", "paths", "report"
+};
 
-// GET /healthz, /pods, /status, /debug/desired, /debug/plan, /debug/service?namespace=&name=, /debug/nft?svc=ns/name,
+using Ask = std::variant<AskHealth, AskPods, AskStatus, AskDesired, AskPlan, AskService, AskOverlay, AskLogs, AskExec>;
+
+// GET /healthz, /pods, /status, /overlay/{page}, /debug/desired, /debug/plan, /debug/service?namespace=&name=,
+// /debug/nft?svc=ns/name,
 // /containerLogs/{ns}/{pod}/{container}, and GET or POST /exec/{ns}/{pod}/{container}, with kubelet's parameter names.
 // Errors: ENOENT no such page, EINVAL a parameter is
 // wrong.

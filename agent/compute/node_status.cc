@@ -90,6 +90,7 @@ json::object compute_node_status(const json::object& present_status, const NodeF
   set("Ready", findings.ready, findings.reason, findings.message);
   set("NetworkUnavailable", !findings.network_ready, findings.network_ready ? "OverlayReady" : "OverlayNotReady",
       findings.network_ready ? "the overlay is programmed" : "the overlay is not programmed yet");
+  if (findings.paths) set("OverlayReady", findings.paths->holds, findings.paths->reason, findings.paths->message);
   if (findings.obstacles) {
     auto verdict = judge_obstacles(*findings.obstacles);
     set("ServicesUnobstructed", findings.obstacles->empty(), verdict.reason, verdict.message);

@@ -10,6 +10,7 @@
 
 #include "agent/cluster_view.h"
 #include "agent/compute/obstacles.h"
+#include "agent/compute/peers.h"
 
 namespace trama::agent {
 
@@ -35,6 +36,7 @@ struct NodeFindings {
   std::string message;  // readable: what is programmed, or what is not and why
   bool network_ready = false;
   std::optional<std::vector<Obstacle>> obstacles;  // nothing = nobody has looked yet
+  std::optional<PathVerdict> paths;                // nothing = too early to say
   std::string now;
 };
 

@@ -160,6 +160,8 @@ std::vector<std::string> complete(Program& program, const std::vector<std::strin
       if (positionals.empty()) add_names(globals, *api::kind_of_resource("services"), "", out);
     } else if (name == "doctor") {
       out = {"services\twhat stands between a client and its Service"};
+    } else if (name == "overlay") {
+      out = {"status\tsummary", "connections\tone line each", "peers\tnodes", "paths\tstate, loss, round trip"};
     } else if (in_lab && name == "down") {
       add_labs(out);
     } else if (name == "completion") {

@@ -177,6 +177,11 @@ void add_agent(Program& p) {
   c->add_option("--port", o.ports.api, "Agent API (logs, exec, status); 0 = off")->capture_default_str();
   c->add_option("--health-port", o.ports.health, "/healthz; 0 = off")->capture_default_str();
   c->add_option("--metrics-port", o.ports.metrics, "127.0.0.1 /metrics; 0 = off")->capture_default_str();
+  c->add_option("--peer-port", o.ports.peer,
+                "Agents among themselves, TCP and UDP, the same on every node; 0 = no conversation with peers")
+      ->capture_default_str();
+  c->add_option("--overlay-status-port", o.ports.overlay_status, "127.0.0.1 (TCP) peers and paths; 0 = off")
+      ->capture_default_str();
   add_duration(c, "--lease-period", o.lease_period, "How often the node says that it lives (10s)");
   add_duration(c, "--resync", o.resync, "Drift check even without a reason (30s)");
   c->add_flag("--uninstall", o.uninstall, "Take everything of trama out of this machine's kernel, then end");

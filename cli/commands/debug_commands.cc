@@ -17,6 +17,18 @@ void add_debug_commands(Program& p) {
   service_command->add_option("-o,--output", service_options->output, "text, json, nft: its elements")
       ->check(CLI::IsMember(std::vector<std::string>{"text", "json", "nft"}));
 
+  auto* overlay_command =
+      p.app.add_subcommand("overlay", "What nodes know of each other and of the paths between them")
+          ->group(kDebug)
+          ->fallthrough();
+  auto overlay_options =
+      p.verb<OverlayOptions>(overlay_command, [&globals](const OverlayOptions& o) { return overlay(globals, o); });
+  overlay_command->add_option("what", overlay_options->page, "status (default), connections, peers, paths")
+      ->check(CLI::IsMember(std::vector<std::string>{"status", "connections", "peers", "paths"}));
+  overlay_command->add_option("--node", overlay_options->node, "As this node sees it (default: every node)");
+  overlay_command->add_option("-o,--output", overlay_options->output, "text, json: the whole report")
+      ->check(CLI::IsMember(std::vector<std::string>{"text", "json"}));
+
   auto* doctor_command =
       p.app.add_subcommand("doctor", "Checks every node and says what to do; exit 1 when something is wrong")
           ->group(kDebug)

@@ -80,6 +80,14 @@ struct ServiceOptions {
 // What a node has programmed for a Service.
 int service(const Globals& globals, const ServiceOptions& options);
 
+struct OverlayOptions {
+  std::string page = "status";  // status, connections, peers, paths
+  std::string node;             // "" = every node
+  std::string output = "text";  // text, json: the node's whole report
+};
+// What nodes know of each other and of the paths between them.
+int overlay(const Globals& globals, const OverlayOptions& options);
+
 struct DoctorOptions {
   std::string what;             // "services", or "": everything there is
   std::string output = "text";  // text, json

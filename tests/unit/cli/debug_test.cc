@@ -72,7 +72,8 @@ Patient healthy(const char* name = "n1") {
   Patient p;
   p.name = name;
   p.status = object(R"({"version":"v0.1.0","server":"https://172.30.0.1:6443","connected":true,"ready":true,
-    "services":42,"serviceRevision":120,"endpointSliceRevision":130,"foreignChains":[],"reconcilers":{
+    "services":42,"serviceRevision":120,"endpointSliceRevision":130,"foreignChains":[],
+    "overlayPaths":{"isolated":false,"peers":2,"up":2,"pending":0,"established":2,"faults":[]},"reconcilers":{
     "services":{"inSync":true,"failures":[]},"overlay":{"inSync":true,"failures":[]},
     "sandboxes":{"inSync":true,"failures":[]}}})");
   return p;
@@ -119,6 +120,13 @@ TEST(Doctor, EveryFaultSaysWhatToDo) {
   stuck.status["reconcilers"].get_object()["overlay"] =
       object(R"({"inSync":false,"failures":["trama0: no such device"]})");
   add(stuck);
+  auto alone = healthy("alone");
+  alone.status["overlayPaths"] = object(R"({"isolated":true,"peers":2,"faults":[{"peer":"late"}]})");
+  add(alone);
+  auto half = healthy("half");
+  half.status["overlayPaths"] = object(R"({"isolated":false,"peers":2,"up":1,"protocolOff":"switched off",
+    "faults":[{"peer":"late","address":"172.30.0.12","state":"down","reason":"late has never answered"}]})");
+  add(half);
   EXPECT_EQ(test::golden_difference("cli/doctor_faults.txt", doctor_text(all)), "");
   for (const auto& f : all) EXPECT_EQ(f.remedy.empty(), f.verdict != Finding::Verdict::fail) << f.text;
   EXPECT_FALSE(doctor_page(all)["well"].get_bool());
@@ -130,9 +138,11 @@ TEST(Doctor, BehindIsNotIllYetAndUnknownIsNoFault) {
   EXPECT_TRUE(is_behind(late, kApi));
   auto old = healthy();
   old.status.erase("foreignChains");
-  auto findings = examine(old, kApi, false);
+  old.status.erase("overlayPaths");
+  auto findings = examine(old, kApi, true);
   EXPECT_TRUE(all_well(findings));
   EXPECT_THAT(doctor_text(findings), HasSubstr("?     foreign"));
+  EXPECT_THAT(doctor_text(findings), HasSubstr("?     paths"));
   Patient empty;
   EXPECT_FALSE(all_well(examine(empty, kApi, true))) << "an empty page is no good sign";
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a NodeAgent has to do with other agents.
+#include "agent/compute/peers.h"
+#include "agent/node_agent.h"
+#include "agent/peer_pages.h"
+
+namespace trama::agent {
+
+void NodeAgent::open_peers() {
+  const auto& options = settings_.options;
+  PeerMesh::Options how;
+  how.node_name = options.node_name;
+  how.port = options.ports.peer;
+  how.members_file = options.data_dir + "/view/members";
+  peers_ = std::make_unique<PeerMesh>(brain_, files_.executor(), std::move(how),
+                                      [this](const MeshStatus& status) { peers_changed(status); });
+}
+
+// Once the overlay is known; then whenever Nodes, its MTU or our ear for the controller have changed.
+void NodeAgent::update_peers() {
+  bool heard = feed_->connected() && view_.synced(Kind::nodes);
+  if (heard != std::exchange(controller_heard_, heard)) mesh_world_old_ = true;
+  if (!mesh_world_old_ || !topology_.overlay) return;
+  mesh_world_old_ = false;
+  peers_->set_world(compute_mesh_world(view_.nodes(), *topology_.overlay, overlay_mtu_, heard));
+}
+
+void NodeAgent::peers_changed(const MeshStatus& status) {
+  auto events = peers_seen_ ? path_events(*peers_seen_, status) : std::vector<PathEvent>();
+  auto node = view_.node(settings_.options.node_name);
+  for (const auto& e : events) {
+    if (e.warning)
+      log_->warn("overlay: {}", e.message);
+    else
+      log_->info("overlay: {}", e.message);
+    if (node) reporter_->event(*node, "Node", e.warning ? "Warning" : "Normal", e.reason, e.message);
+  }
+  bool news = !peers_seen_ || judge_paths(*peers_seen_) != judge_paths(status);
+  peers_seen_ = status;
+  if (news) changed_.set();
+}
+
+awaitable<void> NodeAgent::serve_overlay(std::string page, HttpExchange& exchange) {
+  auto status = co_await peers_->look();
+  HttpReply reply;
+  reply.content_type = "text/plain; charset=utf-8";
+  if (page == "status") {
+    reply.body = overlay_summary(status);
+  } else if (page == "connections") {
+    reply.body = overlay_connections(status);
+  } else if (page == "peers") {
+    reply.body = overlay_peers(status);
+  } else if (page == "paths") {
+    reply.body = overlay_paths(status);
+  } else if (page == "report") {
+    reply.content_type = "application/json";
+    reply.body = json::serialize(overlay_report(status)) + "\n";
+  } else if (page == "metrics") {
+    reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    reply.body = overlay_metrics(status);
+  } else if (page == "healthz") {
+    reply.body = "ok\n";  // whoever looks has been answered by the thread of the heartbeats
+  } else if (page == "readyz") {
+    reply.body = overlay_ready(status, reply.status);
+  } else {
+    reply.status = 404;
+    reply.body =
+        "no such page; there are /status, /status/connections, /status/peers, /status/paths, /report, /metrics, "
+        "/healthz and /readyz\n";
+  }
+  co_await exchange.reply(reply);
+}
+
+}  // namespace trama::agent

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/mesh/datagram_socket.h"
+
+#include <array>
+#include <cstring>
+
+#include <linux/icmp.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "base/unique_fd.h"
+
+namespace trama::overlay::mesh {
+
+using base::Error;
+using base::Family;
+using base::Result;
+
+namespace {
+
+constexpr int kBuffer = 1 << 20;
+constexpr unsigned kAtOnce = 64;  // datagrams before others have their turn
+constexpr std::uint8_t kEchoRequest4 = 8, kEchoReply4 = 0, kEchoRequest6 = 128, kEchoReply6 = 129;
+constexpr std::size_t kEchoHeader = 8, kIp4Header = 20;
+
+socklen_t to_sockaddr(const IpPort& a, sockaddr_storage& out) {
+  out = {};
+  if (a.ip.is_v4()) {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&out);
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(a.port);
+    std::memcpy(&v4->sin_addr, a.ip.bytes().data(), 4);
+    return sizeof *v4;
+  }
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&out);
+  v6->sin6_family = AF_INET6;
+  v6->sin6_port = htons(a.port);
+  std::memcpy(&v6->sin6_addr, a.ip.bytes().data(), 16);
+  return sizeof *v6;
+}
+
+IpPort from_sockaddr(const sockaddr_storage& s) {
+  if (s.ss_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&s);
+    return {Ip::from_bytes(std::as_bytes(std::span(&v4->sin_addr, 1))).value_or(Ip()), ntohs(v4->sin_port)};
+  }
+  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&s);
+  return {Ip::from_bytes(std::as_bytes(std::span(&v6->sin6_addr, 1))).value_or(Ip()), ntohs(v6->sin6_port)};
+}
+
+void set(int fd, int level, int name, int value) { (void)::setsockopt(fd, level, name, &value, sizeof value); }
+
+std::uint16_t checksum(std::string_view data) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < data.size(); i += 2) {
+    auto high = static_cast<std::uint8_t>(data[i]);
+    auto low = i + 1 < data.size() ? static_cast<std::uint8_t>(data[i + 1]) : std::uint8_t{0};
+    sum += static_cast<std::uint32_t>(high << 8 | low);
+  }
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<std::uint16_t>(~sum);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<DatagramSocket>> DatagramSocket::open(asio::any_io_executor ex, Kind kind, const IpPort& local) {
+  bool v4 = local.ip.is_v4();
+  int type = kind == Kind::udp ? SOCK_DGRAM : SOCK_RAW;
+  int protocol = kind == Kind::udp ? IPPROTO_UDP
+                 : v4              ? static_cast<int>(IPPROTO_ICMP)
+                                   : static_cast<int>(IPPROTO_ICMPV6);
+  auto what = fmt::format("{} socket on {}", kind == Kind::udp ? "UDP" : "ICMP", local.to_string());
+  base::UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+  if (!fd) return Error::from_errno(errno, what);
+  set(fd.get(), SOL_SOCKET, SO_RCVBUF, kBuffer);
+  if (v4) {
+    set(fd.get(), IPPROTO_IP, IP_FREEBIND, 1);
+    set(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+  } else {
+    set(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    set(fd.get(), IPPROTO_IPV6, IPV6_FREEBIND, 1);
+    set(fd.get(), IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+  }
+  if (kind == Kind::icmp && v4) {
+    icmp_filter filter{~((1u << kEchoRequest4) | (1u << kEchoReply4))};
+    (void)::setsockopt(fd.get(), SOL_RAW, ICMP_FILTER, &filter, sizeof filter);
+  } else if (kind == Kind::icmp) {
+    icmp6_filter filter;
+    ICMP6_FILTER_SETBLOCKALL(&filter);
+    ICMP6_FILTER_SETPASS(kEchoRequest6, &filter);
+    ICMP6_FILTER_SETPASS(kEchoReply6, &filter);
+    (void)::setsockopt(fd.get(), IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof filter);
+  }
+  sockaddr_storage where;
+  IpPort bound = local;
+  if (kind == Kind::icmp) bound.port = 0;
+  auto size = to_sockaddr(bound, where);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&where), size) < 0) return Error::from_errno(errno, what);
+  if (kind == Kind::udp && bound.port == 0) {
+    size = sizeof where;
+    if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&where), &size) == 0) bound = from_sockaddr(where);
+  }
+  auto out = std::shared_ptr<DatagramSocket>(new DatagramSocket(ex, kind, bound));
+  boost::system::error_code ec;
+  out->fd_.assign(fd.release(), ec);
+  if (ec) return Error(ec, what);
+  return out;
+}
+
+Result<> DatagramSocket::send(const IpPort& to, std::string_view datagram) {
+  if (!fd_.is_open()) return Error::from_errno(EBADF, "send");
+  sockaddr_storage where;
+  IpPort target = to;
+  if (kind_ == Kind::icmp) target.port = 0;
+  auto size = to_sockaddr(target, where);
+  auto sent = ::sendto(fd_.native_handle(), datagram.data(), datagram.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                       reinterpret_cast<sockaddr*>(&where), size);
+  if (sent < 0) return Error::from_errno(errno, fmt::format("{} bytes", datagram.size()));
+  return {};
+}
+
+void DatagramSocket::drain(const OnDatagram& on_datagram) {
+  static thread_local std::array<char, 65536> buffer;
+  for (unsigned i = 0; i < kAtOnce && fd_.is_open(); ++i) {
+    sockaddr_storage from{};
+    socklen_t size = sizeof from;
+    auto n = ::recvfrom(fd_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT,
+                        reinterpret_cast<sockaddr*>(&from), &size);
+    if (n < 0) {
+      // What an ICMP error said of an earlier datagram is taken from the socket by reading it.
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+      continue;
+    }
+    std::string_view datagram(buffer.data(), static_cast<std::size_t>(n));
+    if (kind_ == Kind::icmp && local_.ip.is_v4()) {
+      std::size_t header = datagram.empty() ? 0 : (static_cast<std::uint8_t>(datagram[0]) & 0xf) * 4u;
+      if (header < kIp4Header || datagram.size() < header) continue;
+      datagram.remove_prefix(header);
+    }
+    on_datagram(from_sockaddr(from), datagram);
+  }
+}
+
+awaitable<void> DatagramSocket::receive(std::shared_ptr<DatagramSocket> self, OnDatagram on_datagram) {
+  while (self->fd_.is_open()) {
+    auto [ec] = co_await self->fd_.async_wait(asio::posix::stream_descriptor::wait_read, async::kTuple);
+    if (ec) co_return;
+    self->drain(on_datagram);
+  }
+}
+
+void DatagramSocket::close() {
+  boost::system::error_code ignored;
+  fd_.close(ignored);
+}
+
+std::string icmp_echo_request(Family family, std::uint16_t id, std::uint16_t sequence, std::string_view payload) {
+  std::string out(kEchoHeader, '\0');
+  out[0] = static_cast<char>(family == Family::v4 ? kEchoRequest4 : kEchoRequest6);
+  out[4] = static_cast<char>(id >> 8);
+  out[5] = static_cast<char>(id);
+  out[6] = static_cast<char>(sequence >> 8);
+  out[7] = static_cast<char>(sequence);
+  out += payload;
+  if (family == Family::v4) {
+    auto sum = checksum(out);
+    out[2] = static_cast<char>(sum >> 8);
+    out[3] = static_cast<char>(sum);
+  }
+  return out;
+}
+
+std::optional<IcmpEcho> parse_icmp(Family family, std::string_view message) {
+  if (message.size() < kEchoHeader || message[1] != 0) return std::nullopt;
+  auto type = static_cast<std::uint8_t>(message[0]);
+  bool v4 = family == Family::v4;
+  IcmpEcho out;
+  out.reply = type == (v4 ? kEchoReply4 : kEchoReply6);
+  if (!out.reply && type != (v4 ? kEchoRequest4 : kEchoRequest6)) return std::nullopt;
+  out.payload = message.substr(kEchoHeader);
+  return out;
+}
+
+}  // namespace trama::overlay::mesh

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/mesh/mesh.h"
+
+#include <algorithm>
+
+#include "base/digest.h"
+#include "overlay/mesh/mesh_impl.h"
+
+namespace trama::overlay::mesh {
+
+namespace {
+
+constexpr Millis kTick{100};
+constexpr Millis kNotHeard{2'000};  // a probe that came longer ago says that they do not come any more
+constexpr Millis kFarewell{20};
+
+std::uint64_t random_number() {
+  std::random_device device;
+  return std::uint64_t{device()} << 32 | device();
+}
+
+}  // namespace
+
+Mesh::Impl::Impl(asio::any_io_executor executor, MeshOptions o, Events e)
+    : ex(executor),
+      options(std::move(o)),
+      events(std::move(e)),
+      log(base::logger("peers")),
+      random(random_number()),
+      uid(base::random_hex(16)),
+      token(random_number()),
+      tasks(executor) {}
+
+Millis Mesh::Impl::real_ms() {
+  return std::chrono::duration_cast<Millis>(std::chrono::steady_clock::now().time_since_epoch());
+}
+Micros Mesh::Impl::real_us() {
+  return std::chrono::duration_cast<Micros>(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+Millis Mesh::Impl::jittered(Millis base) {
+  return base / 2 + Millis(std::uniform_int_distribution<std::int64_t>(0, base.count())(random));
+}
+
+void Mesh::Impl::apply_world() {
+  auto news = table.controller_says(world.members, world.controller_heard);
+  apply_members(news, nullptr);
+  by_overlay.clear();
+  for (auto& [name, p] : entries) {
+    auto known = world.peers.find(name);
+    auto overlay = known == world.peers.end() ? std::nullopt : known->second.overlay;
+    if (known != world.peers.end() && p.member.underlay != known->second.underlay) {
+      p.member.underlay = known->second.underlay;
+      p.dial_at = now();
+    }
+    if (p.overlay != overlay) p.path(PathKind::overlay).liveness.forget(now());
+    p.overlay = overlay;
+    if (overlay) by_overlay.emplace(*overlay, name);
+  }
+  changed = true;
+}
+
+// Entries follow the table; who is new is told to those that we speak with.
+void Mesh::Impl::apply_members(const std::vector<Member>& news, const Link* source) {
+  const auto& members = table.entries();
+  for (auto it = entries.begin(); it != entries.end();) {
+    auto name = (it++)->first;
+    if (!members.contains(name)) forget_peer(name);
+  }
+  for (const auto& [name, member] : members) {
+    if (name == options.node) continue;
+    auto [it, fresh] = entries.try_emplace(name);
+    auto& p = it->second;
+    if (fresh) {
+      auto step = options.timers.steady.count();
+      for (auto& path : p.paths) {
+        Millis phase(
+            static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(std::max<std::int64_t>(1, step / 4))));
+        path.liveness = PathLiveness(options.timers, phase);
+      }
+      p.dial_at = now();
+    }
+    if (p.member.underlay != member.underlay) p.dial_at = now();
+    p.member = member;
+    p.hearsay = table.hearsay(name);
+  }
+  choose_neighbours();
+  if (news.empty()) return;
+  for (const auto& link : links)
+    if (link.get() != source && link->session().established()) {
+      link->session().send_members(news);
+      link->flush();
+    }
+  if (events.members) events.members(table.all());
+  changed = true;
+}
+
+void Mesh::Impl::choose_neighbours() {
+  std::vector<std::string> names;
+  for (const auto& [name, p] : entries) names.push_back(name);
+  auto chosen = peers::neighbours(options.node, names, options.full_mesh);
+  for (auto& [name, p] : entries) p.neighbour = chosen.contains(name);
+}
+
+void Mesh::Impl::forget_peer(const std::string& name) {
+  auto it = entries.find(name);
+  if (it == entries.end()) return;
+  for (const auto& key : it->second.keys) by_index.erase(key->keys.my_index());
+  for (const auto& link : links)
+    if (link->who().node == name) {
+      link->session().close("this node is no member of the cluster any more");
+      link->flush();
+    }
+  entries.erase(it);
+  changed = true;
+}
+
+PeerEntry* Mesh::Impl::peer_of_overlay(const Ip& address) {
+  auto known = by_overlay.find(address);
+  if (known == by_overlay.end()) return nullptr;
+  auto entry = entries.find(known->second);
+  return entry == entries.end() ? nullptr : &entry->second;
+}
+
+bool Mesh::Impl::is_member_address(const Ip& address) const {
+  return std::any_of(entries.begin(), entries.end(),
+                     [&](const auto& e) { return e.second.member.underlay == address; });
+}
+
+peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
+  peers::Evidence e;
+  e.self = options.node;
+  e.peer = p.member.node;
+  e.kind = kind;
+  auto other = kind == PathKind::overlay ? PathKind::control : PathKind::overlay;
+  const auto& path = p.path(kind);
+  e.other_path_works = peers::works(p.path(other).liveness.state());
+  e.heard_lately = path.arrivals.any() && path.arrivals.age(now()) < kNotHeard;
+  if (auto age = p.heard_us(kind, now())) e.hears_us = *age < kNotHeard;
+  e.send_error = path.send_error;
+  e.ever_up = path.liveness.ever_up();
+  return e;
+}
+
+void Mesh::Impl::update_reasons() {
+  for (auto& [name, p] : entries) {
+    for (auto kind : {PathKind::overlay, PathKind::control}) {
+      auto& path = p.path(kind);
+      std::string reason;
+      if (path.liveness.state() == peers::PathState::down) {
+        reason = peers::explain_down(evidence(p, kind));
+      } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::overlay) {
+        reason = echo_error;
+      } else if (path.liveness.state() == peers::PathState::unknown) {
+        if (!talks())
+          reason = why_silent();
+        else if (!p.neighbour)
+          reason = "not a neighbour: no conversation is kept with it";
+      }
+      if (reason == path.reason) continue;
+      path.reason = std::move(reason);
+      changed = true;
+    }
+  }
+}
+
+MeshStatus Mesh::Impl::status() const {
+  MeshStatus out;
+  out.node = options.node;
+  out.underlay = world.underlay;
+  out.port = options.port;
+  out.protocol_off = talks() ? "" : why_silent();
+  out.listening = listen_error;
+  out.mtu = world.mtu;
+  out.isolated = isolated;
+  out.uptime = now() - started;
+  out.slept = clock.slept();
+  out.handshakes_failed = handshakes_failed;
+  out.refused = doorman.refused();
+  out.strangers = strangers;
+  out.foreign = foreign;
+  out.datagrams = datagrams_seen;
+  out.forged = forged;
+  for (const auto& [name, p] : entries) {
+    peers::PeerStatus s;
+    s.node = name;
+    s.underlay = p.member.underlay;
+    s.overlay = p.overlay ? p.overlay->to_string() : "";
+    s.hearsay = p.hearsay;
+    s.trouble = p.trouble;
+    if (p.link) {
+      s.connection = peers::Connection::established;
+      s.outbound = p.link->side() == Side::dialer;
+      s.remote = p.link->remote().to_string();
+      const auto& theirs = p.link->session().theirs();
+      s.version = peers::common_version(theirs.mine, peers::Versions{});
+      s.capabilities = theirs.capabilities;
+    } else if (talks()) {
+      s.connection = p.dialing     ? peers::Connection::connecting
+                     : p.neighbour ? peers::Connection::waiting
+                                   : peers::Connection::unneeded;
+    }
+    for (std::size_t i = 0; i < kPaths; ++i) {
+      auto kind = static_cast<PathKind>(i);
+      const auto& path = p.paths[i];
+      auto& to = s.paths[i];
+      to.state = path.liveness.state();
+      to.age = now() - path.liveness.since();
+      to.loss = path.liveness.loss();
+      to.loss_in = path.arrivals.loss();
+      if (p.heard_us(kind, now())) to.loss_out = (*p.report)[i].loss;
+      to.round_trip = path.liveness.round_trip();
+      to.downs = path.liveness.downs();
+      to.reason = path.reason;
+      if (to.state == peers::PathState::degraded) {
+        auto lost_out = p.heard_us(kind, now()) ? std::optional<unsigned>(to.loss_out) : std::nullopt;
+        to.reason = peers::explain_loss(evidence(p, kind), to.loss, to.loss_in, lost_out);
+      }
+    }
+    out.peers.push_back(std::move(s));
+  }
+  return out;
+}
+
+void Mesh::Impl::tick() {
+  clock.advance(real_ms());
+  open_listener();
+  open_sockets();
+  for (auto& [name, p] : entries) {
+    probe(p);
+    for (auto kind : {PathKind::overlay, PathKind::control}) {
+      auto& path = p.path(kind);
+      if (!path.liveness.tick(now())) continue;
+      changed = true;
+      // Back on one path: whatever stood in the way of a conversation may be gone too.
+      if (path.liveness.state() == peers::PathState::up && !p.link) p.dial_at = std::min(p.dial_at, now() + kTick);
+    }
+    retire_keys(p);
+  }
+  tick_links();
+  dial_due();
+  update_reasons();
+  if (!changed) return;
+  auto snapshot = status();
+  isolated = peers::is_isolated(snapshot.peers);
+  snapshot.isolated = isolated;
+  changed = false;
+  if (events.changed) events.changed(std::move(snapshot));
+}
+
+awaitable<void> Mesh::Impl::run() {
+  clock.advance(real_ms());
+  started = now();
+  for (;;) {
+    tick();
+    co_await async::sleep_for(kTick);
+  }
+}
+
+Mesh::Mesh(asio::any_io_executor ex, MeshOptions options, Events events)
+    : impl_(std::make_unique<Impl>(std::move(ex), std::move(options), std::move(events))) {}
+Mesh::~Mesh() = default;
+
+void Mesh::set_world(World world) {
+  if (world == impl_->world) return;
+  impl_->world = std::move(world);
+  impl_->apply_world();
+}
+
+void Mesh::remember(const std::vector<Member>& members) {
+  auto news = impl_->table.peer_says(members);
+  impl_->apply_members(news, nullptr);
+}
+
+void Mesh::set_credentials(Credentials credentials, WhoIs who_is, std::string why_not) {
+  auto& self = *impl_;
+  self.who_is = std::move(who_is);
+  self.why_not = std::move(why_not);
+  self.changed = true;
+  if (credentials == self.credentials) return;
+  self.credentials = std::move(credentials);
+  if (!self.credentials.complete()) return;
+  auto server = make_context(self.credentials, Role::server);
+  auto client = make_context(self.credentials, Role::client);
+  if (!server || !client) {
+    self.why_not = (server ? client.error() : server.error()).to_string();
+    self.log->error("{}", self.why_not);
+    self.credentials = {};
+    return;
+  }
+  self.server_context = std::move(*server);
+  self.client_context = std::move(*client);
+}
+
+MeshStatus Mesh::status() const { return impl_->status(); }
+awaitable<void> Mesh::run() { return impl_->run(); }
+
+awaitable<void> Mesh::stop() {
+  auto& self = *impl_;
+  if (self.acceptor) {
+    boost::system::error_code ignored;
+    self.acceptor->close(ignored);
+  }
+  bool any = !self.links.empty();
+  for (const auto& link : self.links) {
+    link->session().close("this agent stops");
+    link->flush();
+  }
+  if (any) co_await async::sleep_for(kFarewell);
+  if (self.datagrams) self.datagrams->close();
+  for (const auto& [family, socket] : self.echoes) socket->close();
+  for (const auto& link : self.links) link->shut();
+  co_await self.tasks.stop();
+  self.links.clear();
+}
+
+}  // namespace trama::overlay::mesh

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The parts of a Mesh; private to overlay/mesh. Conversations are in mesh_links.cc, probes in mesh_probes.cc.
+#pragma once
+
+#include <map>
+#include <random>
+#include <unordered_map>
+
+#include <boost/asio/ip/tcp.hpp>
+
+#include "base/async/task_group.h"
+#include "base/log.h"
+#include "overlay/mesh/datagram_socket.h"
+#include "overlay/mesh/mesh.h"
+#include "overlay/mesh/peer.h"
+#include "overlay/peers/doorman.h"
+#include "overlay/peers/members.h"
+
+namespace trama::overlay::mesh {
+
+using peers::Member;
+using tcp = asio::ip::tcp;
+
+struct Mesh::Impl {
+  Impl(asio::any_io_executor executor, MeshOptions o, Events e);
+
+  // ---- time
+  Millis now() const { return clock.now(); }
+  static Millis real_ms();
+  static Micros real_us();
+  Millis jittered(Millis base);
+
+  // ---- mesh.cc
+  void apply_world();
+  void apply_members(const std::vector<Member>& news, const Link* source);
+  void choose_neighbours();
+  void forget_peer(const std::string& name);
+  PeerEntry* peer_of_overlay(const Ip& address);
+  bool is_member_address(const Ip& address) const;
+  MeshStatus status() const;
+  peers::Evidence evidence(const PeerEntry& p, PathKind kind) const;
+  void update_reasons();
+  awaitable<void> run();
+  void tick();
+
+  // ---- mesh_links.cc
+  void open_listener();
+  awaitable<void> accept(std::shared_ptr<tcp::acceptor> from);
+  awaitable<void> welcome(tcp::socket socket, IpPort remote, bool member);
+  awaitable<void> dial(std::string name);
+  void begin(std::shared_ptr<Link> link);
+  void on_event(std::shared_ptr<Link> link, const peers::Session::Event& event);
+  void established(std::shared_ptr<Link> link);
+  void closed(std::shared_ptr<Link> link, const peers::Session::Closed& event);
+  void tick_links();
+  void dial_due();
+  peers::Hello hello();
+  bool talks() const { return options.port != 0 && credentials.complete(); }
+  std::string why_silent() const;
+
+  // ---- mesh_probes.cc
+  void open_sockets();
+  void probe(PeerEntry& p);
+  void send_echo(PeerEntry& p);
+  void send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence);
+  void on_datagram(const IpPort& from, std::string_view datagram);
+  void on_icmp(base::Family family, const IpPort& from, std::string_view message);
+  peers::Report report_for(const PeerEntry& p) const;
+  void retire_keys(PeerEntry& p);
+
+  asio::any_io_executor ex;
+  MeshOptions options;
+  Events events;
+  std::shared_ptr<spdlog::logger> log;
+  peers::AttentiveClock clock;
+  std::mt19937_64 random;
+  std::string uid;
+  std::uint64_t token;
+
+  World world;
+  peers::MemberTable table;
+  std::map<std::string, PeerEntry> entries;
+  std::map<Ip, std::string> by_overlay;
+
+  Credentials credentials;
+  WhoIs who_is;
+  std::string why_not = "no identity yet";
+  std::shared_ptr<asio::ssl::context> server_context, client_context;
+
+  std::shared_ptr<tcp::acceptor> acceptor;
+  std::shared_ptr<DatagramSocket> datagrams;
+  std::map<base::Family, std::shared_ptr<DatagramSocket>> echoes;
+  Ip bound;  // of acceptor and datagrams
+  std::string listen_error, echo_error;
+  Millis listen_again{0}, echo_again{0};
+  std::unordered_map<std::uint32_t, std::shared_ptr<Keyed>> by_index;
+
+  peers::Doorman doorman;
+  std::vector<std::shared_ptr<Link>> links;  // with a session, established or not
+  bool isolated = false, changed = true;
+  std::uint64_t handshakes_failed = 0, strangers = 0, foreign = 0, datagrams_seen = 0, forged = 0;
+  Millis started{0}, said_foreign{-3'600'000};
+  async::TaskGroup tasks;
+};
+
+}  // namespace trama::overlay::mesh

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A Mesh's conversations: who is let in, who is dialed, which of two connections stays.
+#include <algorithm>
+#include <ctime>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "base/async/dial.h"
+#include "overlay/mesh/mesh_impl.h"
+
+namespace trama::overlay::mesh {
+
+namespace {
+
+constexpr Millis kListenAgain{5'000};
+constexpr Millis kOtherSideFirst{2'000};  // the node with the lower name dials; the other one only if that did not help
+constexpr Millis kYoung{5'000};           // two connections that crossed are both younger
+constexpr Millis kForeignAgain{600'000};  // between two log lines about a foreign program
+constexpr Millis kReport{1'000};          // between reports by TCP while datagrams do not pass
+constexpr int kBacklog = 256;
+constexpr const char* kCapabilities[] = {"vxlan"};
+
+std::int64_t wall_clock() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+tcp::endpoint endpoint_of(const IpPort& where) {
+  boost::system::error_code ignored;
+  return {asio::ip::make_address(where.ip.to_string(), ignored), where.port};
+}
+
+IpPort ip_port_of(const tcp::endpoint& e) { return {Ip::parse(e.address().to_string()).value_or(Ip()), e.port()}; }
+
+base::Result<std::shared_ptr<tcp::acceptor>> listen_on(asio::any_io_executor ex, const IpPort& where) {
+  auto acceptor = std::make_shared<tcp::acceptor>(ex);
+  boost::system::error_code ec;
+  auto endpoint = endpoint_of(where);
+  acceptor->open(endpoint.protocol(), ec);
+  if (!ec) acceptor->set_option(tcp::acceptor::reuse_address(true), ec);
+  if (!ec) {
+    int yes = 1;  // the address may come later, or be away for a moment
+    bool v4 = where.ip.is_v4();
+    (void)::setsockopt(acceptor->native_handle(), v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND,
+                       &yes, sizeof yes);
+    acceptor->bind(endpoint, ec);
+  }
+  if (!ec) acceptor->listen(kBacklog, ec);
+  if (ec) return base::Error(ec, fmt::format("listen on {} (TCP)", where.to_string()));
+  return acceptor;
+}
+
+}  // namespace
+
+std::string Mesh::Impl::why_silent() const {
+  return options.port == 0 ? "switched off (--peer-port 0)" : why_not.empty() ? "no node certificate" : why_not;
+}
+
+void Mesh::Impl::open_listener() {
+  bool wanted = talks() && !world.underlay.is_unspecified();
+  bool right = acceptor && datagrams && bound == world.underlay;
+  if (right == wanted && (!wanted || right)) return;
+  if (acceptor) {
+    boost::system::error_code ignored;
+    acceptor->close(ignored);
+    acceptor.reset();
+  }
+  if (datagrams) datagrams->close();
+  datagrams.reset();
+  if (!wanted || now() < listen_again) return;
+  listen_again = now() + kListenAgain;
+  bound = world.underlay;
+  IpPort where{world.underlay, options.port};
+  auto listening = listen_on(ex, where);
+  auto udp = DatagramSocket::open(ex, DatagramSocket::Kind::udp, where);
+  if (!listening || !udp) {
+    auto why = (listening ? udp.error() : listening.error()).to_string();
+    if (why != listen_error)
+      log->warn(
+          "{}: peers cannot reach this agent; free the port, or give every node another --peer-port. Trying again",
+          why);
+    listen_error = std::move(why);
+    changed = true;
+    if (listening) {
+      boost::system::error_code ignored;
+      (*listening)->close(ignored);
+    }
+    return;
+  }
+  if (!listen_error.empty()) log->info("listening on {}", where.to_string());
+  listen_error.clear();
+  acceptor = std::move(*listening);
+  datagrams = std::move(*udp);
+  changed = true;
+  tasks.spawn("accept peers", accept(acceptor));
+  auto handler = [this](const IpPort& from, std::string_view datagram) { on_datagram(from, datagram); };
+  tasks.spawn("datagrams", DatagramSocket::receive(datagrams, handler));
+}
+
+awaitable<void> Mesh::Impl::accept(std::shared_ptr<tcp::acceptor> from) {
+  for (;;) {
+    auto [ec, socket] = co_await from->async_accept(async::kTuple);
+    if (ec == asio::error::operation_aborted || !from->is_open()) co_return;
+    if (ec) {  // out of descriptors and the like: not our end
+      co_await async::sleep_for(Millis(100));
+      continue;
+    }
+    boost::system::error_code gone;
+    auto remote = ip_port_of(socket.remote_endpoint(gone));
+    if (gone) continue;
+    bool member = is_member_address(remote.ip);
+    if (!member) ++strangers;
+    if (!doorman.enter(remote.ip, member, now())) {
+      linger reset{1, 0};  // a closed connection would stay in TIME_WAIT here
+      (void)::setsockopt(socket.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+      continue;
+    }
+    tasks.spawn("a peer's call", welcome(std::move(socket), remote, member));
+  }
+}
+
+awaitable<void> Mesh::Impl::welcome(tcp::socket socket, IpPort remote, bool member) {
+  struct Leaving {
+    Mesh::Impl& self;
+    Ip ip;
+    bool member;
+    ~Leaving() { self.doorman.left(ip, member); }
+  } leaving{*this, remote.ip, member};
+  auto link = std::make_shared<Link>(ex, std::move(socket), Side::acceptor, remote);
+  auto context = server_context;
+  auto done = co_await link->greet();
+  if (done) done = co_await link->secure(context, who_is);
+  if (!done) {
+    ++handshakes_failed;
+    if (link->foreign()) ++foreign;
+    bool say = link->foreign() && now() - said_foreign >= kForeignAgain;
+    if (say) said_foreign = now();
+    if (say)
+      log->warn("refused {}: {}", remote.to_string(), done.error().to_string());
+    else
+      log->debug("refused {}: {}", remote.to_string(), done.error().to_string());
+    co_return;
+  }
+  begin(link);
+}
+
+awaitable<void> Mesh::Impl::dial(std::string name) {
+  auto entry = entries.find(name);
+  if (entry == entries.end()) co_return;
+  entry->second.dialing = true;
+  IpPort remote{entry->second.member.underlay, options.port};
+  auto failed = [&](const std::string& why) {
+    auto p = entries.find(name);
+    if (p == entries.end()) return;
+    p->second.backoff.failed();
+    p->second.dial_at = now() + jittered(p->second.backoff.delay());
+    if (p->second.trouble != why) log->info("{} ({}): {}", name, remote.to_string(), why);
+    p->second.trouble = why;
+    changed = true;
+  };
+  auto done = [&] {
+    auto p = entries.find(name);
+    if (p != entries.end()) p->second.dialing = false;
+  };
+  async::TcpStream stream(ex);
+  stream.expires_after(Link::kHandshake);
+  boost::system::error_code bad;
+  auto& socket = stream.socket();
+  socket.open(remote.ip.is_v4() ? tcp::v4() : tcp::v6(), bad);
+  IpPort local{world.underlay, 0};
+  if (!bad && world.underlay.family() == remote.ip.family()) socket.bind(endpoint_of(local), bad);
+  auto target = endpoint_of(remote);
+  auto [ec] = co_await stream.async_connect(target, async::kTuple);
+  if (ec) {
+    failed(async::transport_error(ec, "connect").to_string());
+    done();
+    co_return;
+  }
+  auto link = std::make_shared<Link>(ex, stream.release_socket(), Side::dialer, remote);
+  auto context = client_context;
+  auto agreed = co_await link->greet();
+  if (agreed) agreed = co_await link->secure(context, who_is);
+  if (agreed && link->who().node != name)
+    agreed = base::Error::text(fmt::format("{} answers there", link->who().node), std::errc::protocol_error);
+  done();
+  if (!agreed) {
+    ++handshakes_failed;
+    failed(agreed.error().to_string());
+    co_return;
+  }
+  begin(link);
+}
+
+peers::Hello Mesh::Impl::hello() {
+  peers::Hello h;
+  h.node = options.node;
+  h.uid = uid;
+  h.connection = random();
+  h.udp_port = options.port;
+  do h.udp_index = static_cast<std::uint32_t>(random());
+  while (h.udp_index == 0 || by_index.contains(h.udp_index));
+  h.capabilities.assign(std::begin(kCapabilities), std::end(kCapabilities));
+  return h;
+}
+
+void Mesh::Impl::begin(std::shared_ptr<Link> link) {
+  link->begin(hello(), now());
+  links.push_back(link);
+  const auto& name = link->who().node;
+  if (!entries.contains(name)) {
+    link->session().close(fmt::format("{} is no member of this cluster as {} knows it", name, options.node));
+    log->warn("refused {} ({}): it has a node's certificate, but no Node of that name is known here", name,
+              link->remote().to_string());
+  }
+  auto clock_now = [this] { return now(); };
+  auto handler = [this, link](const peers::Session::Event& event) { on_event(link, event); };
+  tasks.spawn("read from " + name, Link::read(link, clock_now, handler));
+  tasks.spawn("write to " + name, Link::write(link));
+}
+
+void Mesh::Impl::on_event(std::shared_ptr<Link> link, const peers::Session::Event& event) {
+  auto entry = entries.find(link->who().node);
+  if (auto* end = std::get_if<peers::Session::Closed>(&event)) return closed(link, *end);
+  if (entry == entries.end()) return;
+  if (std::holds_alternative<peers::Session::Established>(event)) return established(link);
+  if (auto* said = std::get_if<peers::Session::Members>(&event)) {
+    auto others = said->members;
+    std::erase_if(others, [this](const Member& m) { return m.node == options.node; });
+    auto news = table.peer_says(others);
+    if (!news.empty()) apply_members(news, link.get());
+  } else if (auto* report = std::get_if<peers::Session::Reported>(&event)) {
+    entry->second.report = report->report;
+    entry->second.reported = now();
+  }
+}
+
+void Mesh::Impl::established(std::shared_ptr<Link> link) {
+  auto& p = entries.at(link->who().node);
+  auto& session = link->session();
+  const auto& theirs = session.theirs();
+  link->established = now();
+  if (p.link) {
+    // Both have dialed: the connections are of one age, and both sides drop the same one. Otherwise the old one is
+    // dead and nobody has told us yet.
+    bool crossed = p.uid == theirs.uid && p.link->side() != link->side() && now() - p.link->established < kYoung;
+    if (crossed && peers::keep_first(p.link->session().id(), session.id())) {
+      session.close("a connection that crossed this one is kept");
+      link->flush();
+      return;
+    }
+    auto old = std::exchange(p.link, nullptr);
+    old->session().close(crossed ? "a connection that crossed this one is kept" : "there is a newer connection");
+    old->flush();
+  }
+  auto exported = link->take_exported();
+  auto keys = peers::DatagramKeys::make(exported, link->side(), session.mine().udp_index, theirs.udp_index);
+  if (!keys) {
+    session.close(keys.error().to_string());
+    link->flush();
+    return;
+  }
+  for (const auto& key : p.keys)
+    if (!key->retires) key->retires = now() + Millis(10'000);
+  auto keyed = std::make_shared<Keyed>(std::move(*keys), p.member.node);
+  by_index[keyed->keys.my_index()] = keyed;
+  p.keys.push_back(keyed);
+  p.link = link;
+  p.uid = theirs.uid;
+  p.trouble.clear();
+  p.backoff.succeeded();
+  changed = true;
+  session.send_members(table.all());
+  link->flush();
+  log->info("{} {} ({}): established, version {}", link->side() == Side::dialer ? "->" : "<-", p.member.node,
+            link->remote().to_string(), peers::common_version(theirs.mine, peers::Versions{}));
+}
+
+void Mesh::Impl::closed(std::shared_ptr<Link> link, const peers::Session::Closed& event) {
+  auto why = event.by_them ? "it says: " + event.why : event.why;
+  auto entry = entries.find(link->who().node);
+  if (entry == entries.end()) return;
+  auto& p = entry->second;
+  bool current = p.link == link;
+  if (!current && p.link) return;  // the other one of two
+  if (current) {
+    p.link.reset();
+    log->info("{}: the conversation has ended: {}", p.member.node, why);
+    p.dial_at = now() + jittered(Millis(500));
+  } else {
+    p.backoff.failed();
+    p.dial_at = now() + jittered(p.backoff.delay());
+    if (p.trouble != why) log->info("{}: {}", p.member.node, why);
+  }
+  p.trouble = std::move(why);
+  changed = true;
+}
+
+void Mesh::Impl::tick_links() {
+  auto wall = wall_clock();
+  for (const auto& link : std::vector(links)) {
+    auto& session = link->session();
+    for (const auto& event : session.tick(now())) on_event(link, event);
+    if (!session.closed() && link->who().not_after < wall) {
+      session.close("the certificate that was shown has ended");
+      on_event(link, peers::Session::Closed{"its certificate has ended", false});
+    }
+    if (session.waiting() > Link::kMostWaiting) link->shut();
+    if (session.waiting() > 0 || session.closed()) link->flush();
+  }
+  std::erase_if(links, [](const auto& link) { return link->session().closed() && link->session().waiting() == 0; });
+  for (auto& [name, p] : entries) {
+    bool spoken = peers::works(p.path(PathKind::control).liveness.state());
+    if (!p.link || spoken || now() - p.told < kReport) continue;
+    p.told = now();
+    p.link->session().send_report(report_for(p));
+    p.link->flush();
+  }
+}
+
+void Mesh::Impl::dial_due() {
+  if (!talks() || world.underlay.is_unspecified()) return;
+  for (auto& [name, p] : entries) {
+    if (p.link || p.dialing || !p.neighbour) continue;
+    auto patience = options.node < name || p.backoff.delay().count() > 0 ? Millis{0} : kOtherSideFirst;
+    if (now() < p.dial_at + patience) continue;
+    if (p.member.underlay.family() != world.underlay.family()) continue;
+    p.dialing = true;
+    tasks.spawn("dial " + name, dial(name));
+  }
+}
+
+}  // namespace trama::overlay::mesh

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A Mesh's probes. Through the overlay: ICMP echo requests of full size between the nodes' overlay addresses, answered
+// by the peer's kernel; so what is judged is the path, and an agent that is stopped, killed or updated is not mistaken
+// for a broken one. On 6783/udp: sealed datagrams, answered by the peer's agent; they say what each side receives.
+#include "overlay/mesh/mesh_impl.h"
+
+namespace trama::overlay::mesh {
+
+namespace {
+
+constexpr std::size_t kEchoHeader = 8, kIp4Header = 20, kIp6Header = 40;
+constexpr Millis kOpenAgain{5'000};
+constexpr std::uint16_t kEchoId = 0x7472;  // "tr"
+
+std::uint32_t age_of(const Arrivals& a, Millis now) {
+  return a.any() ? static_cast<std::uint32_t>(std::min<std::int64_t>(a.age(now).count(), peers::kNever - 1))
+                 : peers::kNever;
+}
+
+}  // namespace
+
+void Mesh::Impl::open_sockets() {
+  for (const auto& address : world.overlay) {
+    auto& socket = echoes[address.family()];
+    if ((socket && socket->local().ip == address) || now() < echo_again) continue;
+    auto opened = DatagramSocket::open(ex, DatagramSocket::Kind::icmp, IpPort{address, 0});
+    if (!opened) {
+      echo_again = now() + kOpenAgain;
+      auto why = opened.error().to_string();
+      if (why != echo_error) log->warn("{}: paths through the overlay are not watched; trying again", why);
+      echo_error = std::move(why);
+      continue;
+    }
+    if (socket) socket->close();
+    socket = std::move(*opened);
+    echo_error.clear();
+    auto handler = [this, family = address.family()](const IpPort& from, std::string_view message) {
+      on_icmp(family, from, message);
+    };
+    tasks.spawn("echoes", DatagramSocket::receive(socket, handler));
+  }
+}
+
+void Mesh::Impl::probe(PeerEntry& p) {
+  if (p.overlay && world.mtu > 0 && p.path(PathKind::overlay).liveness.due(now())) send_echo(p);
+  auto& control = p.path(PathKind::control);
+  bool keyed = !p.keys.empty() && !p.keys.back()->retires;
+  if (keyed && datagrams && control.liveness.due(now())) {
+    auto sequence = control.probe(now(), real_us());
+    send_heartbeat(p, peers::DatagramType::probe, sequence);
+  }
+}
+
+void Mesh::Impl::send_echo(PeerEntry& p) {
+  auto& path = p.path(PathKind::overlay);
+  auto socket = echoes.find(p.overlay->family());
+  if (socket == echoes.end() || !socket->second) return;
+  auto sequence = path.probe(now(), real_us());
+  auto header = (p.overlay->is_v4() ? kIp4Header : kIp6Header) + kEchoHeader;
+  auto body = peers::encode(peers::EchoBody{token, sequence}, world.mtu > header ? world.mtu - header : 0);
+  auto message = icmp_echo_request(p.overlay->family(), kEchoId, static_cast<std::uint16_t>(sequence), body);
+  auto sent = socket->second->send(IpPort{*p.overlay, 0}, message);
+  path.send_error = sent ? "" : sent.error().to_string();
+}
+
+peers::Report Mesh::Impl::report_for(const PeerEntry& p) const {
+  peers::Report out;
+  for (std::size_t i = 0; i < kPaths; ++i) {
+    const auto& path = p.paths[i];
+    out[i].age_ms = age_of(path.arrivals, now());
+    out[i].loss = static_cast<std::uint8_t>(path.arrivals.loss());
+    out[i].state = static_cast<std::uint8_t>(path.liveness.state());
+  }
+  return out;
+}
+
+void Mesh::Impl::send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence) {
+  peers::Heartbeat body{sequence, report_for(p)};
+  auto datagram = p.keys.back()->keys.seal(type, peers::encode(body));
+  auto sent = datagrams->send(IpPort{p.member.underlay, options.port}, datagram);
+  if (type == peers::DatagramType::probe) p.path(PathKind::control).send_error = sent ? "" : sent.error().to_string();
+}
+
+void Mesh::Impl::on_datagram(const IpPort&, std::string_view datagram) {
+  ++datagrams_seen;
+  auto header = peers::parse_datagram_header(datagram);
+  auto keyed = header ? by_index.find(header->index) : by_index.end();
+  if (keyed == by_index.end()) {
+    ++forged;
+    return;
+  }
+  auto key = keyed->second;
+  auto opened = key->keys.open(datagram);
+  auto entry = entries.find(key->peer);
+  if (!opened || entry == entries.end()) {
+    ++forged;
+    return;
+  }
+  auto heartbeat = peers::parse_heartbeat(opened->body);
+  if (!heartbeat) return;
+  auto& p = entry->second;
+  auto& path = p.path(PathKind::control);
+  p.report = heartbeat->report;
+  p.reported = now();
+  if (opened->type == peers::DatagramType::answer) {
+    path.answered(heartbeat->sequence, now(), real_us());
+    return;
+  }
+  path.arrivals.arrived(heartbeat->sequence, now());
+  if (!p.keys.empty() && datagrams) send_heartbeat(p, peers::DatagramType::answer, heartbeat->sequence);
+}
+
+void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_view message) {
+  auto echo = parse_icmp(family, message);
+  if (!echo) return;
+  auto body = peers::parse_echo(echo->payload);
+  if (!body) return;
+  auto* p = peer_of_overlay(from.ip);
+  if (!p) return;
+  auto& path = p->path(PathKind::overlay);
+  if (!echo->reply)
+    path.arrivals.arrived(body->sequence, now());
+  else if (body->token == token)
+    path.answered(body->sequence, now(), real_us());
+}
+
+// Old keys open what is still underway; then they go.
+void Mesh::Impl::retire_keys(PeerEntry& p) {
+  std::erase_if(p.keys, [&](const auto& key) {
+    if (!key->retires || now() < *key->retires) return false;
+    by_index.erase(key->keys.my_index());
+    return true;
+  });
+}
+
+}  // namespace trama::overlay::mesh

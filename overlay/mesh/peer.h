@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One peer as the mesh sees it. Private to overlay/mesh.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/backoff.h"
+#include "overlay/mesh/link.h"
+#include "overlay/peers/status.h"
+
+namespace trama::overlay::mesh {
+
+using peers::Arrivals;
+using peers::kPaths;
+using peers::Micros;
+using peers::PathKind;
+using peers::PathLiveness;
+
+// Keys outlive the connection that made them: the path of datagrams does not need it.
+struct Keyed {
+  Keyed(peers::DatagramKeys k, std::string name) : keys(std::move(k)), peer(std::move(name)) {}
+  peers::DatagramKeys keys;
+  std::string peer;
+  std::optional<Millis> retires;  // replaced: still opens, does not seal any more
+};
+
+// A path with what was seen on it.
+struct Path {
+  PathLiveness liveness;
+  Arrivals arrivals;
+  std::string send_error;  // of the last probe
+  std::string reason;
+  std::array<std::pair<std::uint64_t, Micros>, 64> sent{};  // sequence and real time, for round trips
+
+  std::uint64_t probe(Millis now, Micros real) {
+    auto sequence = liveness.probe(now);
+    sent[sequence % sent.size()] = {sequence, real};
+    return sequence;
+  }
+  bool answered(std::uint64_t sequence, Millis now, Micros real) {
+    const auto& [known, at] = sent[sequence % sent.size()];
+    if (known != sequence) return false;
+    return liveness.answered(sequence, now, std::max(real - at, Micros{1}));
+  }
+};
+
+struct PeerEntry {
+  peers::Member member;
+  bool hearsay = false, neighbour = false;
+  std::optional<Ip> overlay;
+  std::array<Path, kPaths> paths;
+  Path& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
+  const Path& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
+
+  std::shared_ptr<Link> link;  // the established one
+  std::string uid;             // of the life of the peer that the link is with
+  bool dialing = false;
+  Millis dial_at{0};
+  base::Backoff backoff{std::chrono::milliseconds(1'000), std::chrono::milliseconds(60'000)};
+  std::string trouble;
+
+  std::vector<std::shared_ptr<Keyed>> keys;  // the last one seals
+  std::optional<peers::Report> report;       // what it receives of us
+  Millis reported{0}, told{0};               // when it has said so; when we last told it by TCP
+
+  // How long ago the peer says that it has heard us on that path, if it has said so lately.
+  std::optional<Millis> heard_us(PathKind k, Millis now) const {
+    constexpr Millis kFresh{3'000};
+    if (!report || now - reported > kFresh) return std::nullopt;
+    auto age = (*report)[static_cast<std::size_t>(k)].age_ms;
+    return age == peers::kNever ? Millis::max() : Millis(age) + (now - reported);
+  }
+};
+
+}  // namespace trama::overlay::mesh

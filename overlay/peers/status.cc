@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/peers/status.h"
+
+#include <algorithm>
+
+namespace trama::overlay::peers {
+
+const char* to_string(PathKind kind) { return kind == PathKind::overlay ? "vxlan" : "control"; }
+
+const char* to_string(Connection connection) {
+  switch (connection) {
+    case Connection::none: return "none";
+    case Connection::waiting: return "waiting";
+    case Connection::connecting: return "connecting";
+    case Connection::established: return "established";
+    case Connection::unneeded: return "unneeded";
+  }
+  return "?";
+}
+
+bool is_isolated(const std::vector<PeerStatus>& peers) {
+  std::size_t lost = 0;
+  for (const auto& p : peers) {
+    bool any = std::any_of(p.paths.begin(), p.paths.end(), [](const PathStatus& path) { return works(path.state); });
+    if (any) return false;
+    bool went = std::any_of(p.paths.begin(), p.paths.end(),
+                            [](const PathStatus& path) { return path.state == PathState::down && path.downs > 0; });
+    if (went && p.path(PathKind::overlay).state == PathState::down) ++lost;
+  }
+  return lost >= 2;
+}
+
+std::string explain_down(const Evidence& e) {
+  if (!e.send_error.empty()) return fmt::format("cannot send to {}: {}", e.peer, e.send_error);
+  if (e.hears_us && !*e.hears_us && e.heard_lately)
+    return fmt::format("one way: what {} sends to {} is lost, the other direction works", e.self, e.peer);
+  if (e.hears_us && *e.hears_us && !e.heard_lately)
+    return fmt::format("one way: what {} sends to {} is lost, the other direction works", e.peer, e.self);
+  if (e.kind == PathKind::overlay && e.other_path_works)
+    return fmt::format("UDP 6784 does not pass between {} and {}, although 6783 does", e.self, e.peer);
+  if (e.kind == PathKind::control && e.other_path_works)
+    return fmt::format("the agent of {} does not answer, or UDP 6783 does not pass; pods reach each other all the same",
+                       e.peer);
+  if (!e.ever_up) return fmt::format("{} has never answered", e.peer);
+  return fmt::format("no answer from {}", e.peer);
+}
+
+std::string explain_loss(const Evidence& e, unsigned loss, unsigned in, std::optional<unsigned> out) {
+  if (out && *out > 2 * in) return fmt::format("{} % lost, on the way from {} to {}", loss, e.self, e.peer);
+  if (out && in > 2 * *out) return fmt::format("{} % lost, on the way from {} to {}", loss, e.peer, e.self);
+  return fmt::format("{} % lost", loss);
+}
+
+Summary summarize(const MeshStatus& status) {
+  Summary out;
+  for (const auto& p : status.peers) {
+    if (p.connection == Connection::established) ++out.established;
+    if (p.overlay.empty()) continue;
+    ++out.peers;
+    switch (p.path(PathKind::overlay).state) {
+      case PathState::up: ++out.up; break;
+      case PathState::degraded: ++out.degraded; break;
+      case PathState::down: ++out.down; break;
+      default: ++out.pending;
+    }
+  }
+  return out;
+}
+
+}  // namespace trama::overlay::peers

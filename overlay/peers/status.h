@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What is known of peers and of the ways to them, as values; and what follows from them. Pure.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+#include "overlay/peers/liveness.h"
+#include "overlay/peers/wire.h"
+
+namespace trama::overlay::peers {
+
+const char* to_string(PathKind kind);  // "vxlan", "control"
+
+struct PathStatus {
+  PathState state = PathState::unknown;
+  std::string reason;       // why it is down or degraded; of a control path also why nothing is sent
+  Millis age{0};            // of the state
+  unsigned loss = 0;        // percent of our probes without an answer
+  unsigned loss_in = 0;     // percent of the peer's probes that did not come
+  unsigned loss_out = 0;    // percent of ours that did not arrive there, as it says
+  Micros round_trip{0};     // 0 = none measured
+  std::uint64_t downs = 0;  // how often it went down
+};
+
+// Of the conversation on 6783/tcp.
+enum class Connection : std::uint8_t { none, waiting, connecting, established, unneeded };
+const char* to_string(Connection connection);
+
+struct PeerStatus {
+  std::string node;
+  Ip underlay;
+  std::string overlay;  // its address in the overlay; "" when it is no peer of the overlay
+  bool hearsay = false;
+  Connection connection = Connection::none;
+  bool outbound = false;  // we dialed
+  std::string remote;     // "10.0.0.2:6783" while established
+  std::string trouble;    // why the last attempt failed or the last conversation ended
+  unsigned version = 0;
+  std::vector<std::string> capabilities;
+  std::array<PathStatus, kPaths> paths;
+  const PathStatus& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
+  PathStatus& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
+};
+
+struct MeshStatus {
+  std::string node;
+  Ip underlay;
+  std::uint16_t port = 0;
+  std::string protocol_off;  // why there is no conversation with peers; "" = there is
+  std::string listening;     // why we do not listen; "" = we do
+  unsigned mtu = 0;          // of the probes through the overlay
+  bool isolated = false;
+  Millis uptime{0}, slept{0};
+  std::vector<PeerStatus> peers;  // by name
+  std::uint64_t handshakes_failed = 0, refused = 0, strangers = 0, foreign = 0;
+  std::uint64_t datagrams = 0, forged = 0;
+};
+
+// Several peers have answered before, and now nobody does on any path: the fault is rather ours than everybody's.
+bool is_isolated(const std::vector<PeerStatus>& peers);
+
+// Why a path is not well, from all that is known on both sides.
+struct Evidence {
+  std::string self, peer;
+  PathKind kind = PathKind::overlay;
+  bool other_path_works = false;
+  bool heard_lately = false;     // its probes arrive here
+  std::optional<bool> hears_us;  // ours arrive there, as it said lately
+  std::string send_error;        // of our last probe; "" = it left
+  bool ever_up = false;
+};
+std::string explain_down(const Evidence& e);
+// Which way the losses are, when that is known.
+std::string explain_loss(const Evidence& e, unsigned loss, unsigned in, std::optional<unsigned> out);
+
+struct Summary {
+  std::size_t peers = 0, up = 0, degraded = 0, down = 0, pending = 0;  // of overlay paths
+  std::size_t established = 0;
+};
+Summary summarize(const MeshStatus& status);
+
+}  // namespace trama::overlay::peers

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What strangers and peers send to 6783, and what a saved list of members holds. The first byte says which; what parses
+// keeps to what the rest relies on.
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "overlay/peers/keys.h"
+#include "overlay/peers/members.h"
+#include "overlay/peers/session.h"
+
+namespace {
+
+using namespace trama::overlay::peers;
+
+Hello me() {
+  Hello h;
+  h.node = "n1";
+  h.uid = std::string(32, 'a');
+  return h;
+}
+
+void greet(std::string_view text) {
+  for (std::size_t n = 0; n <= text.size() && n <= kGreetingSize; ++n) {
+    auto judgement = judge_greeting(text.substr(0, n));
+    if (judgement.verdict == Judgement::Verdict::more && n >= kGreetingSize) std::abort();
+    bool good = judgement.verdict == Judgement::Verdict::fine || judgement.verdict == Judgement::Verdict::more;
+    if (!good && judgement.sentence.empty()) std::abort();  // nobody is refused without a word
+    if (judgement.verdict != Judgement::Verdict::more) break;
+  }
+}
+
+void converse(std::string_view text) {
+  Session session(me(), "n2", Millis(0));
+  bool closed = false;
+  for (std::size_t at = 0; at < text.size(); at += 7)
+    for (const auto& event : session.receive(text.substr(at, 7), Millis(1))) {
+      if (closed) std::abort();  // nothing comes after the end
+      closed = std::holds_alternative<Session::Closed>(event);
+      if (std::holds_alternative<Session::Established>(event) && session.theirs().node != "n2") std::abort();
+    }
+  session.tick(Millis(20'000));
+  if (!session.closed()) std::abort();
+}
+
+void open(std::string_view text) {
+  static auto keys = DatagramKeys::make(std::string(kExportedSize, 'k'), Side::acceptor, 7, 8);
+  if (keys->open(text)) std::abort();  // whoever guesses a tag may have a prize
+}
+
+template <class Value, class Parse>
+void round_trip(const Value& value, Parse parse) {
+  auto again = parse(encode(value));
+  if (!again || !(*again == value)) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  switch (data[0]) {
+    case 'g': greet(text); break;
+    case 's': converse(text); break;
+    case 'd': open(text); break;
+    case 'h':
+      if (auto hello = parse_hello(text)) round_trip(*hello, parse_hello);
+      break;
+    case 'b':
+      if (auto beat = parse_heartbeat(text)) round_trip(*beat, parse_heartbeat);
+      break;
+    case 'r':
+      if (auto report = parse_report(text)) round_trip(*report, parse_report);
+      break;
+    case 'm':
+      if (auto members = parse_members(text)) {
+        MemberTable table;
+        table.peer_says(*members);
+        if (table.entries().size() > members->size()) std::abort();
+      }
+      break;
+    case 'e': (void)parse_echo(text); break;
+    default:
+      if (auto members = parse_file(text)) {
+        if (*parse_file(encode_file(*members)) != *members) std::abort();
+      }
+  }
+  return 0;
+}

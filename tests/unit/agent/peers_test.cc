@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the agent makes of peers: the mesh's world, the node condition, events, pages.
+#include "agent/compute/peers.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "agent/peer_pages.h"
+#include "tests/unit/agent/metrics_check.h"
+#include "tests/unit/agent/objects.h"
+
+namespace trama::agent {
+namespace {
+
+using namespace overlay::peers;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+api::ObjectPtr node(const std::string& name, const std::string& address, std::uint64_t revision) {
+  auto text = fmt::format(R"({{"metadata":{{"name":"{}","resourceVersion":"{}"}},"status":{{"addresses":[)"
+                          R"({{"type":"InternalIP","address":"{}"}}]}}}})",
+                          name, revision, address);
+  return object_from("nodes", text);
+}
+
+overlay::Desired two_nodes() {
+  overlay::Desired d;
+  d.node = "n1";
+  d.cluster_id = "test";
+  d.underlay = base::Ip::v4(10, 0, 0, 1);
+  d.pod_cidrs = {*base::Cidr::parse("10.244.1.0/24"), *base::Cidr::parse("fd00:244:1::/64")};
+  d.peers["n2"] = {"n2", base::Ip::v4(10, 0, 0, 2), {*base::Cidr::parse("10.244.2.0/24")}};
+  d.peers["n3"] = {"n3", base::Ip::v4(10, 0, 0, 3), {*base::Cidr::parse("fd00:244:3::/64")}};
+  d.peers["bad"] = {"bad", base::Ip::v4(10, 0, 0, 1), {*base::Cidr::parse("10.244.9.0/24")}};
+  return d;
+}
+
+TEST(MeshWorld, HasWhomTheOverlayReachesAndWhoMaySpeak) {
+  ClusterView::Objects nodes;
+  nodes["n1"] = node("n1", "10.0.0.1", 3);
+  nodes["n2"] = node("n2", "10.0.0.2", 4);
+  nodes["n5"] = node("n5", "10.0.0.5", 5);  // no pods yet
+  auto w = compute_mesh_world(nodes, two_nodes(), 1450, true);
+  EXPECT_EQ(w.underlay.to_string(), "10.0.0.1");
+  ASSERT_EQ(w.peers.size(), 2u) << "a refused peer is not probed";
+  EXPECT_EQ(w.peers.at("n2").overlay->to_string(), "10.244.2.0");
+  EXPECT_EQ(w.peers.at("n3").overlay->to_string(), "fd00:244:3::");
+  ASSERT_EQ(w.members.size(), 2u) << "not ourselves";
+  EXPECT_EQ(w.members[1].node, "n5");
+  EXPECT_EQ(w.members[0].revision, 4u);
+}
+
+MeshStatus status(PathState n2, PathState n3) {
+  MeshStatus s;
+  s.node = "n1";
+  s.underlay = base::Ip::v4(10, 0, 0, 1);
+  s.port = 6783;
+  s.mtu = 1450;
+  for (auto [name, state] : {std::pair{"n2", n2}, {"n3", n3}}) {
+    PeerStatus p;
+    p.node = name;
+    p.underlay = base::Ip::v4(10, 0, 0, static_cast<std::uint8_t>(name[1] - '0'));
+    p.overlay = "10.244.2.0";
+    p.connection = Connection::established;
+    p.outbound = true;
+    p.remote = p.underlay.to_string() + ":6783";
+    p.version = 1;
+    auto& path = p.path(PathKind::overlay);
+    path.state = state;
+    path.round_trip = Micros(320);
+    if (state == PathState::down) path.downs = 1, path.reason = std::string("no answer from ") + name;
+    s.peers.push_back(std::move(p));
+  }
+  return s;
+}
+
+TEST(PathVerdict, SaysNothingTooEarlyAndNamesWhoIsMissing) {
+  EXPECT_EQ(judge_paths(MeshStatus())->reason, "NoPeers");
+  EXPECT_FALSE(judge_paths(status(PathState::up, PathState::probing)));
+  auto well = judge_paths(status(PathState::up, PathState::degraded));
+  ASSERT_TRUE(well);
+  EXPECT_TRUE(well->holds);
+  auto ill = judge_paths(status(PathState::down, PathState::probing));
+  ASSERT_TRUE(ill);
+  EXPECT_FALSE(ill->holds);
+  EXPECT_EQ(ill->message, "not reached through the overlay: n2 (no answer from n2)");
+  auto alone = status(PathState::down, PathState::down);
+  alone.isolated = true;
+  EXPECT_EQ(judge_paths(alone)->reason, "Isolated");
+}
+
+TEST(PathEvents, AreAboutChangesAlone) {
+  auto up = status(PathState::up, PathState::up), one = status(PathState::down, PathState::up);
+  EXPECT_TRUE(path_events(up, up).empty());
+  EXPECT_TRUE(path_events(one, one).empty());
+  auto down = path_events(up, one);
+  ASSERT_EQ(down.size(), 1u);
+  EXPECT_TRUE(down[0].warning);
+  EXPECT_EQ(down[0].message, "vxlan to n2 is down: no answer from n2 (number 1)");
+  auto back = path_events(one, up);
+  ASSERT_EQ(back.size(), 1u);
+  EXPECT_EQ(back[0].reason, "OverlayPathUp");
+  auto both = status(PathState::down, PathState::down);
+  both.isolated = true;
+  auto alone = path_events(up, both);
+  ASSERT_EQ(alone.size(), 2u) << "one for all paths, one for what follows";
+  EXPECT_EQ(alone[0].message, "vxlan is down to n2, n3 (number 1)");
+  EXPECT_EQ(alone[1].reason, "OverlayIsolated");
+}
+
+TEST(PeerPages, AreReadable) {
+  auto s = status(PathState::up, PathState::down);
+  s.peers[1].connection = Connection::waiting;
+  s.peers[1].remote.clear();
+  s.peers[1].trouble = "connect: Connection refused";
+  EXPECT_EQ(overlay_connections(s),
+            "->  10.0.0.2:6783  established  vxlan=up n2 mtu=1450 rtt=0.32ms loss=0%\n"
+            "->  10.0.0.3:6783  waiting      vxlan=down n3 error: connect: Connection refused\n");
+  EXPECT_THAT(overlay_summary(s), HasSubstr("Paths: 1 up, 0 degraded, 1 down, 0 not known yet\n"));
+  EXPECT_THAT(overlay_peers(s), HasSubstr("n2    10.0.0.2  10.244.2.0  established  controller\n"));
+  EXPECT_THAT(overlay_paths(s),
+              HasSubstr("n3    vxlan    down     0s   0.32ms  0%    0%   0%  1      no answer from n3\n"));
+  int code = 0;
+  EXPECT_EQ(overlay_ready(s, code), "1 peers down, 0 not known yet\n");
+  EXPECT_EQ(code, 503);
+  auto report = overlay_report(s);
+  EXPECT_EQ(api::text_at(report.at("peers").as_array()[1].as_object(), "paths.vxlan.reason"), "no answer from n3");
+  EXPECT_EQ(overlay_brief(s).at("faults").as_array().size(), 1u);
+  EXPECT_EQ(overlay_ready(status(PathState::up, PathState::up), code), "ok\n");
+  EXPECT_EQ(code, 200);
+}
+
+TEST(PeerPages, MetricsHaveNoSeriesForEachPeer) {
+  auto s = status(PathState::up, PathState::down);
+  auto text = overlay_metrics(s);
+  EXPECT_EQ(check_metrics(text), "");
+  EXPECT_THAT(text, HasSubstr("trama_overlay_paths{path=\"vxlan\",state=\"down\"} 1\n"));
+  EXPECT_THAT(text, Not(HasSubstr("n2")));
+}
+
+}  // namespace
+}  // namespace trama::agent
