@@ -50,6 +50,9 @@ struct AgentOptions {
   std::vector<std::string> service_cidrs = {"10.96.0.0/16"};
   std::string cluster_id = "trama";  // seeds the overlay's deterministic MACs: the same on every node
   std::string cluster_domain = "cluster.local";
+  // Where this node answers its pods' DNS questions: "auto" = the tenth address of each range in `service_cidrs`, as
+  // kubeadm has it; "none"; or addresses with commas. "auto" means none beside the kubelets of another cluster.
+  std::string cluster_dns = "auto";
   bool masquerade = true;  // pods reach what lies beyond the cluster as their node
 
   // Services, as kube-proxy has them.

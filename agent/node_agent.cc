@@ -104,7 +104,7 @@ base::Result<> NodeAgent::open() {
   PodManagerOptions managing;
   managing.node_name = options.node_name;
   managing.netns_prefix = options.netns_prefix;
-  managing.cluster_domain = options.cluster_domain;
+  managing.dns = settings_.cluster_dns();
   managing.node_resolv_conf = base::read_file("/etc/resolv.conf").value_or("");
   managing.host_ips = settings_.node_ips;
   PodManagerParts parts{view_, *reporter_, *watch_, *prober_, rooms_->sandboxes()};
@@ -112,6 +112,7 @@ base::Result<> NodeAgent::open() {
 
   open_services();
   open_peers();
+  open_dns();
 
   ViewFeed::Options viewing;
   viewing.node_name = options.node_name;
@@ -160,6 +161,10 @@ void NodeAgent::start_parts() {
   tasks_.spawn("connect", connect());
   tasks_.spawn("health check ports", health_ports_->run());
   if (localhost_ports_) tasks_.spawn("localhost node ports", localhost_ports_->run());
+  if (dns_) {
+    tasks_.spawn("DNS", dns_->run());
+    tasks_.spawn("resolvers", follow_resolvers());
+  }
   tasks_.spawn("obstacles", watch_obstacles());
   if (settings_.options.hold_translation != "false") tasks_.spawn("hold translation", hold_translation());
   describe_service_ = [this](servicelb::ServiceKey key) { return rooms_->services().describe(std::move(key)); };
@@ -172,6 +177,7 @@ awaitable<void> NodeAgent::end_parts() {
   if (peers_) co_await peers_->stop();
   if (health_ports_) co_await health_ports_->stop();
   if (localhost_ports_) co_await localhost_ports_->stop();
+  if (dns_) co_await dns_->stop();
   if (prober_) co_await prober_->stop();
   if (watch_) co_await watch_->stop();
   if (pods_) co_await pods_->stop();
@@ -251,10 +257,11 @@ void NodeAgent::process_changes() {
   auto services_seen = feed_->revision(Kind::services), slices_seen = feed_->revision(Kind::slices);
   auto dirty = view_.take_dirty();
   bool first = !std::exchange(begun_, true);
-  if (first || dirty.nodes) {
+  bool dns_moved = update_zone(first, dirty.services);
+  if (first || dirty.nodes || dns_moved) {
     mesh_world_old_ = true;
     auto refusals = std::move(topology_.refusals);
-    topology_ = compute_topology(view_.nodes(), settings_.topology());
+    topology_ = compute_topology(view_.nodes(), settings_.topology(dns_addresses_));
     for (const auto& line : topology_.refusals)
       if (std::find(refusals.begin(), refusals.end(), line) == refusals.end()) log_->warn("{}", line);
     pods_->set_cidrs(topology_.pod_cidrs);

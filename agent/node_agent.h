@@ -13,6 +13,7 @@
 #include "agent/api/routes.h"
 #include "agent/compute/local_endpoints.h"
 #include "agent/compute/topology.h"
+#include "agent/dns/server.h"
 #include "agent/health_ports.h"
 #include "agent/identity.h"
 #include "agent/localhost_ports.h"
@@ -32,8 +33,11 @@ struct Settings {
   AgentOptions options;
   std::vector<base::Ip> node_ips;
   std::vector<base::Cidr> cluster_cidrs, service_cidrs, nodeport_cidrs;
+  std::vector<base::Ip> dns_servers;
+  ClusterDns cluster_dns() const { return {dns_servers, options.cluster_domain}; }
   netns::Paths paths() const;
-  TopologyContext topology() const;
+  // `dns`: those of our DNS addresses that no Service owns.
+  TopologyContext topology(std::vector<base::Ip> dns) const;
   // Needs what all Nodes say: their addresses.
   ServiceContext services(const TopologyOutcome& topology) const;
   // `own` is this node's object, null while nobody knows it.
@@ -76,6 +80,10 @@ class NodeAgent {
   void overlay_status(const overlay::Status& status);
   void sandbox_report(const async::PassReport& report);
   void open_services();
+  void open_dns();
+  std::vector<base::Ip> own_dns_addresses() const;
+  bool update_zone(bool first, const std::set<ServiceKey>& changed);
+  awaitable<void> follow_resolvers();
   void service_report(const servicelb::Reconciler::Report& report);
   awaitable<std::vector<CountedEndpoint>> counted_endpoints();
   bool services_stale() const;
@@ -120,6 +128,8 @@ class NodeAgent {
   std::unique_ptr<ServiceFeed> services_;
   std::unique_ptr<HealthPorts> health_ports_;
   std::unique_ptr<LocalhostPorts> localhost_ports_;
+  std::unique_ptr<dns::Zone> zone_;  // with dns_, or neither
+  std::unique_ptr<dns::Server> dns_;
   DescribeService describe_service_;  // may be empty: then only what was told is known
   std::unique_ptr<HttpServer> api_, health_, metrics_, overlay_pages_;
   std::string serving_pem_;                      // the certificate of api_
@@ -133,6 +143,7 @@ class NodeAgent {
 
   bool begun_ = false, said_ready_ = false, conntrack_set_ = false;
   TopologyOutcome topology_;
+  std::vector<base::Ip> dns_addresses_;  // that this node answers at
   std::shared_ptr<const overlay::Desired> overlay_wanted_;
   std::optional<overlay::Status> overlay_status_;
   std::optional<std::vector<Obstacle>> obstacles_;

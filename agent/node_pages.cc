@@ -111,7 +111,9 @@ AgentFacts NodeAgent::facts() const {
   out.holding = pods.holding;
   out.troubles = pods.troubles;
   auto localhost = localhost_ports_ ? localhost_ports_->failures() : std::vector<std::string>();
-  for (const auto& lines : {services_->refusals(), health_ports_->failures(), localhost, topology_.refusals})
+  auto dns = dns_ ? dns_->failures() : std::vector<std::string>();
+  if (dns_) out.dns = dns_->counters();
+  for (const auto& lines : {services_->refusals(), health_ports_->failures(), localhost, dns, topology_.refusals})
     out.troubles.insert(out.troubles.end(), lines.begin(), lines.end());
   if (overlay_status_) {
     out.peers = overlay_status_->peers;

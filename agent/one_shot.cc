@@ -127,7 +127,7 @@ awaitable<base::Result<>> dry_run(Settings settings) {
   auto boxes_seen = co_await (*rooms)->look_at_sandboxes();
   if (!boxes_seen) co_return boxes_seen.error();
 
-  auto topology = compute_topology(view.nodes(), settings.topology());
+  auto topology = compute_topology(view.nodes(), settings.topology(settings.dns_servers));
   for (const auto& line : topology.refusals) fmt::print("overlay: {}\n", line);
   if (topology.overlay)
     for (const auto& op : overlay::plan(*topology.overlay, *overlay_seen)) fmt::print("overlay: {}\n", to_text(op));
@@ -140,6 +140,7 @@ awaitable<base::Result<>> dry_run(Settings settings) {
   context.host_ips = settings.node_ips;
   if (topology.overlay) context.mtu = overlay::wanted_mtu(*topology.overlay, *overlay_seen);
   context.node_resolv_conf = base::read_file("/etc/resolv.conf").value_or("");
+  context.dns = settings.cluster_dns();
   auto now = std::chrono::steady_clock::now();
   for (const auto& [uid, box] : boxes_seen->sandboxes) {
     context.existing.insert(uid);

@@ -58,14 +58,14 @@ const netns::ObservedSandbox* PodManager::seen(const netns::Uid& uid) const {
 
 void PodManager::update(bool service_names) {
   if (!adopted_ || mtu_ == 0) return;
-  if (service_names || !names_)
-    names_ = std::make_unique<ServiceNames>(parts_.view.services(), options_.cluster_domain);
+  if (service_names || !names_) names_ = std::make_unique<ServiceNames>(parts_.view.services(), options_.dns.domain);
   SandboxContext context;
   context.node_name = options_.node_name;
   context.netns_prefix = options_.netns_prefix;
   context.host_ips = options_.host_ips;
   context.mtu = mtu_;
   context.node_resolv_conf = options_.node_resolv_conf;
+  context.dns = options_.dns;
   context.existing = asked_;
   for (const auto& [uid, box] : observed_->sandboxes)
     if (!box.leaving) context.existing.insert(uid);

@@ -25,7 +25,8 @@
 namespace trama::agent {
 
 struct PodManagerOptions {
-  std::string node_name, netns_prefix, cluster_domain, node_resolv_conf;
+  std::string node_name, netns_prefix, node_resolv_conf;
+  ClusterDns dns;
   std::vector<base::Ip> host_ips;
 };
 

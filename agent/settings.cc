@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <algorithm>
+#include <sstream>
+
 #include "agent/machine.h"
 #include "agent/node_agent.h"
 
 namespace trama::agent {
 
 namespace {
+
+constexpr std::uint64_t kDnsHost = 10;  // of a range of ClusterIPs, as kubeadm has it
 
 bool is_dns_name(const std::string& name) {
   if (name.empty() || name.size() > 253) return false;
@@ -38,13 +43,14 @@ netns::Paths Settings::paths() const {
   return out;
 }
 
-TopologyContext Settings::topology() const {
+TopologyContext Settings::topology(std::vector<base::Ip> dns) const {
   TopologyContext out;
   out.node_name = options.node_name;
   out.node_ips = node_ips;
   out.cluster_cidrs = cluster_cidrs;
   out.cluster_id = options.cluster_id;
   out.masquerade = options.masquerade;
+  out.dns = std::move(dns);
   return out;
 }
 
@@ -93,6 +99,28 @@ base::Result<Settings> check_options(AgentOptions options) {
       if (a.contains(ip))
         return base::Error::text(
             fmt::format("--cluster-cidr {} contains {}, this node's own address", a.to_string(), ip.to_string()));
+  }
+  if (options.cluster_dns == "auto") {
+    for (const auto& range : out.service_cidrs)
+      if (!options.network_only() && range.contains(range.address().plus(kDnsHost)))
+        out.dns_servers.push_back(range.address().plus(kDnsHost));
+  } else if (options.cluster_dns != "none") {
+    std::istringstream words(options.cluster_dns);
+    for (std::string word; std::getline(words, word, ',');) {
+      auto ip = base::Ip::parse(word);
+      if (!ip) return base::Error(ip.error()).in("--cluster-dns (addresses, \"auto\" or \"none\")");
+      if (auto why = unacceptable(*ip); !why.empty())
+        return base::Error::text(fmt::format("--cluster-dns: {} is a {}, which pods cannot reach", word, why));
+      for (const auto& a : out.cluster_cidrs)
+        if (a.contains(*ip))
+          return base::Error::text(fmt::format("--cluster-dns: {} lies in {}, where pods are", word, a.to_string()));
+      if (std::find(out.node_ips.begin(), out.node_ips.end(), *ip) != out.node_ips.end())
+        return base::Error::text(
+            fmt::format("--cluster-dns: {} is this node's own address: every node answers at "
+                        "the same one",
+                        word));
+      out.dns_servers.push_back(*ip);
+    }
   }
   if (options.lease_period.count() < 100) return base::Error::text("--lease-period: at least 100 ms");
   out.options = std::move(options);

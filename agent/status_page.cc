@@ -87,6 +87,14 @@ std::string metrics_page(const AgentFacts& f) {
           f.slice_revision);
   m.counter("trama_api_requests_total", "Requests sent to the API server besides lists and watches.", f.api_requests);
   m.counter("trama_lease_renewals_total", "Renewals of the node's lease.", f.lease_renewals);
+  if (f.dns) {
+    m.family("trama_dns_questions_total", "counter", "DNS questions of pods, by what became of them.");
+    m.value(f.dns->answered, "result=\"answered\"");
+    m.value(f.dns->forwarded, "result=\"forwarded\"");
+    m.value(f.dns->failed, "result=\"failed\"");
+    m.value(f.dns->refused, "result=\"refused\"");
+    m.value(f.dns->dropped, "result=\"dropped\"");
+  }
   const RoomFacts* rooms[] = {&f.sandboxes, &f.overlay, &f.services};
   auto label = [](const RoomFacts* r) { return fmt::format("room=\"{}\"", r->name); };
   m.family("trama_room_in_sync", "gauge", "1 while the kernel has what this room should have.");

@@ -10,6 +10,7 @@
 #include <boost/json.hpp>
 
 #include "agent/compute/obstacles.h"
+#include "agent/dns/record.h"
 
 namespace trama::agent {
 
@@ -45,6 +46,7 @@ struct AgentFacts {
   std::vector<std::string> troubles;                 // pods that do not run, refused endpoints, refused peers
   std::optional<boost::json::object> overlay_paths;  // overlay_brief; nothing = nobody has looked yet
   bool holding = false;
+  std::optional<dns::Counters> dns;  // nothing = names are answered elsewhere
   std::uint64_t api_requests = 0, lease_renewals = 0;
   bool stale = false;               // a change of a Service that was told long ago is still not in the kernel
   std::string services_updated_at;  // when nothing was missing in the kernel for the last time

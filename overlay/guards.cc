@@ -49,6 +49,9 @@ Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& pe
   std::set<Cidr> all(desired.cluster_cidrs.begin(), desired.cluster_cidrs.end());
   all.insert(desired.pod_cidrs.begin(), desired.pod_cidrs.end());
   g.frame.cluster = outermost(std::move(all));
+  std::set<Cidr> dns;
+  for (const auto& ip : desired.dns) dns.insert(Cidr::host(ip));
+  g.frame.dns.assign(dns.begin(), dns.end());
   g.frame.masquerade = desired.masquerade;
   for (const auto* peer : peers) {
     g.peers.emplace(peer->underlay, peer->node);

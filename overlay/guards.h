@@ -37,6 +37,7 @@ struct GuardFrame {
   std::uint16_t port = 0;
   std::vector<Cidr> own;      // our pods, sorted
   std::vector<Cidr> cluster;  // all pods, sorted and free of overlaps
+  std::vector<Cidr> dns;      // host addresses, sorted
   bool masquerade = false;
   friend bool operator==(const GuardFrame&, const GuardFrame&) = default;
 };

@@ -62,6 +62,8 @@ void add_range_sets(GuardTable& t, const GuardFrame& frame) {
     t.sets.push_back({range_set(std::string("own") + digit(f), f, true, "pods of this node"), own});
     t.sets.push_back(
         {range_set(std::string("cluster") + digit(f), f, true, "pods of all nodes"), elements_of(frame.cluster, f)});
+    t.sets.push_back({range_set(std::string("dns") + digit(f), f, true, "the cluster's DNS, answered by this node"),
+                      elements_of(frame.dns, f)});
   }
 }
 
@@ -143,6 +145,22 @@ nft::Chain base_chain(std::string name, nft::ChainType type, nft::Hook hook, std
   return c;
 }
 
+// A question and its answer stay on this node: no connection tracking entry for each, and no Service in their way.
+void untrack_dns(GuardTable::ChainOfRules& chain, const GuardFrame& frame, bool answers) {
+  for (const auto& f : {Family::v4, Family::v6}) {
+    if (elements_of(frame.dns, f).empty()) continue;
+    for (auto [protocol, name] : {std::pair{kUdp, "udp"}, std::pair{kTcp, "tcp"}}) {
+      const char* port = answers ? "sport" : "dport";
+      const char* address = answers ? "saddr" : "daddr";
+      chain.rules.push_back(
+          Rule(fmt::format("{} {} {} {} {} @dns{} notrack", name, port, kDnsPort, word(f), address, digit(f)))
+              .add(answers ? nft::match_sport(protocol, kDnsPort) : nft::match_dport(protocol, kDnsPort))
+              .add(in_set(of(f), answers, std::string("dns") + digit(f)))
+              .add(nft::notrack()));
+    }
+  }
+}
+
 GuardTable::ChainOfRules prerouting_chain(const GuardFrame& frame) {
   GuardTable::ChainOfRules out;
   out.chain = base_chain("prerouting", nft::ChainType::filter, nft::Hook::prerouting, -300);
@@ -152,6 +170,7 @@ GuardTable::ChainOfRules prerouting_chain(const GuardFrame& frame) {
   out.rules.push_back(Rule(fmt::format("iifname \"{}\" jump decapsulated", kDevice))
                           .add(nft::match_iifname(kDevice))
                           .add(nft::jump("decapsulated")));
+  untrack_dns(out, frame, false);
   return out;
 }
 
@@ -162,6 +181,8 @@ GuardTable::ChainOfRules output_chain(const GuardFrame& frame) {
                           .add(nft::match_dport(kUdp, frame.port))
                           .add(in_set(of(frame.underlay), false, kPeersSet))
                           .add(nft::notrack()));
+  untrack_dns(out, frame, false);
+  untrack_dns(out, frame, true);
   return out;
 }
 

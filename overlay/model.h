@@ -19,6 +19,7 @@ using base::Vni;
 
 constexpr std::uint16_t kDataPort = 6784;  // UDP, VXLAN
 constexpr std::uint16_t kControlPort = 6783;
+constexpr std::uint16_t kDnsPort = 53;
 constexpr std::uint8_t kRouteProtocol = 116;  // "trama" in rt_protos.d
 constexpr const char* kDevice = "trama0";
 constexpr const char* kAlias = "trama overlay";
@@ -37,6 +38,7 @@ struct Desired {
   Ip underlay;                        // our address that peers send to; outer packets leave with it as their source
   std::vector<Cidr> pod_cidrs;        // ours, at most one per family; the first address of each is the device's own
   std::vector<Cidr> cluster_cidrs;    // all pods: traffic to a removed peer must not leak out of the uplink
+  std::vector<Ip> dns;                // addresses of the cluster's DNS: every node has them, and answers itself
   std::map<std::string, Peer> peers;  // by node name, without ourselves
   Vni vni{116};
   std::uint16_t port = kDataPort;

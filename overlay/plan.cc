@@ -162,6 +162,7 @@ class Planner {
   void addresses() {
     std::set<Ip> wanted;
     for (const auto& c : want_.pod_cidrs) wanted.insert(vtep_ip(c));
+    wanted.insert(want_.dns.begin(), want_.dns.end());
     for (const auto& ip : wanted) {
       auto found = have_.addresses.find(ip);
       if (found == have_.addresses.end() || found->second != ip.bits()) emit(PutAddress{ip});

@@ -6,6 +6,10 @@
 
 namespace trama::agent {
 
+namespace {
+constexpr std::size_t kMostNameservers = 3, kMostSearches = 32;
+}  // namespace
+
 ServiceNames::ServiceNames(const ClusterView::Objects& services, std::string cluster_domain, std::size_t most)
     : domain_(std::move(cluster_domain)), most_(most) {
   for (const auto& [name, service] : services) {
@@ -38,8 +42,7 @@ const std::string& ServiceNames::lines_for(const std::string& ns) const {
       it->second += fmt::format(" {0}.{1} {0}.{1}.svc {0}.{1}.svc.{2}\n", entry.name, entry.ns, domain_);
     }
   }
-  if (left_out > 0)
-    it->second += fmt::format("# {} more Services are not listed here; use their addresses\n", left_out);
+  if (left_out > 0) it->second += fmt::format("# {} more Services are not listed here; DNS knows them\n", left_out);
   return it->second;
 }
 
@@ -60,9 +63,16 @@ std::string hosts_file(const api::Object& pod, const std::string& hostname, cons
   return out + services.lines_for(pod.key.ns);
 }
 
-std::string resolv_conf(const api::Object& pod, std::string_view node_resolv_conf) {
+std::string resolv_conf(const api::Object& pod, std::string_view node_resolv_conf, const ClusterDns& dns) {
   std::vector<std::string> nameservers, searches, options;
-  if (api::text_at(pod.body, "spec.dnsPolicy") != "None") {
+  auto policy = api::text_at(pod.body, "spec.dnsPolicy");
+  bool cluster_first = !dns.servers.empty() && policy != "None" && policy != "Default";
+  if (cluster_first) {
+    for (const auto& ip : dns.servers) nameservers.push_back(ip.to_string());
+    searches = {fmt::format("{}.svc.{}", pod.key.ns, dns.domain), "svc." + dns.domain, dns.domain};
+    options = {"ndots:5"};
+  }
+  if (policy != "None") {
     std::istringstream lines{std::string(node_resolv_conf)};
     for (std::string line; std::getline(lines, line);) {
       std::istringstream words(line);
@@ -71,11 +81,11 @@ std::string resolv_conf(const api::Object& pod, std::string_view node_resolv_con
       while (words >> word) {
         if (keyword == "nameserver") {
           auto ip = base::Ip::parse(word);
-          if (ip && !ip->is_loopback()) nameservers.push_back(word);
+          if (ip && !ip->is_loopback() && !cluster_first) nameservers.push_back(word);
           break;
         }
         if (keyword == "search" || keyword == "domain") searches.push_back(word);
-        if (keyword == "options") options.push_back(word);
+        if (keyword == "options" && !cluster_first) options.push_back(word);
       }
     }
   }
@@ -90,6 +100,9 @@ std::string resolv_conf(const api::Object& pod, std::string_view node_resolv_con
     auto text = api::text_at(value.get_object(), "value");
     options.push_back(api::text_at(value.get_object(), "name") + (text.empty() ? "" : ":" + text));
   }
+  // What the C library reads; more is ignored there without a word.
+  if (nameservers.size() > kMostNameservers) nameservers.resize(kMostNameservers);
+  if (searches.size() > kMostSearches) searches.resize(kMostSearches);
   std::string out = "# kept by trama\n";
   for (const auto& server : nameservers) out += "nameserver " + server + "\n";
   auto join = [&](const char* keyword, const std::vector<std::string>& words) {

@@ -38,8 +38,14 @@ class ServiceNames {
 // localhost, the pod itself, its spec.hostAliases, then the Services.
 std::string hosts_file(const api::Object& pod, const std::string& hostname, const std::vector<base::Ip>& addresses,
                        const ServiceNames& services);
-// dnsPolicy None takes only spec.dnsConfig; every other policy starts from the node's own file, without nameservers on
-// loopback addresses (a pod cannot reach those), and adds spec.dnsConfig. Services are found through the hosts file.
-std::string resolv_conf(const api::Object& pod, std::string_view node_resolv_conf);
+// Where pods ask for names. No servers: nothing but the node's own resolvers.
+struct ClusterDns {
+  std::vector<base::Ip> servers;
+  std::string domain = "cluster.local";
+};
+// As a kubelet's: dnsPolicy ClusterFirst (the default) asks the cluster's DNS and searches the pod's namespace first;
+// Default is the node's own file, without nameservers on loopback addresses (a pod cannot reach those); None has
+// nothing but spec.dnsConfig, which is added to the others. At most three servers and 32 search domains, as upstream.
+std::string resolv_conf(const api::Object& pod, std::string_view node_resolv_conf, const ClusterDns& dns);
 
 }  // namespace trama::agent

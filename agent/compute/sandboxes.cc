@@ -102,7 +102,7 @@ base::Result<netns::Sandbox> make_sandbox(const api::Object& pod, const std::vec
   box.network.addresses = addresses;
   box.network.mtu = context.mtu;
   box.network.hosts = hosts_file(pod, box.hostname, addresses, services);
-  box.network.resolv_conf = resolv_conf(pod, context.node_resolv_conf);
+  box.network.resolv_conf = resolv_conf(pod, context.node_resolv_conf, context.dns);
   auto limits = pod_limits(pod);
   if (!limits) return limits.error();
   box.limits = *limits;

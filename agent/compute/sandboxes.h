@@ -29,6 +29,7 @@ struct SandboxContext {
   std::vector<base::Ip> host_ips;
   unsigned mtu = 1450;
   std::string node_resolv_conf;  // content of the node's own file
+  ClusterDns dns;
   // Sandboxes that are there, or were asked for by this process: a pod that has ended, or is being deleted, is started
   // by nobody, but kept as it is until it is gone from the API.
   std::set<netns::Uid> existing;

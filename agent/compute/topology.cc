@@ -84,6 +84,7 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
   want.cluster_id = context.cluster_id;
   want.cluster_cidrs = context.cluster_cidrs;
   want.masquerade = context.masquerade;
+  want.dns = context.dns;
   if (auto self = nodes.find(context.node_name); self != nodes.end()) out.pod_cidrs = node_pod_cidrs(*self->second);
   if (context.node_ips.empty() || out.pod_cidrs.empty()) return out;
   want.underlay = context.node_ips.front();

@@ -18,6 +18,7 @@ struct TopologyContext {
   std::vector<base::Cidr> cluster_cidrs;
   std::string cluster_id;
   bool masquerade = true;
+  std::vector<base::Ip> dns;  // addresses that this node answers, as every other
 };
 
 struct TopologyOutcome {

@@ -203,10 +203,14 @@ Exprs match_nfproto(Family family) {
 Exprs match_l4proto(std::uint8_t protocol) {
   return {load_meta(Meta::l4proto, r(0)), compare(r(0), Cmp::eq, Value().proto(protocol))};
 }
-Exprs match_dport(std::uint8_t protocol, std::uint16_t port) {
+namespace {
+Exprs match_port(std::uint8_t protocol, std::uint32_t offset, std::uint16_t port) {
   return {load_meta(Meta::l4proto, r(0)), compare(r(0), Cmp::eq, Value().proto(protocol)),
-          load_payload(Base::transport, 2, 2, r(0)), compare(r(0), Cmp::eq, Value().port(port))};
+          load_payload(Base::transport, offset, 2, r(0)), compare(r(0), Cmp::eq, Value().port(port))};
 }
+}  // namespace
+Exprs match_dport(std::uint8_t protocol, std::uint16_t port) { return match_port(protocol, 2, port); }
+Exprs match_sport(std::uint8_t protocol, std::uint16_t port) { return match_port(protocol, 0, port); }
 Exprs match_iifname(const std::string& name, bool invert) { return match_ifname(Meta::iifname, name, invert); }
 Exprs match_oifname(const std::string& name, bool invert) { return match_ifname(Meta::oifname, name, invert); }
 Exprs match_ct_state(std::uint32_t any_of) { return match_ct_bits(Ct::state, any_of); }

@@ -109,6 +109,7 @@ Expr dynset_map(Dyn op, const std::string& map, Reg key, Reg data, std::chrono::
 Exprs match_nfproto(Family ip_or_ip6);  // inet tables: needed before matching addresses
 Exprs match_l4proto(std::uint8_t protocol);
 Exprs match_dport(std::uint8_t protocol, std::uint16_t port);  // "udp dport 6784"
+Exprs match_sport(std::uint8_t protocol, std::uint16_t port);
 // A name, or a prefix when it ends in '*'.
 Exprs match_iifname(const std::string& name, bool invert = false);
 Exprs match_oifname(const std::string& name, bool invert = false);

@@ -154,6 +154,10 @@ void add_agent(Program& p) {
   c->add_option("--cluster-id", o.cluster_id, "The same on every node: the overlay's addresses derive from it")
       ->capture_default_str();
   c->add_option("--cluster-domain", o.cluster_domain, "Domain of the Services' names")->capture_default_str();
+  c->add_option("--cluster-dns", o.cluster_dns,
+                "Where this node answers its pods' DNS questions: ADDRESS[,ADDRESS], \"none\", or \"auto\", the tenth "
+                "address of --service-cidr")
+      ->capture_default_str();
   c->add_flag("--no-masquerade", a->no_masquerade, "Pods keep their own address beyond the cluster");
   c->add_flag("--allow-external-ips", o.allow_external_ips,
               "Honour externalIPs of Services: whoever may write a Service can then claim any address (CVE-2020-8554)");

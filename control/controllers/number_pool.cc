@@ -5,8 +5,8 @@
 
 namespace trama::control {
 
-NumberPool::NumberPool(std::uint64_t size, std::uint64_t band)
-    : size_(size), band_(std::min(band, size)), cursor_(band_) {}
+NumberPool::NumberPool(std::uint64_t size, std::uint64_t band, std::set<std::uint64_t> kept)
+    : size_(size), band_(std::min(band, size)), cursor_(band_), kept_(std::move(kept)) {}
 
 std::optional<std::uint64_t> NumberPool::take_any(const std::string& holder, const StillHeld& still_held) {
   auto found = scan(band_, size_, cursor_, still_held);
@@ -42,12 +42,15 @@ std::optional<std::uint64_t> NumberPool::scan(std::uint64_t from, std::uint64_t 
   auto pass = [&](std::uint64_t a, std::uint64_t b, bool verify) -> std::optional<std::uint64_t> {
     if (verify) {
       for (auto it = holder_.lower_bound(a); it != holder_.end() && it->first < b; ++it)
-        if (!still_held(it->second, it->first)) return it->first;
+        if (!kept_.contains(it->first) && !still_held(it->second, it->first)) return it->first;
       return std::nullopt;
     }
     auto it = holder_.lower_bound(a);
-    for (auto n = a; n < b; ++n, ++it)
-      if (it == holder_.end() || it->first != n) return n;
+    for (auto n = a; n < b; ++n) {
+      bool held = it != holder_.end() && it->first == n;
+      if (!held && !kept_.contains(n)) return n;
+      if (held) ++it;
+    }
     return std::nullopt;
   };
   for (bool verify : {false, true}) {

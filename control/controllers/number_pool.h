@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace trama::control {
@@ -14,8 +15,9 @@ namespace trama::control {
 // or whose holder has gone needs no undo; it is found stale when somebody wants the number.
 class NumberPool {
  public:
-  // Numbers 0 … size-1. Those below `band` are left for static requests as long as the rest lasts.
-  NumberPool(std::uint64_t size, std::uint64_t band);
+  // Numbers 0 … size-1. Those below `band` are left for static requests as long as the rest lasts; `kept` ones are for
+  // static requests alone.
+  NumberPool(std::uint64_t size, std::uint64_t band, std::set<std::uint64_t> kept = {});
 
   using StillHeld = std::function<bool(const std::string& holder, std::uint64_t number)>;
   // A free number for `holder`, or nothing when all are held; what `holder` itself was given is asked about as well.
@@ -33,6 +35,7 @@ class NumberPool {
   std::optional<std::uint64_t> scan(std::uint64_t from, std::uint64_t to, std::uint64_t start,
                                     const StillHeld& still_held);
   std::uint64_t size_, band_, cursor_;
+  std::set<std::uint64_t> kept_;
   std::map<std::uint64_t, std::string> holder_;
 };
 

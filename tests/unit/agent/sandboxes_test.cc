@@ -65,7 +65,8 @@ TEST(Sandboxes, APodBecomesASandbox) {
             "web-1\n192.0.2.9 a b\n"
             "10.96.0.7 db db.default db.default.svc db.default.svc.cluster.local\n"
             "10.96.0.8 dns.kube dns.kube.svc dns.kube.svc.cluster.local\n");
-  EXPECT_EQ(box.network.resolv_conf, "# kept by trama\nnameserver 192.0.2.53\nsearch example.org\noptions edns0\n");
+  EXPECT_EQ(box.network.resolv_conf, "# kept by trama\nnameserver 192.0.2.53\nsearch example.org\noptions edns0\n")
+      << "no cluster DNS on this node";
   EXPECT_EQ(box.limits.cpu_millis, 1500u);
   EXPECT_EQ(box.limits.cpu_request_millis, 600u);
   EXPECT_EQ(box.limits.memory_bytes, 64u * 1024 * 1024 + 1000000);
@@ -190,7 +191,35 @@ TEST(ServiceNames, TooManyAreCutAndSaidSo) {
   ServiceNames names(services, "cluster.local", 3);
   EXPECT_EQ(names.lines_for("a"),
             "10.96.0.1 s0 s0.a s0.a.svc s0.a.svc.cluster.local\n10.96.0.2 s1 s1.a s1.a.svc s1.a.svc.cluster.local\n"
-            "# 3 more Services are not listed here; use their addresses\n");
+            "# 3 more Services are not listed here; DNS knows them\n");
+}
+
+std::string resolv_of(const std::string& spec, const ClusterDns& dns) {
+  auto pod = object_from("pods", R"({"metadata":{"name":"a","namespace":"prod"},"spec":)" + spec + "}");
+  return resolv_conf(*pod, "nameserver 192.0.2.53\nsearch example.org\noptions edns0\n", dns);
+}
+
+TEST(ResolvConf, EachPolicyAsAKubelet) {
+  ClusterDns dns{{*base::Ip::parse("10.96.0.10")}, "lab.test"};
+  EXPECT_EQ(resolv_of("{}", dns),
+            "# kept by trama\nnameserver 10.96.0.10\nsearch prod.svc.lab.test svc.lab.test lab.test example.org\n"
+            "options ndots:5\n");
+  EXPECT_EQ(resolv_of(R"({"dnsPolicy":"Default"})", dns),
+            "# kept by trama\nnameserver 192.0.2.53\nsearch example.org\noptions edns0\n");
+  EXPECT_EQ(resolv_of(R"({"dnsPolicy":"None","dnsConfig":{"nameservers":["192.0.2.9"],"searches":["x.test"],
+      "options":[{"name":"ndots","value":"2"},{"name":"rotate"}]}})",
+                      dns),
+            "# kept by trama\nnameserver 192.0.2.9\nsearch x.test\noptions ndots:2 rotate\n");
+  EXPECT_EQ(resolv_of(R"({"dnsPolicy":"ClusterFirst"})", ClusterDns()),
+            "# kept by trama\nnameserver 192.0.2.53\nsearch example.org\noptions edns0\n")
+      << "a node without the cluster's DNS";
+}
+
+TEST(ResolvConf, NoMoreThanTheCLibraryReads) {
+  ClusterDns dns{{*base::Ip::parse("10.96.0.10"), *base::Ip::parse("fd00:96::a")}, "cluster.local"};
+  auto text = resolv_of(R"({"dnsConfig":{"nameservers":["192.0.2.1","192.0.2.2"]}})", dns);
+  EXPECT_NE(text.find("192.0.2.1"), std::string::npos);
+  EXPECT_EQ(text.find("192.0.2.2"), std::string::npos);
 }
 
 }  // namespace

@@ -210,5 +210,17 @@ TEST(NumberPool, LowerBandIsTheLastResort) {
   EXPECT_FALSE(pool.take_any("late", never));
 }
 
+TEST(NumberPool, WhatIsKeptGoesOnlyToWhoAsksForIt) {
+  NumberPool pool(6, 2, {1, 3});
+  auto gone = [](const std::string&, std::uint64_t) { return false; };
+  auto never = [](const std::string&, std::uint64_t) { return true; };
+  std::set<std::uint64_t> got;
+  for (int i = 0; i < 4; ++i) got.insert(*pool.take_any("h" + std::to_string(i), never));
+  EXPECT_EQ(got, (std::set<std::uint64_t>{0, 2, 4, 5}));
+  EXPECT_FALSE(pool.take_any("late", never));
+  EXPECT_TRUE(pool.take(3, "dns", never));
+  EXPECT_NE(pool.take_any("later", gone), 3u) << "not even when its holder has gone";
+}
+
 }  // namespace
 }  // namespace trama::control

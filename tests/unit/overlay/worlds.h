@@ -30,6 +30,8 @@ inline Desired node(unsigned self, unsigned count, bool dual = true) {
   d.pod_cidrs = me.pod_cidrs;
   d.cluster_cidrs = {cidr("10.240.0.0/12")};
   if (dual) d.cluster_cidrs.push_back(cidr("fd00:244::/32"));
+  d.dns = {ip("10.96.0.10")};
+  if (dual) d.dns.push_back(ip("fd00:96::a"));
   for (unsigned n = 1; n <= count; ++n)
     if (n != self) d.peers.emplace(fmt::format("n{}", n), peer(n, dual));
   return d;
