@@ -315,7 +315,8 @@ Result<> KernelLinux::apply(const Op& op) {
           [&](const PutAddress& o) {
             // No duplicate address detection: until it has ended, routes may not use the address as their source.
             return on_device([&](IfIndex i) {
-              return netlink::put_address({i, o.ip, o.ip.bits(), o.ip.is_v4() ? 0u : IFA_F_NODAD, 0});
+              std::uint8_t scope = o.never_source ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+              return netlink::put_address({i, o.ip, o.ip.bits(), o.ip.is_v4() ? 0u : IFA_F_NODAD, scope});
             });
           },
           [&](const DeleteAddress& o) {

@@ -165,7 +165,8 @@ class Planner {
     wanted.insert(want_.dns.begin(), want_.dns.end());
     for (const auto& ip : wanted) {
       auto found = have_.addresses.find(ip);
-      if (found == have_.addresses.end() || found->second != ip.bits()) emit(PutAddress{ip});
+      bool dns = std::find(want_.dns.begin(), want_.dns.end(), ip) != want_.dns.end();
+      if (found == have_.addresses.end() || found->second != ip.bits()) emit(PutAddress{ip, dns});
     }
     for (const auto& [ip, length] : have_.addresses)
       if (!wanted.count(ip) || length != ip.bits()) after_routes_.push_back(DeleteAddress{ip, length});

@@ -114,7 +114,8 @@ struct SetUp {
 };
 struct PutAddress {
   Ip ip;
-};  // as a host address
+  bool never_source = false;  // this node answers there, but masquerading must not speak as it: scope host
+};                            // as a host address
 struct DeleteAddress {
   Ip ip;
   unsigned length = 0;

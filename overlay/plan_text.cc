@@ -63,7 +63,7 @@ struct Text {
   std::string operator()(const SetMtu& o) const { return fmt::format("set mtu {} of {}", o.mtu, kDevice); }
   std::string operator()(const SetUp& o) const { return fmt::format("set {} up (udp {})", kDevice, o.port); }
   std::string operator()(const PutAddress& o) const {
-    return fmt::format("put address {}/{}", o.ip.to_string(), o.ip.bits());
+    return fmt::format("put address {}/{}{}", o.ip.to_string(), o.ip.bits(), o.never_source ? " scope host" : "");
   }
   std::string operator()(const DeleteAddress& o) const {
     return fmt::format("delete address {}/{}", o.ip.to_string(), o.length);

@@ -96,8 +96,8 @@ TEST_F(AgentDns, PodsFindServicesMembersAndAddressesByName) {
     auto found = in_client("getent ahostsv4 db");
     return found.find(first) != std::string::npos && found.find(second) != std::string::npos;
   })) << in_client("getent ahostsv4 db");
-  EXPECT_THAT(in_client("getent hosts db-0.db"), HasSubstr(first));
-  EXPECT_THAT(in_client("getent hosts db.default"), HasSubstr(first.substr(0, first.rfind('.'))));
+  EXPECT_THAT(in_client("getent ahostsv4 db-0.db"), HasSubstr(first));
+  EXPECT_THAT(in_client("getent ahostsv4 db.default"), HasSubstr(first.substr(0, first.rfind('.'))));
   EXPECT_EQ(in_client("dig +short -x " + first), "db-0.db.default.svc.cluster.local.\n");
   EXPECT_THAT(in_client("dig +short SRV _sql._tcp.db.default.svc.cluster.local"),
               HasSubstr("5432 db-0.db.default.svc.cluster.local."));
@@ -113,7 +113,7 @@ TEST_F(AgentDns, NoEntryIsKeptOfAQuestionAndDamageHeals) {
   up();
   ASSERT_TRUE(answers());
   // The control: another flow of the same pod is tracked.
-  in_client("sh -c 'echo | timeout 1 nc -u -w 1 " + cluster.node_ip("n2") + " 9'");
+  in_client("bash -c 'echo >/dev/udp/" + cluster.node_ip("n2") + "/9'");
   auto flows = on("n1", "conntrack -L -s " + cluster.pod_ip("client"));
   EXPECT_THAT(flows, Not(HasSubstr("dport=53 "))) << flows;
   EXPECT_THAT(flows, HasSubstr("dport=9 ")) << flows;
