@@ -8,6 +8,8 @@
 #include <boost/asio/ip/udp.hpp>
 #include <boost/asio/write.hpp>
 
+#include "base/async/endpoint.h"
+
 namespace trama::agent {
 
 namespace asio = async::asio;
@@ -26,8 +28,6 @@ constexpr std::size_t kLargestDatagram = 65'536;
 
 const Ip kLoopback4 = Ip::v4(127, 0, 0, 1);
 const Ip kLoopback6 = Ip::parse("::1").value_or(Ip());
-
-asio::ip::address address_of(const Ip& ip) { return asio::ip::make_address(ip.to_string()); }
 
 base::Error failed(const std::string& what, const boost::system::error_code& ec) { return {std::error_code(ec), what}; }
 
@@ -183,7 +183,7 @@ base::Result<> LocalhostPorts::open_on(const std::shared_ptr<Port>& port, const 
   boost::system::error_code ec;
   std::string what = "listen on " + IpPort{address, port->name.port}.to_string();
   if (port->name.protocol == Protocol::tcp) {
-    tcp::endpoint where(address_of(address), port->name.port);
+    auto where = async::endpoint_of<tcp>({address, port->name.port});
     auto acceptor = std::make_shared<tcp::acceptor>(ex_);
     acceptor->open(where.protocol(), ec);
     if (!ec) acceptor->set_option(tcp::acceptor::reuse_address(true), ec);
@@ -193,7 +193,7 @@ base::Result<> LocalhostPorts::open_on(const std::shared_ptr<Port>& port, const 
     port->acceptors.push_back(std::move(acceptor));
     return {};
   }
-  udp::endpoint where(address_of(address), port->name.port);
+  auto where = async::endpoint_of<udp>({address, port->name.port});
   udp::socket socket(ex_);
   socket.open(where.protocol(), ec);
   if (!ec) socket.bind(where, ec);
@@ -251,7 +251,7 @@ struct LocalhostPorts::LinkEntry {
 awaitable<void> LocalhostPorts::carry(std::shared_ptr<Link> link, IpPort target) {
   using namespace asio::experimental::awaitable_operators;
   LinkEntry entry{*this, link};
-  tcp::endpoint where(address_of(target.ip), target.port);
+  auto where = async::endpoint_of<tcp>(target);
   auto [ec] = co_await link->server.async_connect(where, kTuple);
   if (ec) {
     reset(link->client);
@@ -311,7 +311,7 @@ std::shared_ptr<LocalhostPorts::Session> LocalhostPorts::new_session(const std::
                                                                      const IpPort& target) {
   if (sessions_ >= options_.sessions || !at->socket.is_open()) return nullptr;
   boost::system::error_code ec;
-  udp::endpoint where(address_of(target.ip), target.port);
+  auto where = async::endpoint_of<udp>(target);
   udp::socket upstream(ex_);
   upstream.open(where.protocol(), ec);
   if (!ec) upstream.non_blocking(true, ec);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include "base/async/deadline.h"
+#include "base/async/endpoint.h"
 #include "base/async/run_on.h"
 
 namespace trama::agent {
@@ -29,11 +30,9 @@ base::Error network_error(const boost::system::error_code& ec, std::string what)
 }
 
 awaitable<base::Result<>> connect(tcp::socket& socket, base::Ip ip, std::uint16_t port) {
-  boost::system::error_code bad;
-  auto address = asio::ip::make_address(ip.to_string(), bad);
-  tcp::endpoint endpoint(address, port);
-  auto [ec] = co_await socket.async_connect(endpoint, kTuple);
   base::IpPort where{ip, port};
+  auto endpoint = async::endpoint_of<tcp>(where);
+  auto [ec] = co_await socket.async_connect(endpoint, kTuple);
   if (ec) co_return network_error(ec, "connect to " + where.to_string());
   co_return base::Result<>();
 }

@@ -4,12 +4,11 @@
 
 #include "agent/machine.h"
 #include "agent/node_agent.h"
+#include "control/api/service_options.h"
 
 namespace trama::agent {
 
 namespace {
-
-constexpr std::uint64_t kDnsHost = 10;  // of a range of ClusterIPs, as kubeadm has it
 
 bool is_dns_name(const std::string& name) {
   if (name.empty() || name.size() > 253) return false;
@@ -102,8 +101,8 @@ base::Result<Settings> check_options(AgentOptions options) {
   }
   if (options.cluster_dns == "auto") {
     for (const auto& range : out.service_cidrs)
-      if (!options.network_only() && range.contains(range.address().plus(kDnsHost)))
-        out.dns_servers.push_back(range.address().plus(kDnsHost));
+      if (!options.network_only() && range.contains(range.address().plus(api::kDnsHost)))
+        out.dns_servers.push_back(range.address().plus(api::kDnsHost));
   } else if (options.cluster_dns != "none") {
     std::istringstream words(options.cluster_dns);
     for (std::string word; std::getline(words, word, ',');) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "cli/exit.h"
 
 namespace trama::cli {
@@ -11,13 +12,6 @@ using base::Error;
 using base::Result;
 
 namespace {
-
-std::string lower(std::string_view s) {
-  std::string out(s);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return out;
-}
 
 std::vector<std::string> split(std::string_view text, char by) {
   std::vector<std::string> out;
@@ -30,7 +24,7 @@ std::vector<std::string> split(std::string_view text, char by) {
 }
 
 bool answers_to(const Kind& k, const std::string& name) {
-  if (name == k.resource || name == k.singular || name == lower(k.kind)) return true;
+  if (name == k.resource || name == k.singular || name == base::lower(std::string(k.kind))) return true;
   return std::find(k.short_names.begin(), k.short_names.end(), name) != k.short_names.end();
 }
 
@@ -45,7 +39,7 @@ std::vector<const Kind*> own_kinds() {
 }  // namespace
 
 Result<const Kind*> find_kind(std::string_view name) {
-  auto wanted = lower(name.substr(0, name.find('.')));  // "deployments.apps" is a deployment
+  auto wanted = base::lower(std::string(name.substr(0, name.find('.'))));  // "deployments.apps" is a deployment
   for (const auto* k : own_kinds())
     if (answers_to(*k, wanted)) return k;
   std::vector<std::string> names;

@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/sockaddr.h"
+
 namespace trama::control {
 
 using base::Error;
@@ -22,41 +24,12 @@ using base::Result;
 
 namespace {
 
-Result<IpPort> from_sockaddr(const sockaddr* a) {
-  auto bytes = [](const void* p, std::size_t n) { return std::span(static_cast<const std::byte*>(p), n); };
-  if (a->sa_family == AF_INET) {
-    auto* in = reinterpret_cast<const sockaddr_in*>(a);
-    return IpPort{*Ip::from_bytes(bytes(&in->sin_addr, 4)), ntohs(in->sin_port)};
-  }
-  if (a->sa_family == AF_INET6) {
-    auto* in = reinterpret_cast<const sockaddr_in6*>(a);
-    return IpPort{*Ip::from_bytes(bytes(&in->sin6_addr, 16)), ntohs(in->sin6_port)};
-  }
-  return Error::text("not an Internet address");
-}
-
-socklen_t to_sockaddr(const IpPort& address, sockaddr_storage& out) {
-  std::memset(&out, 0, sizeof out);
-  if (address.ip.is_v4()) {
-    auto* in = reinterpret_cast<sockaddr_in*>(&out);
-    in->sin_family = AF_INET;
-    in->sin_port = htons(address.port);
-    std::memcpy(&in->sin_addr, address.ip.bytes().data(), 4);
-    return sizeof *in;
-  }
-  auto* in = reinterpret_cast<sockaddr_in6*>(&out);
-  in->sin6_family = AF_INET6;
-  in->sin6_port = htons(address.port);
-  std::memcpy(&in->sin6_addr, address.ip.bytes().data(), 16);
-  return sizeof *in;
-}
-
 Result<IpPort> bound_address(int fd) {
   sockaddr_storage a{};
   socklen_t size = sizeof a;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&a), &size) != 0)
     return Error::from_errno(errno, "read a socket's address");
-  return from_sockaddr(reinterpret_cast<sockaddr*>(&a));
+  return base::from_sockaddr(reinterpret_cast<sockaddr*>(&a));
 }
 
 int number_of(const char* variable) {
@@ -93,7 +66,7 @@ Result<Listener> open_listener(const IpPort& address) {
   if (!address.ip.is_v4() && !address.ip.is_unspecified())
     (void)::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
   sockaddr_storage a{};
-  auto size = to_sockaddr(address, a);
+  auto size = base::to_sockaddr(address, a);
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&a), size) != 0 || ::listen(fd.get(), 1024) != 0) {
     int e = errno;
     if (e == EADDRINUSE) what += " (is another controller running? choose another port with --listen)";
@@ -130,7 +103,7 @@ std::vector<Ip> local_addresses() {
   if (::getifaddrs(&all) != 0) return out;
   for (auto* i = all; i != nullptr; i = i->ifa_next) {
     if (i->ifa_addr == nullptr) continue;
-    auto a = from_sockaddr(i->ifa_addr);
+    auto a = base::from_sockaddr(i->ifa_addr);
     if (a && !a->ip.is_loopback() && !a->ip.is_link_local()) out.push_back(a->ip);
   }
   ::freeifaddrs(all);

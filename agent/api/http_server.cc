@@ -7,6 +7,7 @@
 #include <boost/beast/websocket/rfc6455.hpp>
 
 #include "base/async/byte_stream.h"
+#include "base/async/endpoint.h"
 #include "base/async/task_group.h"
 #include "base/async/websocket_handshake.h"
 #include "base/log.h"
@@ -204,8 +205,7 @@ class Server : public HttpServer {
     for (const auto& where : options_.listen) {
       auto acceptor = std::make_shared<tcp::acceptor>(ex_);
       boost::system::error_code ec;
-      auto address = asio::ip::make_address(where.ip.to_string(), ec);
-      tcp::endpoint endpoint(address, where.port);
+      auto endpoint = async::endpoint_of<tcp>(where);
       acceptor->open(endpoint.protocol(), ec);
       if (!ec) acceptor->set_option(tcp::acceptor::reuse_address(true), ec);
       if (!ec) acceptor->bind(endpoint, ec);

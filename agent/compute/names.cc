@@ -2,25 +2,17 @@
 #include "agent/compute/names.h"
 
 #include <algorithm>
-#include <sstream>
+
+#include "agent/compute/services.h"
+#include "agent/resolv_conf.h"
 
 namespace trama::agent {
-
-namespace {
-constexpr std::size_t kMostNameservers = 3, kMostSearches = 32;
-}  // namespace
 
 ServiceNames::ServiceNames(const ClusterView::Objects& services, std::string cluster_domain, std::size_t most)
     : domain_(std::move(cluster_domain)), most_(most) {
   for (const auto& [name, service] : services) {
     Entry entry{service->key.ns, service->key.name, {}};
-    for (const auto& value : api::array_at(service->body, "spec.clusterIPs")) {
-      if (!value.is_string()) continue;
-      if (auto ip = base::Ip::parse(std::string_view(value.get_string()))) entry.addresses.push_back(ip->to_string());
-    }
-    if (entry.addresses.empty())
-      if (auto ip = base::Ip::parse(api::text_at(service->body, "spec.clusterIP")))
-        entry.addresses.push_back(ip->to_string());
+    for (const auto& ip : cluster_ips(*service)) entry.addresses.push_back(ip.to_string());
     if (!entry.addresses.empty()) entries_.push_back(std::move(entry));
   }
 }
@@ -73,20 +65,12 @@ std::string resolv_conf(const api::Object& pod, std::string_view node_resolv_con
     options = {"ndots:5"};
   }
   if (policy != "None") {
-    std::istringstream lines{std::string(node_resolv_conf)};
-    for (std::string line; std::getline(lines, line);) {
-      std::istringstream words(line);
-      std::string keyword, word;
-      words >> keyword;
-      while (words >> word) {
-        if (keyword == "nameserver") {
-          auto ip = base::Ip::parse(word);
-          if (ip && !ip->is_loopback() && !cluster_first) nameservers.push_back(word);
-          break;
-        }
-        if (keyword == "search" || keyword == "domain") searches.push_back(word);
-        if (keyword == "options" && !cluster_first) options.push_back(word);
-      }
+    auto node = read_resolv_conf(node_resolv_conf);
+    searches.insert(searches.end(), node.searches.begin(), node.searches.end());
+    if (!cluster_first) {
+      options = std::move(node.options);
+      for (const auto& ip : node.nameservers)
+        if (!ip.is_loopback()) nameservers.push_back(ip.to_string());
     }
   }
   auto add = [&](std::string_view field, std::vector<std::string>& to) {

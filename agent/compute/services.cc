@@ -236,6 +236,16 @@ std::optional<base::Timestamp> newest_trigger(const std::vector<api::ObjectPtr>&
 
 }  // namespace
 
+std::vector<Ip> cluster_ips(const api::Object& service) {
+  std::vector<Ip> out;
+  for (const auto& value : api::array_at(service.body, "spec.clusterIPs"))
+    if (value.is_string())
+      if (auto ip = Ip::parse(std::string_view(value.get_string()))) out.push_back(*ip);
+  if (out.empty())
+    if (auto ip = Ip::parse(api::text_at(service.body, "spec.clusterIP"))) out.push_back(*ip);
+  return out;
+}
+
 ServiceOutcome compute_service(const ServiceKey& key, const api::Object* service,
                                const std::vector<api::ObjectPtr>& slices, const ServiceContext& context) {
   ServiceOutcome out;

@@ -15,6 +15,9 @@
 
 namespace trama::agent {
 
+// The ClusterIPs that a Service has, in its order; none if it is headless or an ExternalName.
+std::vector<base::Ip> cluster_ips(const api::Object& service);
+
 struct ServiceContext {
   std::string node_name;
   std::vector<base::Cidr> service_cidrs;

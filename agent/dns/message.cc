@@ -10,6 +10,7 @@
 #include <ldns/ldns.h>
 
 #include "base/c_ptr.h"
+#include "base/text.h"
 
 namespace trama::agent::dns {
 
@@ -29,12 +30,6 @@ std::string text_of(const ldns_rdf* name) {
   std::string out = text ? text.get() : "";
   if (!out.empty() && out.back() == '.') out.pop_back();
   return out;
-}
-
-std::string lower(std::string text) {
-  for (auto& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
 }
 
 // A name that cannot be written (a label of 64 bytes in an ExternalName) becomes nothing.
@@ -145,7 +140,7 @@ std::string question_bytes(std::span<const std::uint8_t> message) {
   }
   if (at + 5 > message.size()) return "";
   auto question = message.subspan(kHeader, at + 5 - kHeader);
-  return lower(std::string(question.begin(), question.end()));
+  return base::lower(std::string(question.begin(), question.end()));
 }
 
 }  // namespace
@@ -170,7 +165,7 @@ base::Result<Query> read_query(std::span<const std::uint8_t> message) {
   }
   const auto* asked = ldns_rr_list_rr(ldns_pkt_question(packet.get()), 0);
   out.asked = text_of(ldns_rr_owner(asked));
-  out.question.name = lower(out.asked);
+  out.question.name = base::lower(out.asked);
   out.question.type = static_cast<Type>(ldns_rr_get_type(asked));
   out.edns = ldns_pkt_edns(packet.get());
   if (out.edns)
@@ -209,11 +204,12 @@ base::Result<Answer> read_answer(std::span<const std::uint8_t> message) {
   const auto* list = ldns_pkt_answer(packet.get());
   for (std::size_t i = 0; i < ldns_rr_list_rr_count(list); ++i) {
     const auto* rr = ldns_rr_list_rr(list, i);
-    Record record{lower(text_of(ldns_rr_owner(rr))), static_cast<Type>(ldns_rr_get_type(rr)), ldns_rr_ttl(rr), {}};
+    Record record{
+        base::lower(text_of(ldns_rr_owner(rr))), static_cast<Type>(ldns_rr_get_type(rr)), ldns_rr_ttl(rr), {}};
     const auto* field = ldns_rr_rd_count(rr) == 1 ? ldns_rr_rdf(rr, 0) : nullptr;
     if (!field) continue;
     if (record.type == Type::cname) {
-      record.data = Target{lower(text_of(field))};
+      record.data = Target{base::lower(text_of(field))};
     } else if (record.type == Type::a || record.type == Type::aaaa) {
       auto ip = base::Ip::from_bytes(
           std::as_bytes(std::span(static_cast<const std::uint8_t*>(ldns_rdf_data(field)), ldns_rdf_size(field))));

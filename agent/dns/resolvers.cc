@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <random>
-#include <sstream>
 
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -11,7 +10,9 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 
+#include "agent/resolv_conf.h"
 #include "base/async/deadline.h"
+#include "base/async/endpoint.h"
 
 namespace trama::agent::dns {
 
@@ -23,19 +24,16 @@ using async::kTuple;
 namespace {
 
 constexpr std::uint16_t kPort = 53;
-constexpr std::size_t kMostServers = 3;
 
 base::Error failed(const base::IpPort& server, const boost::system::error_code& ec) {
   return {std::error_code(ec), fmt::format("ask {}", server.to_string())};
 }
 
-asio::ip::address address_of(const base::Ip& ip) { return asio::ip::make_address(ip.to_string()); }
-
 awaitable<base::Result<Bytes>> over_udp(base::IpPort server, Bytes query) {
   auto ex = co_await asio::this_coro::executor;
   udp::socket socket(ex);
   boost::system::error_code ec;
-  udp::endpoint there(address_of(server.ip), server.port);
+  auto there = async::endpoint_of<udp>(server);
   socket.open(there.protocol(), ec);
   if (!ec) socket.connect(there, ec);
   if (ec) co_return failed(server, ec);
@@ -54,7 +52,7 @@ awaitable<base::Result<Bytes>> over_udp(base::IpPort server, Bytes query) {
 awaitable<base::Result<Bytes>> over_tcp(base::IpPort server, Bytes query) {
   auto ex = co_await asio::this_coro::executor;
   tcp::socket socket(ex);
-  tcp::endpoint there(address_of(server.ip), server.port);
+  auto there = async::endpoint_of<tcp>(server);
   auto [connected] = co_await socket.async_connect(there, kTuple);
   if (connected) co_return failed(server, connected);
   Bytes framed{static_cast<std::uint8_t>(query.size() >> 8), static_cast<std::uint8_t>(query.size())};
@@ -86,15 +84,9 @@ void set_number(Bytes& message, std::uint16_t id) {
 
 std::vector<base::IpPort> servers_of(std::string_view resolv_conf, const std::vector<base::Ip>& ours) {
   std::vector<base::IpPort> out;
-  std::istringstream lines{std::string(resolv_conf)};
-  for (std::string line; std::getline(lines, line) && out.size() < kMostServers;) {
-    std::istringstream words(line);
-    std::string keyword, word;
-    words >> keyword >> word;
-    if (keyword != "nameserver") continue;
-    auto ip = base::Ip::parse(word);
-    if (ip && std::find(ours.begin(), ours.end(), *ip) == ours.end()) out.push_back({*ip, kPort});
-  }
+  for (const auto& ip : read_resolv_conf(resolv_conf).nameservers)
+    if (out.size() < kMostNameservers && std::find(ours.begin(), ours.end(), ip) == ours.end())
+      out.push_back({ip, kPort});
   return out;
 }
 

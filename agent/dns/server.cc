@@ -8,10 +8,9 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include "base/async/deadline.h"
+#include "base/async/endpoint.h"
 #include "base/log.h"
 
 namespace trama::agent::dns {
@@ -27,22 +26,6 @@ namespace {
 
 constexpr int kBurst = 64;                  // datagrams before the other tasks of this thread have their turn
 constexpr std::size_t kMostSources = 4096;  // whose rate is remembered
-
-asio::ip::address address_of(const Ip& ip) { return asio::ip::make_address(ip.to_string()); }
-
-std::optional<Ip> ip_of(const asio::ip::address& address) {
-  auto ip = Ip::parse(address.to_string());
-  return ip ? std::optional<Ip>(*ip) : std::nullopt;
-}
-
-// The address may come later, with the overlay's device.
-void bind_early(int fd, const Ip& ip, boost::system::error_code& ec) {
-  if (ec) return;
-  int on = 1;
-  int done = ip.is_v4() ? ::setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on)
-                        : ::setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on);
-  if (done < 0) ec.assign(errno, boost::system::system_category());
-}
 
 }  // namespace
 
@@ -134,16 +117,16 @@ void Server::reconcile() {
 base::Result<std::shared_ptr<Server::Listener>> Server::open(const Ip& address) {
   boost::system::error_code ec;
   auto out = std::make_shared<Listener>(Listener{address, udp::socket(ex_), tcp::acceptor(ex_), {}, 0, {}});
-  udp::endpoint at(address_of(address), options_.port);
+  auto at = async::endpoint_of<udp>({address, options_.port});
   out->datagrams.open(at.protocol(), ec);
-  if (!ec) bind_early(out->datagrams.native_handle(), address, ec);
+  if (!ec) ec = async::bind_early(out->datagrams.native_handle(), address.family());
   if (!ec) out->datagrams.bind(at, ec);
   if (!ec) out->datagrams.non_blocking(true, ec);
   if (ec) return base::Error(std::error_code(ec), "bind UDP");
-  tcp::endpoint also(address_of(address), options_.port);
+  auto also = async::endpoint_of<tcp>({address, options_.port});
   out->acceptor.open(also.protocol(), ec);
   if (!ec) out->acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
-  if (!ec) bind_early(out->acceptor.native_handle(), address, ec);
+  if (!ec) ec = async::bind_early(out->acceptor.native_handle(), address.family());
   if (!ec) out->acceptor.bind(also, ec);
   if (!ec) out->acceptor.listen(128, ec);
   if (ec) return base::Error(std::error_code(ec), "bind TCP");
@@ -178,8 +161,7 @@ awaitable<void> Server::receive(std::shared_ptr<Listener> at) {
       boost::system::error_code nothing;
       auto n = at->datagrams.receive_from(asio::buffer(at->scratch), from, 0, nothing);
       if (nothing) break;
-      auto source = ip_of(from.address());
-      if (!source || !admitted(*source)) {
+      if (!admitted(async::from_asio(from.address()))) {
         ++counters_.dropped;
         continue;
       }
@@ -188,9 +170,11 @@ awaitable<void> Server::receive(std::shared_ptr<Listener> at) {
         ++counters_.refused;
         continue;
       }
-      if (auto reply = at_once(*query, query->udp_size)) {
+      auto answer = known(*query);
+      if (answer && answer->follow.empty()) {
+        auto reply = write_answer(*query, *answer, query->udp_size);
         boost::system::error_code lost;  // as on any wire
-        at->datagrams.send_to(asio::buffer(*reply), from, 0, lost);
+        at->datagrams.send_to(asio::buffer(reply), from, 0, lost);
         continue;
       }
       if (waiting_ >= options_.waiting) {
@@ -198,13 +182,13 @@ awaitable<void> Server::receive(std::shared_ptr<Listener> at) {
         continue;
       }
       Bytes message(at->scratch.begin(), at->scratch.begin() + static_cast<std::ptrdiff_t>(n));
-      auto later = [](Server* self, std::shared_ptr<Listener> where, Bytes question,
-                      udp::endpoint to) -> awaitable<void> {
-        auto reply = co_await self->resolve(std::move(question), false);
+      auto later = [](Server* self, std::shared_ptr<Listener> where, Asked asked, udp::endpoint to) -> awaitable<void> {
+        auto reply = co_await self->resolve(std::move(asked), false);
         boost::system::error_code lost;
-        if (!reply.empty() && where->datagrams.is_open()) where->datagrams.send_to(asio::buffer(reply), to, 0, lost);
+        if (where->datagrams.is_open()) where->datagrams.send_to(asio::buffer(reply), to, 0, lost);
       };
-      tasks_.spawn("DNS question", later(this, at, std::move(message), from));
+      Asked asked{std::move(*query), std::move(answer), std::move(message)};
+      tasks_.spawn("DNS question", later(this, at, std::move(asked), from));
     }
     co_await asio::post(ex_, asio::use_awaitable);
   }
@@ -220,8 +204,7 @@ awaitable<void> Server::accept(std::shared_ptr<Listener> at) {
     }
     boost::system::error_code gone;
     auto from = socket.remote_endpoint(gone);
-    auto source = gone ? std::nullopt : ip_of(from.address());
-    if (!source || !admitted(*source) || waiting_ + at->connections.size() >= options_.waiting) {
+    if (gone || !admitted(async::from_asio(from.address())) || waiting_ + at->connections.size() >= options_.waiting) {
       ++counters_.dropped;
       continue;
     }
@@ -260,61 +243,63 @@ awaitable<void> Server::converse(std::shared_ptr<Listener> at, std::size_t numbe
     auto reading = read(socket);
     auto message = co_await async::with_deadline(std::move(reading), options_.idle, "no question");
     if (!message) co_return;
-    auto reply = co_await resolve(std::move(*message), true);
-    if (reply.empty()) co_return;
+    auto query = read_query(*message);
+    if (!query) {
+      ++counters_.refused;
+      co_return;
+    }
+    Asked asked{*query, known(*query), std::move(*message)};
+    auto reply = co_await resolve(std::move(asked), true);
     auto writing = write(socket, std::move(reply));
     auto written = co_await async::with_deadline(std::move(writing), options_.idle, "the client does not read");
     if (!written) co_return;
   }
 }
 
-std::optional<Bytes> Server::at_once(const Query& query, std::size_t limit) {
+std::optional<Answer> Server::known(const Query& query) {
   if (query.refusal != Rcode::ok) {
     ++counters_.refused;
     Answer no;
     no.rcode = query.refusal;
-    return write_answer(query, no, limit);
+    return no;
   }
   if (!zone_.covers(query.question.name)) return std::nullopt;
   auto answer = zone_.answer(query.question);
-  if (!answer.follow.empty()) return std::nullopt;
+  if (!answer.follow.empty()) return answer;
   // Whoever takes the first address gets another one each time.
   if (answer.answers.size() > 1 && answer.answers.front().type != Type::cname)
     std::rotate(answer.answers.begin(),
                 answer.answers.begin() + static_cast<std::ptrdiff_t>(turn_++ % answer.answers.size()),
                 answer.answers.end());
   ++counters_.answered;
-  return write_answer(query, answer, limit);
+  return answer;
 }
 
-awaitable<Bytes> Server::resolve(Bytes message, bool tcp) {
+awaitable<Bytes> Server::resolve(Asked asked, bool tcp) {
   struct Waiting {
     std::size_t& n;
     explicit Waiting(std::size_t& count) : n(count) { ++n; }
     ~Waiting() { --n; }
   } waiting(waiting_);
-  auto query = read_query(message);
-  if (!query) {
-    ++counters_.refused;
-    co_return Bytes();
+  auto limit = tcp ? kLargestMessage : asked.query.udp_size;
+  if (asked.answer) {
+    auto answer = std::move(*asked.answer);
+    if (!answer.follow.empty()) {
+      auto rest = followed(asked.query.question, std::move(answer), tcp);
+      answer = co_await std::move(rest);
+    }
+    co_return write_answer(asked.query, answer, limit);
   }
-  auto limit = tcp ? kLargestMessage : query->udp_size;
-  if (auto reply = at_once(*query, limit)) co_return std::move(*reply);
-  if (zone_.covers(query->question.name)) {
-    auto so_far = zone_.answer(query->question);
-    auto answer = co_await followed(query->question, std::move(so_far), tcp);
-    co_return write_answer(*query, answer, limit);
-  }
-  auto reply = co_await resolvers_.ask(std::move(message), tcp);
+  auto reply = co_await resolvers_.ask(std::move(asked.message), tcp);
   if (reply) {
     ++counters_.forwarded;
     co_return std::move(*reply);
   }
   ++counters_.failed;
-  base::logger("dns")->debug("{}: {}", query->question.name, reply.error().to_string());
+  base::logger("dns")->debug("{}: {}", asked.query.question.name, reply.error().to_string());
   Answer no;
   no.rcode = Rcode::server;
-  co_return write_answer(*query, no, limit);
+  co_return write_answer(asked.query, no, limit);
 }
 
 // The rest of an alias that leaves the zone, from whoever knows it.

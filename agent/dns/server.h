@@ -58,9 +58,14 @@ class Server {
   awaitable<void> converse(std::shared_ptr<Listener> at, std::size_t number);
   bool admitted(const base::Ip& source);
 
-  // The reply when no resolver is needed; an empty one means silence.
-  std::optional<Bytes> at_once(const Query& query, std::size_t limit);
-  awaitable<Bytes> resolve(Bytes message, bool tcp);
+  // What is answered here; it is whole unless it has to be followed. Nothing: a question for the machine's resolvers.
+  std::optional<Answer> known(const Query& query);
+  struct Asked {
+    Query query;
+    std::optional<Answer> answer;  // of known()
+    Bytes message;                 // as it came
+  };
+  awaitable<Bytes> resolve(Asked asked, bool tcp);
   awaitable<Answer> followed(Question question, Answer so_far, bool tcp);
 
   async::asio::any_io_executor ex_;

@@ -5,6 +5,9 @@
 #include <charconv>
 #include <set>
 
+#include "agent/compute/services.h"
+#include "base/text.h"
+
 namespace trama::agent::dns {
 
 using base::Ip;
@@ -33,24 +36,8 @@ std::optional<std::string_view> below(std::string_view name, std::string_view zo
   return name.substr(0, name.size() - zone.size() - 1);
 }
 
-std::string lower(std::string text) {
-  for (auto& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
-
 Type type_of(const Ip& ip) { return ip.is_v4() ? Type::a : Type::aaaa; }
 Record address(const std::string& name, const Ip& ip) { return {name, type_of(ip), kTtl, ip}; }
-
-std::vector<Ip> cluster_ips(const api::Object& service) {
-  std::vector<Ip> out;
-  for (const auto& value : api::array_at(service.body, "spec.clusterIPs"))
-    if (value.is_string())
-      if (auto ip = Ip::parse(std::string_view(value.get_string()))) out.push_back(*ip);
-  if (out.empty())
-    if (auto ip = Ip::parse(api::text_at(service.body, "spec.clusterIP"))) out.push_back(*ip);
-  return out;
-}
 
 bool headless(const api::Object& service) { return api::text_at(service.body, "spec.clusterIP") == "None"; }
 
@@ -68,7 +55,7 @@ void each_ready(const std::vector<api::ObjectPtr>& slices, Use use) {
     if (kind != "IPv4" && kind != "IPv6") continue;
     for (const auto& value : api::array_at(slice->body, "endpoints")) {
       if (!value.is_object() || !api::bool_at(value.get_object(), "conditions.ready", true)) continue;
-      auto hostname = lower(api::text_at(value.get_object(), "hostname"));
+      auto hostname = base::lower(api::text_at(value.get_object(), "hostname"));
       for (const auto& text : api::array_at(value.get_object(), "addresses")) {
         if (!text.is_string()) continue;
         auto ip = Ip::parse(std::string_view(text.get_string()));
@@ -78,7 +65,9 @@ void each_ready(const std::vector<api::ObjectPtr>& slices, Use use) {
   }
 }
 
-std::string protocol_label(const std::string& protocol) { return "_" + lower(protocol.empty() ? "TCP" : protocol); }
+std::string protocol_label(const std::string& protocol) {
+  return "_" + base::lower(protocol.empty() ? "TCP" : protocol);
+}
 
 }  // namespace
 
@@ -129,7 +118,7 @@ struct Zone::Found {
 };
 
 Zone::Zone(const ClusterView& view, ZoneFacts facts) : view_(view), facts_(std::move(facts)) {
-  facts_.domain = lower(facts_.domain);
+  facts_.domain = base::lower(facts_.domain);
 }
 
 void Zone::update(const std::set<ServiceKey>& changed) {
@@ -270,7 +259,7 @@ Zone::Found Zone::service(const ServiceKey& key, const std::string& name) const 
   if (!object) return Found::nothing();
   auto out = Found::empty();
   if (api::text_at(object->body, "spec.type") == "ExternalName") {
-    auto target = lower(api::text_at(object->body, "spec.externalName"));
+    auto target = base::lower(api::text_at(object->body, "spec.externalName"));
     if (target.ends_with('.')) target.pop_back();
     if (!target.empty()) out.records.push_back({name, Type::cname, kTtl, Target{target}});
   } else if (headless(*object)) {
@@ -316,7 +305,7 @@ Zone::Found Zone::port(const ServiceKey& key, std::string_view port, std::string
   port.remove_prefix(1);
   auto out = Found::empty();
   auto is_it = [&](const json::value& value) {
-    return value.is_object() && !port.empty() && lower(api::text_at(value.get_object(), "name")) == port &&
+    return value.is_object() && !port.empty() && base::lower(api::text_at(value.get_object(), "name")) == port &&
            protocol_label(api::text_at(value.get_object(), "protocol")) == protocol;
   };
   auto add = [&](std::int64_t number, const std::string& target, const Ip& ip) {

@@ -16,6 +16,10 @@
 
 namespace trama::api {
 
+// The address of a range of ClusterIPs at which DNS is answered unless somebody says otherwise, as kubeadm has it:
+// agents answer there, and the controller gives it only to who asks for it. A count from the range's own address.
+constexpr std::uint64_t kDnsHost = 10;
+
 // How an endpoint is chosen for a new connection.
 enum class Balancing : std::uint8_t { random, round_robin, source_hash, maglev };
 

@@ -186,24 +186,14 @@ class Client final : public ApiClient {
     auto changed = options_;
     changed.certificate_pem = std::move(certificate_pem);
     changed.key_pem = std::move(key_pem);
-    auto tls = make_tls(changed);
-    if (!tls) return std::move(tls).error();
-    tls_ = std::move(*tls);
-    options_ = std::move(changed);
-    idle_.clear();
-    return {};
+    return use(std::move(changed));
   }
 
   Result<> use_trust(std::string ca_pem) override {
     auto changed = options_;
     changed.ca_pem = std::move(ca_pem);
     changed.ca_pin.clear();
-    auto tls = make_tls(changed);
-    if (!tls) return std::move(tls).error();
-    tls_ = std::move(*tls);
-    options_ = std::move(changed);
-    idle_.clear();
-    return {};
+    return use(std::move(changed));
   }
 
   void use_token(std::string token) override { options_.bearer_token = std::move(token); }
@@ -213,6 +203,15 @@ class Client final : public ApiClient {
   const ClientOptions& options() const override { return options_; }
 
  private:
+  Result<> use(ClientOptions changed) {
+    auto tls = make_tls(changed);
+    if (!tls) return std::move(tls).error();
+    tls_ = std::move(*tls);
+    options_ = std::move(changed);
+    idle_.clear();
+    return {};
+  }
+
   Headers own_headers() const {
     Headers headers;
     headers.emplace_back("User-Agent", options_.user_agent);

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "control/api/service_options.h"
+
 namespace trama::control {
 
 namespace json = api::json;
@@ -24,9 +26,6 @@ std::uint64_t usable(const base::Cidr& c) {
   std::uint64_t lost = c.family() == Family::v4 ? 2 : 1;
   return all > lost ? all - lost : 0;
 }
-
-// The address of a range at which agents answer DNS when they are told nothing else: only whoever asks for it gets it.
-constexpr std::uint64_t kDnsHost = 10;
 
 std::uint64_t address_band(std::uint64_t size) {
   return std::min<std::uint64_t>(std::max<std::uint64_t>(16, size / 16), 256);
@@ -112,7 +111,7 @@ ServiceAllocator::ServiceAllocator(ServiceRanges ranges)
       ports_(static_cast<std::uint64_t>(ranges.node_port_last - ranges.node_port_first + 1),
              port_band(static_cast<std::uint64_t>(ranges.node_port_last - ranges.node_port_first + 1))) {
   for (const auto& c : ranges.addresses) {
-    std::set<std::uint64_t> kept{kDnsHost - 1};  // number 0 is the address behind the network's own
+    std::set<std::uint64_t> kept{api::kDnsHost - 1};  // number 0 is the address behind the network's own
     ranges_.push_back({c, NumberPool(usable(c), address_band(usable(c)), std::move(kept))});
   }
 }

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "base/sockaddr.h"
 #include "base/unique_fd.h"
 
 namespace trama::overlay::mesh {
@@ -23,31 +24,6 @@ constexpr int kBuffer = 1 << 20;
 constexpr unsigned kAtOnce = 64;  // datagrams before others have their turn
 constexpr std::uint8_t kEchoRequest4 = 8, kEchoReply4 = 0, kEchoRequest6 = 128, kEchoReply6 = 129;
 constexpr std::size_t kEchoHeader = 8, kIp4Header = 20;
-
-socklen_t to_sockaddr(const IpPort& a, sockaddr_storage& out) {
-  out = {};
-  if (a.ip.is_v4()) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&out);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(a.port);
-    std::memcpy(&v4->sin_addr, a.ip.bytes().data(), 4);
-    return sizeof *v4;
-  }
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&out);
-  v6->sin6_family = AF_INET6;
-  v6->sin6_port = htons(a.port);
-  std::memcpy(&v6->sin6_addr, a.ip.bytes().data(), 16);
-  return sizeof *v6;
-}
-
-IpPort from_sockaddr(const sockaddr_storage& s) {
-  if (s.ss_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&s);
-    return {Ip::from_bytes(std::as_bytes(std::span(&v4->sin_addr, 1))).value_or(Ip()), ntohs(v4->sin_port)};
-  }
-  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&s);
-  return {Ip::from_bytes(std::as_bytes(std::span(&v6->sin6_addr, 1))).value_or(Ip()), ntohs(v6->sin6_port)};
-}
 
 void set(int fd, int level, int name, int value) { (void)::setsockopt(fd, level, name, &value, sizeof value); }
 
@@ -95,11 +71,12 @@ Result<std::shared_ptr<DatagramSocket>> DatagramSocket::open(asio::any_io_execut
   sockaddr_storage where;
   IpPort bound = local;
   if (kind == Kind::icmp) bound.port = 0;
-  auto size = to_sockaddr(bound, where);
+  auto size = base::to_sockaddr(bound, where);
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&where), size) < 0) return Error::from_errno(errno, what);
   if (kind == Kind::udp && bound.port == 0) {
     size = sizeof where;
-    if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&where), &size) == 0) bound = from_sockaddr(where);
+    if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&where), &size) == 0)
+      bound = base::from_sockaddr(reinterpret_cast<sockaddr*>(&where)).value_or(bound);
   }
   auto out = std::shared_ptr<DatagramSocket>(new DatagramSocket(ex, kind, bound));
   boost::system::error_code ec;
@@ -113,7 +90,7 @@ Result<> DatagramSocket::send(const IpPort& to, std::string_view datagram) {
   sockaddr_storage where;
   IpPort target = to;
   if (kind_ == Kind::icmp) target.port = 0;
-  auto size = to_sockaddr(target, where);
+  auto size = base::to_sockaddr(target, where);
   auto sent = ::sendto(fd_.native_handle(), datagram.data(), datagram.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
                        reinterpret_cast<sockaddr*>(&where), size);
   if (sent < 0) return Error::from_errno(errno, fmt::format("{} bytes", datagram.size()));
@@ -138,7 +115,7 @@ void DatagramSocket::drain(const OnDatagram& on_datagram) {
       if (header < kIp4Header || datagram.size() < header) continue;
       datagram.remove_prefix(header);
     }
-    on_datagram(from_sockaddr(from), datagram);
+    on_datagram(base::from_sockaddr(reinterpret_cast<sockaddr*>(&from)).value_or(IpPort()), datagram);
   }
 }
 

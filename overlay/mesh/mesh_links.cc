@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/async/dial.h"
+#include "base/async/endpoint.h"
 #include "overlay/mesh/mesh_impl.h"
 
 namespace trama::overlay::mesh {
@@ -23,26 +24,14 @@ constexpr const char* kCapabilities[] = {"vxlan"};
 
 std::int64_t wall_clock() { return static_cast<std::int64_t>(std::time(nullptr)); }
 
-tcp::endpoint endpoint_of(const IpPort& where) {
-  boost::system::error_code ignored;
-  return {asio::ip::make_address(where.ip.to_string(), ignored), where.port};
-}
-
-IpPort ip_port_of(const tcp::endpoint& e) { return {Ip::parse(e.address().to_string()).value_or(Ip()), e.port()}; }
-
 base::Result<std::shared_ptr<tcp::acceptor>> listen_on(asio::any_io_executor ex, const IpPort& where) {
   auto acceptor = std::make_shared<tcp::acceptor>(ex);
   boost::system::error_code ec;
-  auto endpoint = endpoint_of(where);
+  auto endpoint = async::endpoint_of<tcp>(where);
   acceptor->open(endpoint.protocol(), ec);
   if (!ec) acceptor->set_option(tcp::acceptor::reuse_address(true), ec);
-  if (!ec) {
-    int yes = 1;  // the address may come later, or be away for a moment
-    bool v4 = where.ip.is_v4();
-    (void)::setsockopt(acceptor->native_handle(), v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND,
-                       &yes, sizeof yes);
-    acceptor->bind(endpoint, ec);
-  }
+  if (!ec) (void)async::bind_early(acceptor->native_handle(), where.ip.family());  // it then needs the address
+  if (!ec) acceptor->bind(endpoint, ec);
   if (!ec) acceptor->listen(kBacklog, ec);
   if (ec) return base::Error(ec, fmt::format("listen on {} (TCP)", where.to_string()));
   return acceptor;
@@ -104,7 +93,7 @@ awaitable<void> Mesh::Impl::accept(std::shared_ptr<tcp::acceptor> from) {
       continue;
     }
     boost::system::error_code gone;
-    auto remote = ip_port_of(socket.remote_endpoint(gone));
+    auto remote = async::ip_port_of(socket.remote_endpoint(gone));
     if (gone) continue;
     bool member = is_member_address(remote.ip);
     if (!member) ++strangers;
@@ -166,8 +155,8 @@ awaitable<void> Mesh::Impl::dial(std::string name) {
   auto& socket = stream.socket();
   socket.open(remote.ip.is_v4() ? tcp::v4() : tcp::v6(), bad);
   IpPort local{world.underlay, 0};
-  if (!bad && world.underlay.family() == remote.ip.family()) socket.bind(endpoint_of(local), bad);
-  auto target = endpoint_of(remote);
+  if (!bad && world.underlay.family() == remote.ip.family()) socket.bind(async::endpoint_of<tcp>(local), bad);
+  auto target = async::endpoint_of<tcp>(remote);
   auto [ec] = co_await stream.async_connect(target, async::kTuple);
   if (ec) {
     failed(async::transport_error(ec, "connect").to_string());

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A cluster gets a new CA while it runs: who is there follows, who was away is shut out and told what to do.
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -15,13 +13,6 @@ namespace trama::test {
 namespace {
 
 using testing::HasSubstr;
-
-std::string read_all(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
 
 std::size_t certificates_in(const std::string& text) {
   std::size_t n = 0;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Certificates that live for seconds: everything renews itself, and nobody who is at work notices.
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <thread>
 
 #include <fmt/format.h>
@@ -18,13 +16,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
-
-std::string read_all(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
 
 // Serial number of the certificate that a port presents, asked from a node's namespace; "" when none came.
 std::string presented(Cluster& cluster, const std::string& netns, const std::string& address) {

@@ -15,16 +15,28 @@ namespace {
 using namespace std::chrono_literals;
 using namespace test;
 
+// Joins n1. The agent's API has the serving certificate that it got for its name; it demands ours.
+pki::KeyPair new_agent(Cluster& c) {
+  c.add_node("n1");
+  auto serving = c.run(client::request_serving_certificate(*c.nodes["n1"], "n1", {"127.0.0.1"}, {}));
+  EXPECT_TRUE(serving) << serving.error().to_string();
+  return serving ? pki::KeyPair{serving->certificate_pem, serving->key_pem} : pki::KeyPair{};
+}
+
+// Says that n1's agent listens there, and waits until pod "a" is on n1.
+void serve_pod_from(Cluster& c, std::uint16_t port) {
+  auto status = object(fmt::format(R"({{"status":{{"daemonEndpoints":{{"kubeletEndpoint":{{"Port":{}}}}}}}}})", port));
+  auto told = c.run(c.nodes["n1"]->patch("/api/v1/nodes/n1/status", status));
+  ASSERT_TRUE(told) << told.error().to_string();
+  ASSERT_EQ(c.create(kPods, R"({"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}})"), "");
+  ASSERT_TRUE(c.eventually([&] { return !api::text_at(c.get(std::string(kPods) + "/a"), "spec.nodeName").empty(); }));
+}
+
 TEST(Controller, LogsComeFromTheNodesAgent) {
   Cluster c;
   ASSERT_TRUE(c.ready);
-  // The agent's API: its serving certificate is the one it got for its name; it demands ours.
-  c.add_node("n1");
-  auto serving = c.run(client::request_serving_certificate(*c.nodes["n1"], "n1", {"127.0.0.1"}, {}));
-  ASSERT_TRUE(serving) << serving.error().to_string();
-  pki::KeyPair pair{serving->certificate_pem, serving->key_pem};
   TlsScript agent(
-      pair,
+      new_agent(c),
       [](TlsScript::Connection& conn, int) {
         conn.read_request();
         conn.begin_chunks();
@@ -34,12 +46,7 @@ TEST(Controller, LogsComeFromTheNodesAgent) {
         conn.wait_closed();
       },
       c.kubeconfig.ca_pem);
-  auto status =
-      object(fmt::format(R"({{"status":{{"daemonEndpoints":{{"kubeletEndpoint":{{"Port":{}}}}}}}}})", agent.port()));
-  auto told = c.run(c.nodes["n1"]->patch("/api/v1/nodes/n1/status", status));
-  ASSERT_TRUE(told) << told.error().to_string();
-  ASSERT_EQ(c.create(kPods, R"({"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}})"), "");
-  ASSERT_TRUE(c.eventually([&] { return !api::text_at(c.get(std::string(kPods) + "/a"), "spec.nodeName").empty(); }));
+  ASSERT_NO_FATAL_FAILURE(serve_pod_from(c, agent.port()));
   auto stream = c.run(c.admin->stream(std::string(kPods) + "/a/log?tailLines=5&follow=true"));
   ASSERT_TRUE(stream) << stream.error().to_string();
   std::string text;
@@ -59,12 +66,8 @@ TEST(Controller, LogsComeFromTheNodesAgent) {
 TEST(Controller, ExecIsATunnel) {
   Cluster c;
   ASSERT_TRUE(c.ready);
-  c.add_node("n1");
-  auto serving = c.run(client::request_serving_certificate(*c.nodes["n1"], "n1", {"127.0.0.1"}, {}));
-  ASSERT_TRUE(serving) << serving.error().to_string();
-  pki::KeyPair pair{serving->certificate_pem, serving->key_pem};
   TlsScript agent(
-      pair,
+      new_agent(c),
       [](TlsScript::Connection& conn, int) {
         conn.read_request();
         conn.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\nhello ");
@@ -72,11 +75,7 @@ TEST(Controller, ExecIsATunnel) {
         conn.wait_closed();
       },
       c.kubeconfig.ca_pem);
-  auto status =
-      object(fmt::format(R"({{"status":{{"daemonEndpoints":{{"kubeletEndpoint":{{"Port":{}}}}}}}}})", agent.port()));
-  ASSERT_TRUE(c.run(c.nodes["n1"]->patch("/api/v1/nodes/n1/status", status)));
-  ASSERT_EQ(c.create(kPods, R"({"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}})"), "");
-  ASSERT_TRUE(c.eventually([&] { return !api::text_at(c.get(std::string(kPods) + "/a"), "spec.nodeName").empty(); }));
+  ASSERT_NO_FATAL_FAILURE(serve_pod_from(c, agent.port()));
   client::Headers headers;
   headers.emplace_back("Upgrade", "raw");
   auto up = c.run(

@@ -11,20 +11,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-constexpr const char* kDeployment = R"(
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-      - {name: main, image: "host", command: ["sleep", "1000"], ports: [{containerPort: 80}]}
-)";
-
 TEST_F(Kubectl, ApplyIsIdempotentAndValidates) {
   EXPECT_THAT(kubectl("apply -f -", kDeployment), HasSubstr("deployment.apps/web created"));
   EXPECT_THAT(kubectl("apply -f -", kDeployment), HasSubstr("deployment.apps/web unchanged"));

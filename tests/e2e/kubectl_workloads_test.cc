@@ -14,20 +14,6 @@ using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr const char* kDeployment = R"(
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-      - {name: main, image: "host", command: ["sleep", "1000"], ports: [{containerPort: 80}]}
-)";
-
 constexpr const char* kService = R"(
 apiVersion: v1
 kind: Service

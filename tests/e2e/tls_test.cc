@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Bad TLS against the two ports that speak it, as they really run: the controller's 6443 and an agent's 10250.
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -18,13 +16,6 @@
 
 namespace trama::test {
 namespace {
-
-std::string read_all(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
 
 struct Case {
   std::string name;

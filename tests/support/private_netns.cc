@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/file.h"
+
 namespace trama::test {
 
 PrivateNetns::PrivateNetns() {
@@ -80,5 +82,7 @@ bool eventually(const std::function<bool()>& condition, int milliseconds) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 }
+
+std::string read_all(const std::string& path) { return base::read_file(path, 256 << 20).value_or(""); }
 
 }  // namespace trama::test

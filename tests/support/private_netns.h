@@ -28,6 +28,9 @@ class PrivateNetns {
 // Runs a shell command in the current namespace; for tests only, the product spawns nothing to configure networking.
 int shell(const std::string& command, std::string* output = nullptr);
 
+// A file's whole content; "" when there is none yet.
+std::string read_all(const std::string& path);
+
 // Polls until `condition` holds or `milliseconds` have passed; returns whether it held.
 bool eventually(const std::function<bool()>& condition, int milliseconds = 5000);
 

@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include <fcntl.h>
@@ -24,13 +23,6 @@ namespace {
 constexpr const char* kControllerIp = "10.90.0.1";
 constexpr const char* kSecondIp = "10.90.0.2";
 std::atomic<int> serial{0};
-
-std::string read_all(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
 
 std::string in_quotes(const std::string& text) {
   std::string out = "'";

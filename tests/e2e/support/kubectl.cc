@@ -77,6 +77,20 @@ int kubectl_minor() {
   return at == std::string::npos ? 0 : std::atoi(version.c_str() + at + 10);
 }
 
+const char* const kDeployment = R"(
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: main, image: "host", command: ["sleep", "1000"], ports: [{containerPort: 80}]}
+)";
+
 const char* const kJob = R"(
 apiVersion: batch/v1
 kind: Job

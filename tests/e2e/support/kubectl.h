@@ -36,6 +36,8 @@ class KubectlCluster {
 // The minor version of the kubectl that runs these tests.
 int kubectl_minor();
 
+// Deployment "web" of two pods.
+extern const char* const kDeployment;
 // A Job of three pods that end at once.
 extern const char* const kJob;
 
