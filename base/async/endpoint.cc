@@ -16,7 +16,8 @@ namespace {
 template <class Address>
 Address made_of(std::span<const std::byte> bytes) {
   typename Address::bytes_type raw;
-  std::transform(bytes.begin(), bytes.end(), raw.begin(), [](std::byte b) { return std::to_integer<unsigned char>(b); });
+  std::transform(bytes.begin(), bytes.end(), raw.begin(),
+                 [](std::byte b) { return std::to_integer<unsigned char>(b); });
   return Address(raw);
 }
 
