@@ -15,4 +15,4 @@ trama_test(overlay_peers_test LABEL unit SOURCES unit/overlay/liveness_test.cc u
 trama_fuzz(peers_fuzz SOURCES fuzz/peers_fuzz.cc LINKS trama_peers CORPUS peers)
 trama_library(trama_overlay_meshes SOURCES kernel/overlay/running_mesh.cc
   LINKS trama_overlay_lab trama_mesh trama_pki)
-trama_test(overlay_mesh_test LABEL kernel SOURCES kernel/overlay/mesh_test.cc LINKS trama_overlay_meshes)
+trama_test(overlay_mesh_test LABEL kernel TIMEOUT 3600 SOURCES kernel/overlay/mesh_test.cc kernel/overlay/soak_test.cc LINKS trama_overlay_meshes)
