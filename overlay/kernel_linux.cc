@@ -314,9 +314,12 @@ Result<> KernelLinux::apply(const Op& op) {
           [&](const SetUp& o) { return set_up(o.port); },
           [&](const PutAddress& o) {
             // No duplicate address detection: until it has ended, routes may not use the address as their source.
+            // What must never be a source has scope host; IPv6 derives scopes, there it is deprecated.
             return on_device([&](IfIndex i) {
-              std::uint8_t scope = o.never_source ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
-              return netlink::put_address({i, o.ip, o.ip.bits(), o.ip.is_v4() ? 0u : IFA_F_NODAD, scope});
+              bool hidden4 = o.never_source && o.ip.is_v4(), hidden6 = o.never_source && !o.ip.is_v4();
+              std::uint32_t flags = (o.ip.is_v4() ? 0u : IFA_F_NODAD) | (hidden6 ? IFA_F_DEPRECATED : 0u);
+              std::uint8_t scope = hidden4 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+              return netlink::put_address({i, o.ip, o.ip.bits(), flags, scope});
             });
           },
           [&](const DeleteAddress& o) {

@@ -114,7 +114,7 @@ struct SetUp {
 };
 struct PutAddress {
   Ip ip;
-  bool never_source = false;  // this node answers there, but masquerading must not speak as it: scope host
+  bool never_source = false;  // this node answers there, but masquerading must not speak as it: scope host, deprecated
 };                            // as a host address
 struct DeleteAddress {
   Ip ip;

@@ -63,7 +63,10 @@ struct Text {
   std::string operator()(const SetMtu& o) const { return fmt::format("set mtu {} of {}", o.mtu, kDevice); }
   std::string operator()(const SetUp& o) const { return fmt::format("set {} up (udp {})", kDevice, o.port); }
   std::string operator()(const PutAddress& o) const {
-    return fmt::format("put address {}/{}{}", o.ip.to_string(), o.ip.bits(), o.never_source ? " scope host" : "");
+    return fmt::format("put address {}/{}{}", o.ip.to_string(), o.ip.bits(),
+                       !o.never_source ? ""
+                       : o.ip.is_v4()  ? " scope host"
+                                       : " deprecated");
   }
   std::string operator()(const DeleteAddress& o) const {
     return fmt::format("delete address {}/{}", o.ip.to_string(), o.length);

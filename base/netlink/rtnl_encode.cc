@@ -220,6 +220,12 @@ Request address_request(std::uint16_t type, std::uint16_t flags, const Address& 
   r.body(header);
   r.ip(IFA_LOCAL, a.ip).ip(IFA_ADDRESS, a.ip);
   if (a.flags) r.u32(IFA_FLAGS, a.flags);
+  if (a.flags & IFA_F_DEPRECATED) {
+    // The kernel sets the flag itself, of an address whose preferred life is over and whose life is not.
+    ifa_cacheinfo life{};
+    life.ifa_valid = UINT32_MAX;
+    r.put(IFA_CACHEINFO, std::as_bytes(std::span(&life, 1)));
+  }
   return r;
 }
 }  // namespace

@@ -216,6 +216,17 @@ TEST_P(Guards, PodsSpeakAsTheirNodeOnlyBeyondTheCluster) {
   auto got = server.receive();
   ASSERT_TRUE(got);
   EXPECT_EQ(got->second.ip, ip("10.244.1.0"));
+  // The DNS addresses stand on the same device and are nobody's source, however close to the peer they look.
+  n1.desired.dns = {ip("10.244.2.250"), ip("fd00:244:2::fa")};
+  n1.converge();
+  EXPECT_EQ(seen_from(n1.host.netns(), lab[2].pod, lab[2].pod4()).ip, ip("10.244.1.0"));
+  EXPECT_EQ(seen_from(n1.host.netns(), lab[2].pod, lab[2].pod6()).ip, ip("fd00:244:1::"));
+  Socket server6(lab[2].pod, Family::v6, SOCK_DGRAM);
+  Socket client6(n1.host.netns(), Family::v6, SOCK_DGRAM, IpPort{ip("fd99::1"), 0});
+  EXPECT_TRUE(client6.send_to({lab[2].pod6(), server6.port()}, "x"));
+  got = server6.receive();
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->second.ip, ip("fd00:244:1::"));
   // Not asked for: the pod's own address goes out.
   n1.desired.masquerade = false;
   n1.converge();
