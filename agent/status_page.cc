@@ -91,6 +91,7 @@ std::string metrics_page(const AgentFacts& f) {
     m.family("trama_dns_questions_total", "counter", "DNS questions of pods, by what became of them.");
     m.value(f.dns->answered, "result=\"answered\"");
     m.value(f.dns->forwarded, "result=\"forwarded\"");
+    m.value(f.dns->remembered, "result=\"remembered\"");
     m.value(f.dns->failed, "result=\"failed\"");
     m.value(f.dns->refused, "result=\"refused\"");
     m.value(f.dns->dropped, "result=\"dropped\"");

@@ -67,11 +67,12 @@ struct Answer {
 
 // Questions, by what became of them.
 struct Counters {
-  std::uint64_t answered = 0;   // from the cluster's zone
-  std::uint64_t forwarded = 0;  // answered by the machine's resolvers
-  std::uint64_t failed = 0;     // no resolver answered: the client was told "server failure"
-  std::uint64_t refused = 0;    // not readable, or nothing that is answered here
-  std::uint64_t dropped = 0;    // from strangers, or more than one source may ask
+  std::uint64_t answered = 0;    // from the cluster's zone
+  std::uint64_t forwarded = 0;   // answered by the machine's resolvers
+  std::uint64_t remembered = 0;  // answered as they did a moment ago
+  std::uint64_t failed = 0;      // no resolver answered: the client was told "server failure"
+  std::uint64_t refused = 0;     // not readable, or nothing that is answered here
+  std::uint64_t dropped = 0;     // from strangers, or more than one source may ask
 };
 
 }  // namespace trama::agent::dns

@@ -55,6 +55,13 @@ void Server::listen_on(std::vector<Ip> addresses) {
   wake_.set();
 }
 
+void Server::use_resolvers(std::vector<base::IpPort> servers) {
+  if (servers == asked_) return;
+  cache_ = Cache();  // others may know other things
+  asked_ = servers;
+  resolvers_.use(std::move(servers));
+}
+
 std::vector<std::string> Server::failures() const {
   std::vector<std::string> out;
   for (const auto& [address, line] : failures_) out.push_back(line);
@@ -290,11 +297,8 @@ awaitable<Bytes> Server::resolve(Asked asked, bool tcp) {
     }
     co_return write_answer(asked.query, answer, limit);
   }
-  auto reply = co_await resolvers_.ask(std::move(asked.message), tcp);
-  if (reply) {
-    ++counters_.forwarded;
-    co_return std::move(*reply);
-  }
+  auto reply = co_await ask(std::move(asked.message), tcp);
+  if (reply) co_return std::move(*reply);
   ++counters_.failed;
   base::logger("dns")->debug("{}: {}", asked.query.question.name, reply.error().to_string());
   Answer no;
@@ -302,18 +306,33 @@ awaitable<Bytes> Server::resolve(Asked asked, bool tcp) {
   co_return write_answer(asked.query, no, limit);
 }
 
+awaitable<base::Result<Bytes>> Server::ask(Bytes query, bool tcp) {
+  if (auto known = cache_.find(query, tcp, Clock::now())) {
+    if (*known) ++counters_.remembered;
+    co_return std::move(*known);
+  }
+  auto question = query;
+  auto reply = co_await resolvers_.ask(std::move(question), tcp);
+  if (reply) {
+    ++counters_.forwarded;
+    cache_.keep(query, tcp, *reply, Clock::now());
+  } else {
+    cache_.keep_failure(query, tcp, reply.error(), Clock::now());
+  }
+  co_return reply;
+}
+
 // The rest of an alias that leaves the zone, from whoever knows it.
 awaitable<Answer> Server::followed(Question question, Answer so_far, bool tcp) {
   Question rest{so_far.follow, question.type};
   auto asked = write_question(0, rest);
-  auto reply = co_await resolvers_.ask(std::move(asked), tcp);
+  auto reply = co_await ask(std::move(asked), tcp);
   auto answer = reply ? read_answer(*reply) : base::Result<Answer>(reply.error());
   if (!answer) {
     ++counters_.failed;
     so_far.rcode = Rcode::server;
     co_return so_far;
   }
-  ++counters_.forwarded;
   so_far.rcode = answer->rcode;
   for (auto& record : answer->answers) so_far.answers.push_back(std::move(record));
   so_far.follow.clear();

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/dns/cache.h"
 #include "agent/dns/resolvers.h"
 #include "agent/dns/zone.h"
 #include "base/async/task_group.h"
@@ -34,7 +35,7 @@ class Server {
 
   // Where to answer from now on. The addresses need not exist yet.
   void listen_on(std::vector<base::Ip> addresses);
-  void use_resolvers(std::vector<base::IpPort> servers) { resolvers_.use(std::move(servers)); }
+  void use_resolvers(std::vector<base::IpPort> servers);
   // One line per address that is not answered at.
   std::vector<std::string> failures() const;
   std::vector<base::Ip> answering() const;
@@ -66,12 +67,16 @@ class Server {
     Bytes message;                 // as it came
   };
   awaitable<Bytes> resolve(Asked asked, bool tcp);
+  // What the world says, or said a moment ago.
+  awaitable<base::Result<Bytes>> ask(Bytes query, bool tcp);
   awaitable<Answer> followed(Question question, Answer so_far, bool tcp);
 
   async::asio::any_io_executor ex_;
   const Zone& zone_;
   Options options_;
   Resolvers resolvers_;
+  std::vector<base::IpPort> asked_;  // the resolvers that the cache has its answers from
+  Cache cache_;
   Counters counters_;
   std::vector<base::Ip> wanted_;
   std::map<base::Ip, std::shared_ptr<Listener>> open_;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A DNS message from a pod, or from a resolver: whatever it holds, the reply is a message that fits and answers it, and
-// names go through the zone.
+// names go through the zone. What is kept of it comes back as it went in.
 #include <cstdint>
 #include <cstdlib>
 
+#include "agent/dns/cache.h"
 #include "agent/dns/message.h"
 #include "agent/dns/zone.h"
 
@@ -16,6 +17,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::span message(data, size);
   (void)read_answer(message);
   (void)answers(message, message);
+  Cache cache;
+  Cache::Time now(std::chrono::hours(1));
+  cache.keep(message, false, message, now);  // the reply to itself
+  if (auto found = cache.find(message, false, now))
+    if (!std::equal(message.begin(), message.end(), (*found)->begin(), (*found)->end())) std::abort();
   auto query = read_query(message);
   if (!query) return 0;
   Answer answer;

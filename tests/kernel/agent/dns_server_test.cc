@@ -38,7 +38,8 @@ class Dnsmasq {
                                    "--log-facility=/dev/null",
                                    "--address=/shop.example.org/192.0.2.7",
                                    "--cname=www.example.org,shop.example.org",
-                                   "--host-record=shop.example.org,192.0.2.7"};
+                                   "--host-record=shop.example.org,192.0.2.7",
+                                   "--local-ttl=60"};
     std::string text = std::string(250, 'x');
     for (int i = 0; i < 8; ++i) words.push_back(fmt::format("--txt-record=large.example.org,{}{}", text, i));
     pid_ = ::fork();
@@ -174,7 +175,11 @@ TEST(DnsServer, TheRestOfTheWorldIsAskedOfTheMachinesResolvers) {
     EXPECT_EQ(std::count(large.begin(), large.end(), '\n'), 8) << "truncated there as well, and whole over TCP";
     EXPECT_GE(rig.counters().forwarded, 4u);
     EXPECT_EQ(rig.counters().failed, 0u);
+    EXPECT_EQ(rig.counters().remembered, 0u) << "dig makes each question its own, by a cookie";
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(dig("@10.96.0.10 +short +nocookie shop.example.org"), "192.0.2.7\n");
+    EXPECT_EQ(rig.counters().remembered, 2u);
     resolver.end();
+    EXPECT_EQ(dig("@10.96.0.10 +short +nocookie shop.example.org"), "192.0.2.7\n");
     EXPECT_THAT(dig("@10.96.0.10 shop.example.org"), HasSubstr("SERVFAIL"));
     EXPECT_EQ(dig("@10.96.0.10 +short web.default.svc.cluster.local"), "10.96.1.1\n") << "the cluster needs nobody";
   });
