@@ -10,7 +10,7 @@ trama_test(overlay_heal_test LABEL kernel SOURCES kernel/overlay/heal_test.cc ke
   LINKS trama_overlay_lab trama_overlay_reconciler)
 trama_program(bench_overlay SOURCES bench/overlay_bench.cc LINKS trama_overlay_lab)
 trama_fuzz(overlay_fuzz SOURCES fuzz/overlay_fuzz.cc LINKS trama_overlay CORPUS overlay)
-trama_test(overlay_peers_test LABEL unit SOURCES unit/overlay/liveness_test.cc unit/overlay/peers_wire_test.cc
+trama_test(overlay_peers_test LABEL unit SOURCES unit/overlay/liveness_test.cc unit/overlay/mtu_search_test.cc unit/overlay/peers_wire_test.cc
   unit/overlay/peers_session_test.cc LINKS trama_peers)
 trama_fuzz(peers_fuzz SOURCES fuzz/peers_fuzz.cc LINKS trama_peers CORPUS peers)
 trama_library(trama_overlay_meshes SOURCES kernel/overlay/running_mesh.cc

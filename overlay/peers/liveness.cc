@@ -91,7 +91,7 @@ void PathLiveness::count_loss(Millis now) {
 bool PathLiveness::tick(Millis now) {
   if (state_ == PathState::unknown) return false;
   count_loss(now);
-  bool silent = now - last_answer_ >= timers_.patience;
+  bool silent = now - std::max(last_answer_, last_heard_) >= timers_.patience;
   switch (state_) {
     case PathState::probing:
       if (good_ > 0) return enter(PathState::up, now);

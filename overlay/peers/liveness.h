@@ -56,6 +56,8 @@ class PathLiveness {
   std::uint64_t probe(Millis now);
   // False for an answer to nothing that waits: too old, a second one, never sent.
   bool answered(std::uint64_t sequence, Millis now, Micros round_trip);
+  // Something of another size came back: the path lives, which says nothing about the probes that are lost.
+  void heard(Millis now) { last_heard_ = now; }
   // Looks at the time; true when the state has changed.
   bool tick(Millis now);
   // From now on nothing is probed.
@@ -87,7 +89,7 @@ class PathLiveness {
   PathState state_ = PathState::unknown;
   std::deque<Probe> probes_;
   std::uint64_t next_ = 1;
-  Millis since_{0}, last_sent_{0}, last_answer_{0}, good_since_{0}, up_since_{0};
+  Millis since_{0}, last_sent_{0}, last_answer_{0}, last_heard_{0}, good_since_{0}, up_since_{0};
   Micros round_trip_{0};
   unsigned loss_ = 0, good_ = 0, flaps_ = 0;
   std::uint64_t downs_ = 0;
