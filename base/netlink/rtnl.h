@@ -78,6 +78,13 @@ Request set_vxlan_local(IfIndex, const Ip& local);
 Request set_link_alias(IfIndex, const std::string& alias);
 Request set_link_group(IfIndex, std::uint32_t group);
 Request set_link_master(IfIndex, IfIndex master);
+// A port of a bridge into which the bridge sends nothing but what is meant for an address learned there, and on which
+// it learns none: it only takes.
+Request set_bridge_port_mute(IfIndex);
+// 1: a link takes no packets that are still to be cut into segments, as a cable would not. kGsoSegments is the kernel's
+// usual value.
+constexpr std::uint32_t kGsoSegments = 65535;
+Request set_gso_max_segments(IfIndex, std::uint32_t segments);
 Request set_link_netns(IfIndex, int netns_fd, const std::string& name);
 // No IPv6 link-local address of the kernel's making; must be set before the link goes up.
 Request set_addr_gen_none(IfIndex);

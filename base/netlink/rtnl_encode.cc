@@ -137,6 +137,23 @@ Request set_link_netns(IfIndex link, int netns_fd, const std::string& name) {
   r.u32(IFLA_NET_NS_FD, static_cast<std::uint32_t>(netns_fd)).text(IFLA_IFNAME, name);
   return r;
 }
+Request set_bridge_port_mute(IfIndex link) {
+  Request r(RTM_SETLINK, 0, fmt::format("mute bridge port {}", link_text(link)));
+  ifinfomsg header{};
+  header.ifi_family = AF_BRIDGE;
+  header.ifi_index = index_of(link);
+  r.body(header);
+  auto* port = r.begin(IFLA_PROTINFO);
+  for (auto what : {IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_BCAST_FLOOD})
+    r.u8(static_cast<std::uint16_t>(what), 0);
+  r.end(port);
+  return r;
+}
+Request set_gso_max_segments(IfIndex link, std::uint32_t segments) {
+  auto r = change_link(link, fmt::format("set gso_max_segs {} of {}", segments, link_text(link)));
+  r.u32(IFLA_GSO_MAX_SEGS, segments);
+  return r;
+}
 Request set_addr_gen_none(IfIndex link) {
   auto r = change_link(link, fmt::format("set addrgenmode none of {}", link_text(link)));
   auto* spec = r.begin(IFLA_AF_SPEC);

@@ -21,6 +21,7 @@ Program::Program() {
   app.add_option("-n,--namespace", globals.ns, "Namespace")->group("Which cluster");
   app.add_flag("-A,--all-namespaces", globals.all_namespaces, "All namespaces")->group("Which cluster");
   add_lab_commands(*this);
+  add_link_commands(*this);
   add_sim_commands(*this);
   add_object_commands(*this);
   add_debug_commands(*this);

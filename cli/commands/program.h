@@ -53,6 +53,7 @@ void add_debug_commands(Program& program);
 void add_daemon_commands(Program& program);
 void add_echo_commands(Program& program);
 void add_lab_commands(Program& program);
+void add_link_commands(Program& program);
 void add_sim_commands(Program& program);
 void add_completion_commands(Program& program);
 

@@ -35,10 +35,11 @@ class LabParser {
     lab_.file = d_.file;
     const auto* spec = object_in(o, "spec");
     if (!spec) return d_.mistake("spec", "expected an object with at least nodes");
-    if (auto r = known_fields(*spec, "spec", {"nodes", "underlay", "podCIDR", "serviceCIDR"}); !r)
+    if (auto r = known_fields(*spec, "spec", {"nodes", "links", "underlay", "podCIDR", "serviceCIDR"}); !r)
       return std::move(r).error();
     if (auto r = parse_networks(*spec); !r) return std::move(r).error();
     if (auto r = parse_nodes(*spec); !r) return std::move(r).error();
+    if (auto r = parse_links_of(*spec); !r) return std::move(r).error();
     return std::move(lab_);
   }
 
@@ -174,6 +175,17 @@ class LabParser {
       }
     }
     lab_.nodes.push_back(std::move(node));
+    return {};
+  }
+
+  Result<> parse_links_of(const json::object& spec) {
+    const auto* v = spec.if_contains("links");
+    if (!v || v->is_null()) return {};
+    std::vector<std::string> names;
+    for (const auto& n : lab_.nodes) names.push_back(n.name);
+    auto links = parse_links(*v, names);
+    if (auto* wrong = std::get_if<LinkMistake>(&links)) return d_.mistake("spec." + wrong->where, wrong->message);
+    lab_.links = std::move(std::get<0>(links));
     return {};
   }
 

@@ -12,6 +12,7 @@
 #include "cli/lab/daemon.h"
 #include "cli/lab/lab.h"
 #include "cli/lab/network.h"
+#include "cli/links/service.h"
 #include "cli/table.h"
 #include "cli/yaml/emit.h"
 #include "netns/cgroup.h"
@@ -207,6 +208,9 @@ int lab_list(const std::string& output) {
                       LabRegistry().kubeconfig(r.name)});
   }
   std::fputs(t.to_text().c_str(), stdout);
+  for (const auto& r : labs)
+    if (auto warning = geteuid() == 0 ? look_at_links(LabRegistry(), r.name).warning(r.name) : ""; !warning.empty())
+      fmt::print(stderr, "note: {} (sudo trama --lab {} link restore)\n", warning, r.name);
   return code(Exit::ok);
 }
 

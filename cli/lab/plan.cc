@@ -23,6 +23,10 @@ std::string port_name(const LabSpec& lab, const NodeSpec& node) {
   return node.name.substr(0, IFNAMSIZ - 1);
 }
 
+base::Mac node_mac(const LabSpec& lab, const NodeSpec& node) {
+  return base::Mac::from_seed(fmt::format("lab {} node {}", lab.name, node.name));
+}
+
 std::vector<LabOp> plan_switch(const LabSpec& lab) {
   MakeNamespace ns{switch_netns(lab.name), {}};
   // Frames that only pass through the switch are none of a firewall's business; forwarding joins a lab to what a person
@@ -46,7 +50,7 @@ std::vector<LabOp> plan_node(const LabSpec& lab, const NodeSpec& node) {
   cable.length = lab.underlay.length();
   cable.via = lab.switch_address;
   cable.port_mac = base::Mac::from_seed(fmt::format("lab {} port {}", lab.name, node.name));
-  cable.node_mac = base::Mac::from_seed(fmt::format("lab {} node {}", lab.name, node.name));
+  cable.node_mac = node_mac(lab, node);
   return {std::move(ns), std::move(cable)};
 }
 

@@ -41,6 +41,8 @@ std::vector<LabOp> plan_switch(const LabSpec& lab);
 std::vector<LabOp> plan_node(const LabSpec& lab, const NodeSpec& node);
 std::string to_text(const LabOp& op);
 
+// The address of a node's eth0.
+base::Mac node_mac(const LabSpec& lab, const NodeSpec& node);
 // The port's name on the switch: the node's own when it fits (15 characters), otherwise shortened and still unique.
 std::string port_name(const LabSpec& lab, const NodeSpec& node);
 

@@ -25,8 +25,8 @@ base::Result<ProcessId> identify(pid_t pid);  // ESRCH when there is none (zombi
 bool is_alive(const ProcessId& p);
 
 struct LabProcess {
-  std::string role;  // "controller", "agent"
-  std::string name;  // of the node; "" for the controller
+  std::string role;  // "controller", "agent", "links"
+  std::string name;  // of the node; "" for the others
   ProcessId id;
   friend bool operator==(const LabProcess&, const LabProcess&) = default;
 };

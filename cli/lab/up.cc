@@ -18,6 +18,7 @@
 #include "cli/lab/network.h"
 #include "cli/lab/ready.h"
 #include "cli/lab/screen.h"
+#include "cli/links/service.h"
 #include "cli/token.h"
 #include "cli/yaml/emit.h"
 #include "control/api/object.h"
@@ -55,8 +56,8 @@ class LabUp {
   LabRecord& record() { return record_; }
 
   Result<> run() {
-    auto steps = {&LabUp::write_record, &LabUp::build_network, &LabUp::wait_controller,
-                  &LabUp::start_agents, &LabUp::wait_agents,   &LabUp::apply_objects};
+    auto steps = {&LabUp::write_record, &LabUp::build_network, &LabUp::wait_controller, &LabUp::start_agents,
+                  &LabUp::wait_agents,  &LabUp::apply_objects, &LabUp::apply_links};
     for (auto step : steps) {
       if (auto r = (this->*step)(); !r) return r;
       if (interrupted()) return Error::text("interrupted", std::errc::operation_canceled);
@@ -92,7 +93,11 @@ class LabUp {
                       running.name, fmt::join(there, ", "), running.name),
           std::errc::file_exists);
     if (auto r = open_api(); !r) return r;
-    return apply_objects();
+    if (auto r = apply_objects(); !r) return r;
+    auto lock = registry_.lock(lab_.name);
+    if (!lock) return std::move(lock).error();
+    lock_ = std::move(*lock);
+    return apply_links();
   }
 
   Api& api() { return *api_; }
@@ -277,6 +282,20 @@ class LabUp {
     return {};
   }
 
+  // Last of all: a cluster comes together over good links, whatever they are then made into.
+  Result<> apply_links() {
+    LinkChange change;
+    change.what = LinkChange::What::file;
+    change.specs = lab_.links;
+    if (auto r = change_links(registry_, record_, change); !r) return std::move(r).error().in("links");
+    if (lab_.links.empty()) return {};
+    std::size_t ways = 0;
+    for (const auto& l : lab_.links) ways += l.keys.size();
+    screen_.progress("links", fmt::format("{} as described (trama link show)", ways));
+    screen_.done("links");
+    return {};
+  }
+
   Result<> wait_agents() {
     std::vector<std::string> logs;
     for (const auto& n : lab_.nodes) logs.push_back(directory(n.name + ".log"));
@@ -320,6 +339,10 @@ int print_plan(const LabSpec& lab) {
     for (const auto& op : plan_node(lab, n)) fmt::print("{}\n", to_text(op));
   fmt::print("process controller in {}\n", switch_netns(lab.name));
   for (const auto& n : lab.nodes) fmt::print("process agent {} in {}\n", n.name, node_netns(lab.name, n.name));
+  for (const auto& l : lab.links)
+    for (const auto& k : l.keys)
+      fmt::print("link {}{}{}{}\n", k.text(), l.only == Match{} ? "" : " only " + l.only.text(),
+                 l.cut ? " " + l.cut->text() : "", l.shape ? " " + l.shape->text() : "");
   for (const auto& m : lab.manifests) fmt::print("apply {}\n", display_name(*m.kind, m.name));
   return code(Exit::ok);
 }
