@@ -66,6 +66,13 @@ class LabTest : public testing::Test {
     return r.out;
   }
 
+  // Of the fastest of three pings, in milliseconds; very large when none comes back.
+  double round_trip(const std::string& node, const std::string& to) const {
+    auto out = sh(fmt::format("ip netns exec {}.{} ping -c3 -i0.1 -W1 -q {}", name_, node, to)).out;
+    auto at = out.find("min/avg/max/mdev = ");
+    return at == std::string::npos ? 1e9 : std::atof(out.c_str() + at + 19);
+  }
+
   std::string binary_, name_, dir_, before_;
 };
 
@@ -202,8 +209,8 @@ TEST_F(LabTest, CtrlCWhileItComesUpLeavesNothing) {
 }
 
 TEST_F(LabTest, EveryExampleComesUp) {
-  for (auto example :
-       {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml", "balancing.yaml", "workloads.yaml"}) {
+  for (auto example : {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml", "balancing.yaml",
+                       "workloads.yaml", "links.yaml"}) {
     auto r = trama("lab up " + file_of(example, name_));
     EXPECT_EQ(r.code, 0) << example << ": " << r.out;
     if (std::string_view(example) == "stock-programs.yaml") {
@@ -237,8 +244,71 @@ TEST_F(LabTest, EveryExampleComesUp) {
       auto log = in_lab("logs $(" + binary_ + " --lab " + name_ + " get pods -o name | grep -m1 measure-2-)");
       EXPECT_THAT(log.out, HasSubstr("run 2"));
     }
+    if (std::string_view(example) == "links.yaml") {
+      EXPECT_THAT(in_lab("link show").out, ContainsRegex("east1>west1 +- +delay 40ms ±2ms"));
+      EXPECT_GE(round_trip("east1", "172.30.0.12"), 76);
+      EXPECT_LT(round_trip("west1", "172.30.0.1"), 20);
+      auto everywhere = in_lab("exec near -- trama probe site --count 30 --concurrency 4 --timeout 5s --pods 3");
+      EXPECT_EQ(everywhere.code, 0) << everywhere.out;
+    }
     EXPECT_EQ(trama("lab down " + name_).code, 0);
   }
+}
+
+TEST_F(LabTest, LinksAreSlowUntilTheyEndOrTheirServiceDoes) {
+  auto file = dir_ + "/links.yaml";
+  auto write = [&](const std::string& links) {
+    std::ofstream(file) << "apiVersion: trama.dev/v1\nkind: Lab\nmetadata: {name: " << name_
+                        << "}\nspec:\n  nodes: [n1, n2]\n"
+                        << links;
+  };
+  write("  links: {n1-n2: {dealy: 1ms}}\n");
+  auto wrong = trama("lab up " + file);
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_THAT(wrong.out, HasSubstr("links.yaml:6: spec.links.n1-n2.dealy: unknown field"));
+  write("");
+  ASSERT_EQ(trama("lab up " + file).code, 0);
+  EXPECT_LT(round_trip("n1", "172.30.0.12"), 20);
+  EXPECT_THAT(in_lab("link show").out, HasSubstr("as good as new"));
+  // It ends by itself, and nobody of us is there.
+  auto set = in_lab("link set n1-n2 --delay 50ms --for 2s");
+  ASSERT_EQ(set.code, 0) << set.out;
+  EXPECT_GE(round_trip("n1", "172.30.0.12"), 100);
+  EXPECT_TRUE(test::eventually([&] { return in_lab("link show").out.find("as good as new") != std::string::npos; }));
+  EXPECT_LT(round_trip("n1", "172.30.0.12"), 20);
+  // The document, made anew; what was set by hand besides stays.
+  EXPECT_EQ(in_lab("link drop 'n1>n2' --only tcp:9").code, 0);
+  write("  links: {n1-n2: {delay: 50ms}}\n");
+  auto again = trama("lab up " + file);
+  EXPECT_EQ(again.code, 0) << again.out;
+  EXPECT_THAT(again.out, HasSubstr("links"));
+  EXPECT_GE(round_trip("n1", "172.30.0.12"), 100);
+  EXPECT_THAT(in_lab("link show").out, ContainsRegex("n1>n2 +tcp:9 +down"));
+  EXPECT_EQ(in_lab("get nodes").code, 0);
+  // Mistakes.
+  EXPECT_EQ(in_lab("link set n1-n7 --loss 1%").code, 2);
+  EXPECT_EQ(in_lab("link set n1-n2").code, 2);
+  EXPECT_EQ(in_lab("link up n2").code, 3);
+  // A killed service: links are whole at once, and whoever asks is told.
+  auto pid = sh("sed -n 's/.*\"pid\":\\([0-9]*\\),\"startTime\":[0-9]*,\"role\":\"links\".*/\\1/p' /run/trama/labs/" +
+                name_ + "/lab.json")
+                 .out;
+  ASSERT_FALSE(pid.empty());
+  sh("kill -9 " + pid);
+  EXPECT_TRUE(test::eventually([&] { return round_trip("n1", "172.30.0.12") < 20; }));
+  auto told = in_lab("link show");
+  EXPECT_EQ(told.code, 1) << told.out;
+  EXPECT_THAT(told.out, HasSubstr("trama link restore"));
+  EXPECT_THAT(trama("lab ls").out, HasSubstr("nobody keeps up the 3 rules"));
+  EXPECT_EQ(in_lab("link restore").code, 0);
+  EXPECT_GE(round_trip("n1", "172.30.0.12"), 100);
+  EXPECT_EQ(in_lab("link show").code, 0);
+  EXPECT_EQ(in_lab("link clear").code, 0);
+  EXPECT_LT(round_trip("n1", "172.30.0.12"), 20);
+  EXPECT_EQ(in_lab("link flap n1 --down 10s --up 10s").code, 0);
+  EXPECT_GT(round_trip("n1", "172.30.0.12"), 1e6);
+  EXPECT_EQ(trama("lab down " + name_).code, 0);
+  EXPECT_EQ(machine(), before_);
 }
 
 }  // namespace
