@@ -42,6 +42,8 @@ struct AgentOptions {
   std::string netns_dir = "/run/netns";
   std::string netns_prefix;  // put before "<namespace>.<pod>": "hello.n1." in a lab
   std::string etc_netns_dir = "/etc/netns";
+  // Names the resolvers of the world outside the cluster; in a lab, which reaches no such world, a file that names none.
+  std::string resolv_conf = "/etc/resolv.conf";
   std::string cgroup_root = "trama.slice";  // below each controller's mount; in a lab "trama.slice/hello.n1"
 
   // Fallbacks for the time before the first Node was read. The overlay keeps traffic for `cluster_cidrs` off the

@@ -105,7 +105,7 @@ base::Result<> NodeAgent::open() {
   managing.node_name = options.node_name;
   managing.netns_prefix = options.netns_prefix;
   managing.dns = settings_.cluster_dns();
-  managing.node_resolv_conf = base::read_file("/etc/resolv.conf").value_or("");
+  managing.node_resolv_conf = base::read_file(options.resolv_conf).value_or("");
   managing.host_ips = settings_.node_ips;
   PodManagerParts parts{view_, *reporter_, *watch_, *prober_, rooms_->sandboxes()};
   pods_ = std::make_unique<PodManager>(brain_, std::move(managing), parts);

@@ -11,7 +11,6 @@ namespace trama::agent {
 namespace {
 
 constexpr auto kResolverLook = std::chrono::seconds(5);
-constexpr const char* kResolvConf = "/etc/resolv.conf";
 
 }  // namespace
 
@@ -58,7 +57,7 @@ bool NodeAgent::update_zone(bool first, const std::set<ServiceKey>& changed) {
 
 awaitable<void> NodeAgent::follow_resolvers() {
   for (;;) {
-    auto read = [] { return base::read_file(kResolvConf).value_or(""); };
+    auto read = [file = settings_.options.resolv_conf] { return base::read_file(file).value_or(""); };
     auto text = co_await async::run_on(files_.executor(), read);
     dns_->use_resolvers(dns::servers_of(text, settings_.dns_servers));
     co_await async::sleep_for(kResolverLook);

@@ -147,6 +147,7 @@ void add_agent(Program& p) {
   c->add_option("--run-dir", o.run_dir, "Registry of sandboxes, process state, logs")->capture_default_str();
   c->add_option("--netns-dir", o.netns_dir, "Where namespaces are pinned")->capture_default_str();
   c->add_option("--netns-prefix", o.netns_prefix, "In front of the names of pod namespaces");
+  c->add_option("--resolv-conf", o.resolv_conf, "Whom to ask about names outside the cluster")->capture_default_str();
   c->add_option("--etc-netns-dir", o.etc_netns_dir, "hosts and resolv.conf of namespaces")->capture_default_str();
   c->add_option("--cgroup-root", o.cgroup_root, "Control group of all pods")->capture_default_str();
   c->add_option("--cluster-cidr", o.cluster_cidrs, "Addresses of pods")->capture_default_str();

@@ -132,6 +132,12 @@ class LabUp {
     auto program = own_program();
     if (!program) return std::move(program).error();
     program_ = *program;
+    // The machine's resolvers cannot be reached from a lab: asking them would only take its time.
+    auto none = fmt::format(
+        "# Whom the nodes of lab {} ask about names outside it, e.g. nameserver {}; read again every "
+        "five seconds.\n",
+        lab_.name, lab_.switch_address.to_string());
+    if (auto r = base::write_file_replace(directory("resolv.conf"), none); !r) return r;
     return base::make_directories(directory("controller"), 0700);
   }
 
@@ -250,6 +256,8 @@ class LabUp {
                      directory(n.name) + "/data",
                      "--cluster-id",
                      lab_.name,
+                     "--resolv-conf",
+                     directory("resolv.conf"),
                      "--lease-period",
                      "1s",
                      "--log-level",

@@ -88,6 +88,11 @@ TEST_F(LabTest, EveryKindOfTrafficWorksAndNothingIsLeftBehind) {
       auto r = sh(fmt::format("ip netns exec {}.{} {} probe http://{}:30080/", name_, from, binary_, to));
       EXPECT_EQ(r.code, 0) << from << " to " << to << ": " << r.out;
     }
+  // A lab has no world outside: a name there is answered for at once, and not as if it did not exist.
+  auto outside = sh(fmt::format(
+      "ip netns exec {0}.n1.client dig +tries=1 +time=5 www.example.org | grep -E 'status|Query time'", name_));
+  EXPECT_THAT(outside.out, ContainsRegex("SERVFAIL"));
+  EXPECT_THAT(outside.out, ContainsRegex("Query time: [0-9]{1,3} msec"));
   // The host itself has not become a part of it.
   EXPECT_THAT(sh("ip route show table all; ip -o link; nft list ruleset").out, Not(HasSubstr("172.30.0")));
   auto down = trama("lab down " + name_);
