@@ -6,6 +6,7 @@
 
 #include "base/netlink/exchange.h"
 #include "base/netlink/rtnl.h"
+#include "base/netlink/tc.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace trama::netlink;
@@ -29,6 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (auto n = decode_neighbour(part); n) (void)n->ip.to_string();
     part.type = RTM_NEWNEXTHOP;
     if (auto n = decode_nexthop(part); n && n->encap) (void)n->encap->destination.to_string();
+    part.type = RTM_NEWQDISC;
+    if (auto q = decode_qdisc(part); q && q->kind.find('\0') != std::string::npos) std::abort();
   });
   return 0;
 }

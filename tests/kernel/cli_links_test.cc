@@ -18,6 +18,7 @@
 
 #include "cli/lab/network.h"
 #include "cli/links/service.h"
+#include "cli/links/table.h"
 #include "tests/support/private_netns.h"
 
 namespace trama::cli {
@@ -354,6 +355,45 @@ TEST_F(LinksTest, CountsAndLeavesNothingBehind) {
   for (const auto& c : counts_)
     if (c.key == LinkKey{"n1", "n2"}) lost = c.wire.lost;
   EXPECT_GE(lost, 1u);  // not the datagrams: already the question for the address
+}
+
+TEST_F(LinksTest, TheTableIsWhatItsTextSays) {
+  links({{"n1", {}, "", true},
+         {"n1>n2", {}, "udp:6784", true},
+         {"n2-n3", {"1ms", "", "", "", ""}},
+         {"n3>n1", {}, "icmp", true}});
+  Ways carried;
+  if (!by_netem()) carried = {{"n2", "n3"}, {"n3", "n2"}};
+  auto table = link_table(place_, rules_, carried, link_clock());
+  auto listed = output_of("nsenter --net=" + dir_ + "/t.switch nft --stateless list table bridge trama-links");
+  std::size_t rules = 0;
+  for (const auto& c : table.chains)
+    for (const auto& r : c.rules) {
+      auto text = r.text();
+      if (auto at = text.find(" packets 0 bytes 0"); at != std::string::npos) text.erase(at, 18);
+      EXPECT_THAT(listed, HasSubstr(fmt::format("{} comment \"{}\"", text, r.comment())));
+      ++rules;
+    }
+  EXPECT_EQ(rules, by_netem() ? 7u : 9u);
+  EXPECT_EQ(static_cast<std::size_t>(std::count(listed.begin(), listed.end(), '#')), 1u) << listed;  // "# progname"
+  // Somebody else's table is none of ours, and ours is none of theirs: a flush by others leaves it.
+  output_of("nsenter --net=" + dir_ + "/t.switch nft flush ruleset");
+  EXPECT_EQ(output_of("nsenter --net=" + dir_ + "/t.switch nft --stateless list table bridge trama-links"), listed);
+}
+
+TEST_F(LinksTest, NetemIsToldWhatWasSaid) {
+  if (!by_netem()) return;  // the relay has unit tests for that
+  links({{"n1>n2", {"20ms", "5ms", "1%", "2%", "10mbit"}}, {"n1>n2", {"3ms", "", "", "", ""}, "tcp:80"}});
+  auto in_switch = [&](const std::string& command) {
+    return output_of("nsenter --net=" + dir_ + "/t.switch " + command);
+  };
+  auto queues = in_switch("tc qdisc show dev ifb.0");
+  EXPECT_THAT(queues, HasSubstr("delay 3ms rate"));
+  EXPECT_THAT(queues, HasSubstr("delay 20ms  5ms loss 1% reorder 2% gap 1 rate 10Mbit"));
+  auto filters = in_switch("tc filter show dev ifb.0");
+  EXPECT_THAT(filters, HasSubstr("dst_port 80"));
+  EXPECT_THAT(filters, HasSubstr("dst_mac " + place_.nodes[1].mac.to_string()));
+  EXPECT_THAT(in_switch("tc filter show dev n1 ingress"), HasSubstr("Egress Redirect to device ifb.0"));
 }
 
 TEST(Links, AKernelWithoutNetemIsToldSo) {
