@@ -185,7 +185,9 @@ Result<> Relay::open_port(std::size_t i, bool hear) {
     p.uncut = true;
   }
   if (!hear && p.uncut) {
-    if (auto r = leave_segments(i, nl::kGsoSegments); !r) return r;
+    // A node that has gone since has nothing to be undone.
+    if (auto r = leave_segments(i, nl::kGsoSegments); !r)
+      base::logger("links")->warn("{}: {}", carrier_.ports()[i].name, r.error().to_string());
     p.uncut = false;
   }
   if (p.socket && p.hears == hear) return {};

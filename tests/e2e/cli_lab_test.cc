@@ -294,6 +294,15 @@ TEST_F(LabTest, LinksAreSlowUntilTheyEndOrTheirServiceDoes) {
   EXPECT_EQ(in_lab("link set n1-n7 --loss 1%").code, 2);
   EXPECT_EQ(in_lab("link set n1-n2").code, 2);
   EXPECT_EQ(in_lab("link up n2").code, 3);
+  // Nonsense is answered, and silence is not waited for.
+  auto nonsense =
+      sh("python3 -c 'import socket,sys\n"
+         "silent = socket.socket(socket.AF_UNIX); silent.connect(sys.argv[1])\n"
+         "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.send(b\"]\\n\"); print(s.recv(999).decode())' "
+         "/run/trama/labs/" +
+         name_ + "/links.sock");
+  EXPECT_THAT(nonsense.out, HasSubstr("expected one line of JSON"));
+  EXPECT_GE(round_trip("n1", "172.30.0.12"), 100);
   // A killed service: links are whole at once, and whoever asks is told.
   auto pid = sh("sed -n 's/.*\"pid\":\\([0-9]*\\),\"startTime\":[0-9]*,\"role\":\"links\".*/\\1/p' /run/trama/labs/" +
                 name_ + "/lab.json")
