@@ -42,7 +42,7 @@ struct AgentOptions {
   std::string netns_dir = "/run/netns";
   std::string netns_prefix;  // put before "<namespace>.<pod>": "hello.n1." in a lab
   std::string etc_netns_dir = "/etc/netns";
-  // Names the resolvers of the world outside the cluster; in a lab, which reaches no such world, a file that names none.
+  // Names the resolvers of the world outside the cluster; in a lab, which reaches none, it names nobody.
   std::string resolv_conf = "/etc/resolv.conf";
   std::string cgroup_root = "trama.slice";  // below each controller's mount; in a lab "trama.slice/hello.n1"
 

@@ -97,8 +97,7 @@ void Resolvers::use(std::vector<base::IpPort> servers) {
 }
 
 awaitable<base::Result<Bytes>> Resolvers::ask(Bytes query, bool tcp) {
-  if (servers_.empty())
-    co_return base::Error::text("this node's resolv.conf names no server that could be asked");
+  if (servers_.empty()) co_return base::Error::text("this node's resolv.conf names no server that could be asked");
   if (asking_ >= options_.in_flight) co_return base::Error::text("too many questions are waiting for an answer");
   ++asking_;
   struct Asked {

@@ -389,7 +389,7 @@ TEST_F(LinksTest, NetemIsToldWhatWasSaid) {
   };
   auto queues = in_switch("tc qdisc show dev ifb.0");
   EXPECT_THAT(queues, HasSubstr("delay 3ms rate"));
-  EXPECT_THAT(queues, HasSubstr("delay 20ms  5ms loss 1% reorder 2% gap 1 rate 10Mbit"));
+  EXPECT_THAT(queues, HasSubstr("delay 20ms  5ms loss 1% reorder 2% rate 10Mbit gap 1"));
   auto filters = in_switch("tc filter show dev ifb.0");
   EXPECT_THAT(filters, HasSubstr("dst_port 80"));
   EXPECT_THAT(filters, HasSubstr("dst_mac " + place_.nodes[1].mac.to_string()));
