@@ -38,6 +38,11 @@ Result<> start_service(const LabRegistry& registry, LabRecord& record) {
   d.arguments = {"link", "serve", record.name};
   if (const char* backend = std::getenv("TRAMA_LINK_BACKEND"))
     d.arguments.insert(d.arguments.end(), {"--backend", backend});
+  // One that is recorded and does not answer would hold the switch's table.
+  std::vector<ProcessId> before;
+  for (const auto& p : record.processes)
+    if (p.role == kRole) before.push_back(p.id);
+  if (auto r = end_processes(before, std::chrono::seconds(2)); !r) return r;
   auto started = start_daemon(d);
   if (!started) return std::move(started).error();
   std::erase_if(record.processes, [](const LabProcess& p) { return p.role == kRole; });

@@ -55,6 +55,7 @@ class LinkService {
     auto socket = listen_for_lines(links_socket(registry_, options_.lab));
     if (!socket) return std::move(socket).error();
     socket_ = std::move(*socket);
+    socket_path_ = links_socket(registry_, options_.lab);
     return {};
   }
 
@@ -68,10 +69,15 @@ class LinkService {
       if (auto r = backend_->step(now); !r) return r;
       if (!state_.rules().empty()) busy_ = now;
       if (now - busy_ > kIdle) break;
+      if (now - looked_ > kSecond) {
+        looked_ = now;
+        // Whoever takes a lab away ends this process; should it be missed, it ends with the lab all the same.
+        if (access(socket_path_.c_str(), F_OK) != 0) break;
+      }
       wait(now);
       if (auto client = accept_line(socket_.get())) answer(std::move(*client));
     }
-    unlink(links_socket(registry_, options_.lab).c_str());
+    unlink(socket_path_.c_str());
     return {};
   }
 
@@ -141,12 +147,12 @@ class LinkService {
   LinkServiceOptions options_;
   LabRegistry registry_;
   std::shared_ptr<spdlog::logger> log_ = base::logger("links");
-  std::string file_;
+  std::string file_, socket_path_;
   LinkState state_;
   std::unique_ptr<LinkBackend> backend_;
   UniqueFd socket_;
   std::optional<Nanoseconds> turn_;  // when the state changes by itself
-  Nanoseconds busy_{0};
+  Nanoseconds busy_{0}, looked_{0};
 };
 
 }  // namespace
