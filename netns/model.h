@@ -60,10 +60,9 @@ struct Sandbox {
   Network network;
   Limits limits;
   std::vector<Container> containers;
-  Volumes volumes;
+  Volumes volumes;  // of a pod that runs, those of files are kept as they stand here; one that is absent is left alone
   RestartPolicy restart = RestartPolicy::always;
-  // What the containers or volumes are made from is not (all) known: nothing is started, no volume is written.
-  bool hold_processes = false;
+  bool hold_processes = false;  // what containers or volumes are made from is not all known: nothing is started
   // Set: end the processes (SIGTERM, then SIGKILL after the grace time) but keep the network until they are gone.
   std::optional<std::chrono::seconds> stop_with_grace;
   friend bool operator==(const Sandbox&, const Sandbox&) = default;

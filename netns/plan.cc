@@ -89,11 +89,9 @@ void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops
   }
   if (want.containers.empty() || (have && have->stopping)) return;
   if (runs && !(have->limits == want.limits)) ops.push_back(SetLimits{want});
-  if (want.hold_processes) return;
-  if (!have || have->processes == ProcessPhase::none)
-    ops.push_back(StartProcesses{want});
-  else if (auto old = old_volumes(want, *have); runs && !old.empty())
+  if (auto old = have ? old_volumes(want, *have) : std::vector<std::string>(); runs && !old.empty())
     ops.push_back(WriteVolumes{want, std::move(old)});
+  if ((!have || have->processes == ProcessPhase::none) && !want.hold_processes) ops.push_back(StartProcesses{want});
 }
 
 }  // namespace

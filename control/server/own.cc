@@ -16,15 +16,20 @@ constexpr const char* kNotNamed = "no pod of this node names it";
 
 bool is_whole(const Attempt& a) { return a.verb == "list" || a.verb == "watch" || a.verb == "deletecollection"; }
 
-bool selects_own_pods(const Attempt& a, const std::string& node) {
+// What a field selector asks of `field`; "" = nothing.
+std::string selected(const Attempt& a, std::string_view field) {
   std::string_view rest = a.field_selector;
   while (!rest.empty()) {
     auto comma = rest.find(',');
     auto item = rest.substr(0, comma);
-    if (item == "spec.nodeName=" + node || item == "spec.nodeName==" + node) return true;
+    if (item.starts_with(field) && item.substr(field.size()).starts_with('=')) {
+      item.remove_prefix(field.size() + 1);
+      if (item.starts_with('=')) item.remove_prefix(1);
+      return std::string(item);
+    }
     rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
   }
-  return false;
+  return "";
 }
 
 bool is_bound(const api::Object& pod, const std::string& node) {
@@ -168,7 +173,9 @@ std::string why_not(Which which, const Identity& who, const Attempt& what, const
       return what.name == node || (what.name.empty() && what.verb == "create") ? "" : "a node holds its own lease only";
     case Which::own_pods: {
       if (is_whole(what))
-        return selects_own_pods(what, node) ? "" : fmt::format("only with the field selector spec.nodeName={}", node);
+        return selected(what, "spec.nodeName") == node
+                   ? ""
+                   : fmt::format("only with the field selector spec.nodeName={}", node);
       auto pod = find(store, "pods", what.ns, what.name);
       return pod && !is_bound(*pod, node) ? kNotBound : "";
     }
@@ -176,7 +183,14 @@ std::string why_not(Which which, const Identity& who, const Attempt& what, const
       auto event = what.name.empty() ? nullptr : find(store, "events", what.ns, what.name);
       return event && reported_by(event->body) != node ? "somebody else has reported it" : "";
     }
-    case Which::named_by_own_pods: return some_pod_names(store, node, what) ? "" : kNotNamed;
+    case Which::named_by_own_pods: {
+      if (!is_whole(what)) return some_pod_names(store, node, what) ? "" : kNotNamed;
+      auto one = what;
+      one.name = selected(what, "metadata.name");
+      if (one.name.empty() || one.ns.empty())
+        return "only one at a time: in a namespace, with the field selector metadata.name=NAME";
+      return some_pod_names(store, node, one) ? "" : kNotNamed;
+    }
     case Which::own_requests: {
       auto request = what.name.empty() ? nullptr : find(store, what.kind->resource, "", what.name);
       return request && api::text_at(request->body, "spec.username") != who.name

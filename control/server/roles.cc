@@ -55,7 +55,7 @@ constexpr Rule kRules[] = {
     {node, "get update patch", "pods/status", own_pods},
     {node, "create get update patch", "leases", own_lease},
     {node, "create update patch", "events", own_events},
-    {node, "get", "secrets configmaps", named_by_own_pods},
+    {node, kRead, "secrets configmaps", named_by_own_pods},
     {node, "create get", "certificatesigningrequests", own_requests},
 
     {proxy, kRead, "services endpointslices nodes"},

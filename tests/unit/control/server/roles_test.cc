@@ -255,7 +255,7 @@ class Roles : public Handlers {
     if (is_whole(verb) && whose == "own")
       attributes["fieldSelector"] = json::parse(
           kind.resource == "pods" ? R"({"requirements":[{"key":"spec.nodeName","operator":"In","values":["n1"]}]})"
-                                  : R"({"rawSelector":"metadata.name=x"})");
+                                  : R"({"rawSelector":"metadata.name=)" + at.name + "\"}");
     spec["resourceAttributes"] = std::move(attributes);
     return access_review(asker.identity, spec, rig.store()).at("allowed").as_bool();
   }
@@ -331,9 +331,13 @@ TEST_F(Roles, ANodeReadsOnlySecretsThatItsPodsName) {
   who = {"system:node:n1", {"system:nodes", "system:authenticated"}};
   const std::string all = "/api/v1/namespaces/default/secrets";
   EXPECT_EQ(ask("GET", all + "/mine").status, 200);
+  EXPECT_EQ(ask("GET", all + "?fieldSelector=metadata.name%3Dmine").status, 200);
+  EXPECT_EQ(ask("GET", all + "?watch=true&fieldSelector=metadata.name%3Dmine").status, 200);
   for (const auto& target : std::vector<std::string>{
-           all + "/other", all + "/missing", all, all + "?fieldSelector=metadata.name%3Dmine",
-           "/api/v1/secrets?limit=1", all + "/mine?watch=true", all + "?watch=true&fieldSelector=metadata.name%3Dmine",
+           all + "/other", all + "/missing", all, all + "?fieldSelector=metadata.name%3Dother",
+           all + "?fieldSelector=metadata.name%21%3Dmine", all + "?fieldSelector=metadata.namespace%3Dmine",
+           "/api/v1/secrets?fieldSelector=metadata.name%3Dmine",
+           all + "?watch=true&fieldSelector=metadata.name%3Dother", "/api/v1/secrets?limit=1", all + "/mine?watch=true",
            "/api/v1/watch" + all.substr(7), "/api/v1/namespaces/kube-system/secrets/mine", all + "/mine/status"})
     EXPECT_EQ(ask("GET", target).status, 403) << target;
   EXPECT_THAT(ask("GET", all + "/missing").body, HasSubstr("no pod of this node names it"))
