@@ -107,10 +107,12 @@ base::Result<> NodeAgent::open() {
   managing.dns = settings_.cluster_dns();
   managing.node_resolv_conf = base::read_file("/etc/resolv.conf").value_or("");
   managing.host_ips = settings_.node_ips;
-  sources_ = std::make_unique<PodSources>(brain_, [this] {
+  auto sources_changed = [this] {
     if (begun_) update_pods(false);
-  });
-  PodManagerParts parts{view_, *reporter_, *watch_, *prober_, *sources_, rooms_->sandboxes()};
+  };
+  sources_ = std::make_unique<PodSources>(brain_, sources_changed);
+  tokens_ = std::make_unique<PodTokens>(brain_, sources_changed);
+  PodManagerParts parts{view_, *reporter_, *watch_, *prober_, *sources_, *tokens_, rooms_->sandboxes()};
   pods_ = std::make_unique<PodManager>(brain_, std::move(managing), parts);
 
   open_services();
@@ -185,6 +187,7 @@ awaitable<void> NodeAgent::end_parts() {
   if (watch_) co_await watch_->stop();
   if (pods_) co_await pods_->stop();
   if (sources_) co_await sources_->stop();
+  if (tokens_) co_await tokens_->stop();
   if (reporter_) co_await reporter_->stop();
   if (feed_) co_await feed_->stop();
   if (rooms_) co_await rooms_->stop();
@@ -221,6 +224,7 @@ awaitable<void> NodeAgent::connect() {
     co_return;
   }
   sources_->start(*client_);
+  tokens_->start(*client_);
   tasks_.spawn("renew certificates", renew_certificates());
   tasks_.spawn("follow the authorities", follow_authorities());
   if (options.ports.api != 0) tasks_.spawn("agent API", serve_api());

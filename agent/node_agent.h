@@ -20,6 +20,7 @@
 #include "agent/peer_mesh.h"
 #include "agent/pod_manager.h"
 #include "agent/pod_sources.h"
+#include "agent/pod_tokens.h"
 #include "agent/rooms.h"
 #include "agent/service_feed.h"
 #include "agent/service_page.h"
@@ -125,6 +126,7 @@ class NodeAgent {
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Rooms> rooms_;
   std::unique_ptr<PodSources> sources_;
+  std::unique_ptr<PodTokens> tokens_;
   std::unique_ptr<PodManager> pods_;
   std::optional<LocalEndpoints> local_endpoints_;  // only where pods are somebody else's
   ServiceMetrics service_metrics_;

@@ -59,12 +59,15 @@ const netns::ObservedSandbox* PodManager::seen(const netns::Uid& uid) const {
 
 // Before anything is computed: what was not asked for is not known.
 void PodManager::want_sources() {
-  std::set<api::Key> objects;
+  SourceNames all;
   for (const auto& [name, pod] : parts_.view.pods()) {
     if (api::text_at(pod->body, "spec.nodeName") != options_.node_name || is_terminal(*pod)) continue;
-    objects.merge(named_sources(*pod).objects);
+    auto names = named_sources(*pod);
+    all.objects.merge(names.objects);
+    all.tokens.merge(names.tokens);
   }
-  parts_.sources.want(objects);
+  parts_.sources.want(all.objects);
+  parts_.tokens.want(all.tokens);
 }
 
 void PodManager::update(bool service_names) {
@@ -80,6 +83,13 @@ void PodManager::update(bool service_names) {
   context.dns = options_.dns;
   context.existing = asked_;
   context.sources.object = [this](const api::Key& key) { return parts_.sources.lookup(key); };
+  context.sources.token = [this](const TokenWant& want) { return parts_.tokens.lookup(want); };
+  if (auto service = parts_.view.service({"default", "kubernetes"})) {
+    context.api_host = api::text_at(service->body, "spec.clusterIP");
+    for (const auto& port : api::array_at(service->body, "spec.ports"))
+      if (port.is_object() && context.api_port == 0)
+        context.api_port = static_cast<std::uint16_t>(api::int_at(port.get_object(), "port"));
+  }
   if (auto node = parts_.view.node(options_.node_name)) {
     const auto& allocatable = api::object_at(node->body, "status.allocatable");
     if (auto* cpu = allocatable.if_contains("cpu")) context.node_cpu_milli = api::milli_of(*cpu);

@@ -16,6 +16,7 @@
 #include "agent/compute/sandboxes.h"
 #include "agent/ipam.h"
 #include "agent/pod_sources.h"
+#include "agent/pod_tokens.h"
 #include "agent/pod_watch.h"
 #include "agent/prober.h"
 #include "agent/reporter.h"
@@ -38,6 +39,7 @@ struct PodManagerParts {
   PodWatch& processes;
   Prober& prober;
   PodSources& sources;
+  PodTokens& tokens;
   async::Latest<netns::Desired>& want;
 };
 

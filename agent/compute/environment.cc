@@ -97,6 +97,11 @@ Environment own_variables(const api::Object& pod, const PodFacts& facts) {
   return out;
 }
 
+void add_api_server(Environment& variables, const std::string& host, std::uint16_t port) {
+  variables["KUBERNETES_SERVICE_HOST"] = host;
+  variables["KUBERNETES_SERVICE_PORT"] = variables["KUBERNETES_SERVICE_PORT_HTTPS"] = fmt::format("{}", port);
+}
+
 base::Result<Environment> container_environment(const api::Object& pod, const json::object& container,
                                                 const PodFacts& facts, const Sources& sources, Environment out,
                                                 std::optional<SourceProblem>& problem) {

@@ -2,6 +2,7 @@
 // A container's environment and command line, as upstream builds them. Pure.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,6 +28,9 @@ base::Result<Environment> container_environment(const api::Object& pod, const js
 
 // TRAMA_POD, TRAMA_NAMESPACE, TRAMA_NODE, TRAMA_POD_IP.
 Environment own_variables(const api::Object& pod, const PodFacts& facts);
+
+// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT[_HTTPS]: where a client in a pod finds the API server.
+void add_api_server(Environment& variables, const std::string& host, std::uint16_t port);
 
 // $(NAME) becomes the variable's value, $$ a dollar sign; an unknown $(NAME) stays as it is.
 std::string expand(std::string_view text, const Environment& variables);

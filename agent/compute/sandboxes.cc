@@ -117,7 +117,9 @@ base::Result<netns::Sandbox> make_sandbox(const api::Object& pod, const std::vec
     container.name = api::text_at(spec, "name");
     container.root = api::text_at(spec, "image");
     std::optional<SourceProblem> problem;
-    auto environment = container_environment(pod, spec, facts, context.sources, own_variables(pod, facts), problem);
+    auto given = own_variables(pod, facts);
+    if (!context.api_host.empty()) add_api_server(given, context.api_host, context.api_port);
+    auto environment = container_environment(pod, spec, facts, context.sources, std::move(given), problem);
     if (!environment) return environment.error();
     if (problem) box.hold_processes = true;
     if (problem && !problem->message.empty()) wait.containers[container.name] = std::move(problem->message);

@@ -42,6 +42,8 @@ struct SandboxContext {
   // by nobody, but kept as it is until it is gone from the API.
   std::set<netns::Uid> existing;
   Sources sources;
+  std::string api_host;  // the Service default/kubernetes; "" = not known
+  std::uint16_t api_port = 0;
   std::int64_t node_cpu_milli = 0, node_memory_bytes = 0;  // allocatable
 };
 

@@ -62,6 +62,7 @@ void validate_daemon_set(Causes& out, const json::object& body, const json::obje
 void validate_job(Causes& out, const json::object& body, const json::object* old);
 void validate_network_policy(Causes& out, const json::object& body);
 void validate_config_map(Causes& out, const json::object& body, const json::object* old);
+void validate_service_account(Causes& out, const json::object& body);
 void validate_secret(Causes& out, const json::object& body, const json::object* old);
 void validate_endpoints(Causes& out, const json::object& body);
 void validate_endpoint_slice(Causes& out, const json::object& body, const json::object* old);
