@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // ConfigMaps and Secrets from `kubectl create` into variables and files of a running pod, and their changes.
+#include <ctime>
+#include <functional>
+
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "control/api/object.h"
+#include "control/pki/authority.h"
+#include "control/pki/jwt.h"
 #include "tests/e2e/support/cluster.h"
 #include "tests/support/private_netns.h"
 
@@ -195,6 +202,170 @@ spec:
   EXPECT_EQ(in("echo $A", "env") + in("cat /v/k", "vol"), "2\n3");
   // Nobody asks again and again: the waiting cost one watch each.
   EXPECT_LT(cluster.metric("n1", "trama_api_requests_total"), 200);
+}
+
+// What curl got: status, and the body after it.
+class TokensE2e : public VolumesE2e {
+ protected:
+  std::string ask(const std::string& token, const std::string& path, const std::string& body = "") {
+    std::string out;
+    auto data = body.empty() ? std::string() : "-X POST -H 'Content-Type: application/json' -d '" + body + "'";
+    auto command = fmt::format(
+        "nsenter --net=/run/netns/{} curl -s -w '%{{http_code}}' --max-time 10 --cacert {}/controller/pki/ca.crt -H "
+        "'Authorization: Bearer {}' {} https://10.90.0.1:6443{}",
+        cluster.netns("hub"), cluster.directory(), token, data, path);
+    (void)shell(command, &out);
+    return out;
+  }
+  std::string status(const std::string& token, const std::string& path = "/api/v1/namespaces/default/pods") {
+    auto out = ask(token, path);
+    return out.size() < 3 ? "no answer" : out.substr(out.size() - 3);
+  }
+  json::object request(const std::string& spec, const std::string& account = "robot") {
+    auto file = cluster.directory() + "/request.json";
+    (void)base::write_file_atomic(
+        file, R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{)" + spec + "}}");
+    auto out =
+        cluster.kubectl("create --raw /api/v1/namespaces/default/serviceaccounts/" + account + "/token -f " + file);
+    boost::system::error_code ec;
+    auto parsed = json::parse(out, ec);
+    EXPECT_FALSE(ec) << out;
+    return ec ? json::object() : parsed.as_object();
+  }
+  std::string token(const std::string& spec = "") { return api::text_at(request(spec), "status.token"); }
+  // The same token with other claims, signed by the cluster's own CA or by another one.
+  std::string forged(const std::string& good, std::function<void(json::object&)> change, bool stranger = false) {
+    auto parsed = pki::parse_jwt(good);
+    auto file = [&](const char* name) {
+      return base::read_file(cluster.directory() + "/controller/pki/" + name).value_or("");
+    };
+    auto ca = stranger ? pki::Authority::create("trama", std::time(nullptr))
+                       : pki::Authority::from_pem(file("ca.crt"), file("ca.key"));
+    EXPECT_TRUE(parsed && ca);
+    if (!parsed || !ca) return "";
+    auto claims = parsed->claims;
+    change(claims);
+    return pki::sign_jwt(ca->key(), parsed->key_id, claims).value_or("");
+  }
+};
+
+TEST_F(TokensE2e, ATokenSpeaksForItsAccountUntilAnyOfThemEnds) {
+  up();
+  kubectl("create serviceaccount robot");
+  auto good = token();
+  EXPECT_EQ(status(good), "403") << "an account may ask what it may do, and no more";
+  EXPECT_NE(ask(good, "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+                R"({"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"})")
+                .find(R"("username":"system:serviceaccount:default:robot","groups":["system:serviceaccounts",)"
+                      R"("system:serviceaccounts:default","system:authenticated"])"),
+            std::string::npos);
+  EXPECT_NE(cluster.kubectl("annotate serviceaccount robot trama.dev/role=admin", 1).find("must be view or edit"),
+            std::string::npos);
+  kubectl("annotate serviceaccount robot trama.dev/role=view");
+  EXPECT_EQ(status(good), "200");
+  EXPECT_EQ(status(good, "/api/v1/namespaces/default/secrets"), "403");
+
+  EXPECT_EQ(status(forged(good, [](json::object&) {})), "200") << "the control: such a forgery is good";
+  auto now = std::time(nullptr);
+  EXPECT_EQ(status(forged(good, [&](json::object& c) { c["exp"] = now - 1; })), "401");
+  EXPECT_EQ(status(forged(good, [&](json::object& c) { c.erase("exp"); })), "401");
+  EXPECT_EQ(status(forged(good, [&](json::object& c) { c["nbf"] = now + 100; })), "401");
+  EXPECT_EQ(status(forged(good, [&](json::object& c) { c["iss"] = "https://elsewhere"; })), "401");
+  EXPECT_EQ(status(forged(good, [&](json::object& c) { c["sub"] = "system:serviceaccount:default:other"; })), "401");
+  EXPECT_EQ(status(forged(good, [&](json::object& c) { c["aud"] = json::array{"vault"}; })), "401");
+  EXPECT_EQ(status(forged(
+                good, [](json::object&) {}, true)),
+            "401")
+      << "another key under the same name";
+  auto altered = good;
+  altered[altered.size() - 10] = altered[altered.size() - 10] == 'A' ? 'B' : 'A';
+  EXPECT_EQ(status(altered), "401");
+  auto claims = good.substr(good.find('.'), good.rfind('.') - good.find('.') + 1);
+  EXPECT_EQ(status(pki::to_base64url(R"({"alg":"none","kid":"x"})") + claims), "401");
+  EXPECT_EQ(status(token(R"("audiences":["vault"])")), "401");
+  for (const char* bad :
+       {R"("expirationSeconds":599)", R"("boundObjectRef":{"kind":"Secret","apiVersion":"v1","name":"x"})",
+        R"("boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"nobody"})"}) {
+    (void)base::write_file_atomic(
+        cluster.directory() + "/bad.json",
+        fmt::format(R"({{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{{{}}}}})", bad));
+    (void)cluster.kubectl(
+        "create --raw /api/v1/namespaces/default/serviceaccounts/robot/token -f " + cluster.directory() + "/bad.json",
+        1);
+  }
+
+  // A verifier elsewhere: it asks, or it has the keys.
+  auto review = [&](const std::string& of, const std::string& audiences) {
+    return ask(good, "/apis/authentication.k8s.io/v1/tokenreviews",
+               R"({"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1","spec":{"token":")" + of +
+                   R"(","audiences":[)" + audiences + "]}}");
+  };
+  auto vault = token(R"("audiences":["vault"],"expirationSeconds":600)");
+  EXPECT_NE(review(vault, R"("vault","x")")
+                .find(R"("authenticated":true,"user":{"username":"system:serviceaccount:default:robot")"),
+            std::string::npos)
+      << review(vault, R"("vault","x")");
+  EXPECT_NE(review(vault, R"("x")").find(R"("authenticated":false)"), std::string::npos);
+  EXPECT_NE(review(altered, "").find(R"("authenticated":false)"), std::string::npos);
+  auto keys = ask(good, "/openid/v1/jwks");
+  EXPECT_NE(keys.find(pki::parse_jwt(good)->key_id), std::string::npos) << keys;
+  EXPECT_NE(
+      ask(good, "/.well-known/openid-configuration").find(R"("issuer":"https://kubernetes.default.svc.cluster.local")"),
+      std::string::npos);
+
+  // It outlives a restart of the controller, and not its account.
+  cluster.stop_controller();
+  cluster.start_controller();
+  EXPECT_EQ(status(good), "200");
+  kubectl("delete serviceaccount robot");
+  EXPECT_EQ(status(good), "401");
+  kubectl("create serviceaccount robot");
+  kubectl("annotate serviceaccount robot trama.dev/role=view");
+  EXPECT_EQ(status(good), "401") << "one of the same name is another one";
+}
+
+TEST_F(TokensE2e, APodHasATokenOfItsOwnThatReachesTheServerAndEndsWithIt) {
+  up();
+  kubectl("create serviceaccount robot");
+  kubectl("annotate serviceaccount robot trama.dev/role=view");
+  kubectl("create configmap ca --from-file=ca.crt=" + cluster.directory() + "/controller/pki/ca.crt");
+  ASSERT_TRUE(cluster.apply(R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: all}
+spec:
+  nodeName: n1
+  serviceAccountName: robot
+  terminationGracePeriodSeconds: 1
+  containers:
+    - {name: main, image: host, command: [sleep, infinity], volumeMounts: [{name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount}]}
+  volumes:
+    - name: token
+      projected:
+        defaultMode: 0400
+        sources:
+          - {serviceAccountToken: {path: token, expirationSeconds: 600}}
+          - {configMap: {name: ca}}
+          - {downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}}
+)"));
+  ASSERT_TRUE(cluster.wait_pod_ready("all")) << cluster.log("n1");
+  const std::string asked =
+      "cd /var/run/secrets/kubernetes.io/serviceaccount; curl -sS --max-time 5 --cacert ca.crt -H "
+      "\"Authorization: Bearer $(cat token)\" "
+      "https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/api/v1/namespaces/$(cat namespace)/pods/all";
+  EXPECT_TRUE(eventually([&] { return in(asked).find("\"serviceAccountName\":\"robot\"") != std::string::npos; }))
+      << in(asked);
+  auto own = in("cat /var/run/secrets/kubernetes.io/serviceaccount/token");
+  EXPECT_EQ(status(own), "200");
+  auto claims = pki::parse_jwt(own);
+  ASSERT_TRUE(claims) << own;
+  EXPECT_EQ(claims->claims.at("exp").as_int64() - claims->claims.at("iat").as_int64(), 600);
+  EXPECT_EQ(api::text_at(claims->claims.at("kubernetes.io").as_object(), "pod.name"), "all");
+  auto bound = token(R"("boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"all"})");
+  EXPECT_EQ(status(bound), "200");
+  kubectl("delete pod all");
+  EXPECT_EQ(status(own), "401");
+  EXPECT_EQ(status(bound), "401");
 }
 
 }  // namespace
