@@ -146,7 +146,7 @@ std::string clash(const Volume& volume) {
 std::string kind_of(const json::object& volume) {
   for (const auto& item : volume)
     if (item.key() != "name" && !item.value().is_null()) return std::string(item.key());
-  return "";
+  return "emptyDir";  // upstream's default
 }
 
 template <class Kinds>
@@ -157,8 +157,7 @@ bool is_one_of(const Kinds& kinds, std::string_view kind) {
 std::string unsupported_volume(const json::object& volume) {
   auto kind = kind_of(volume);
   if (!is_one_of(kKinds, kind))
-    return fmt::format("{} is not supported; {} are", kind.empty() ? "a volume of no kind" : kind,
-                       "configMap, secret, downwardAPI, projected and emptyDir");
+    return fmt::format("{} is not supported; configMap, secret, downwardAPI, projected and emptyDir are", kind);
   auto medium = api::text_at(volume, "emptyDir.medium");
   if (!medium.empty() && medium != "Memory") return fmt::format("emptyDir.medium {} is not supported", medium);
   for (const auto& value : api::array_at(volume, "projected.sources")) {
@@ -193,7 +192,7 @@ base::Result<VolumesOutcome> pod_volumes(const api::Object& pod, const PodFacts&
     if (!value.is_object()) continue;
     const auto& spec = value.get_object();
     auto name = api::text_at(spec, "name");
-    if (spec.contains("emptyDir")) {
+    if (kind_of(spec) == "emptyDir") {
       auto& volume = out.volumes[name];
       volume.scratch = true;
       if (const auto* limit = api::at(spec, "emptyDir.sizeLimit"); limit && !limit->is_null())

@@ -52,6 +52,8 @@ void port_number(Causes& out, const json::object& at_object, const char* name, c
 // A port by number or by name.
 void target_port(Causes& out, const json::value* v, const std::string& path);
 void pod_spec(Causes& out, const json::object& spec, const std::string& path);
+// Volumes of a pod's spec, and its containers' mounts of them.
+void volumes(Causes& out, const json::object& spec, const std::string& path);
 // Affinity and topologySpreadConstraints of a pod's spec.
 void scheduling_rules(Causes& out, const json::object& spec, const std::string& path);
 
