@@ -30,6 +30,7 @@ if(TARGET trama_controller)
   add_dependencies(agent_nodes_e2e_test trama)
 endif()
 trama_fuzz(agent_view_fuzz SOURCES fuzz/agent_view_fuzz.cc LINKS trama_agent_model CORPUS agent_view)
+trama_fuzz(agent_pod_fuzz SOURCES fuzz/agent_pod_fuzz.cc LINKS trama_agent_model CORPUS agent_pod)
 trama_fuzz(agent_dns_fuzz SOURCES fuzz/agent_dns_fuzz.cc LINKS trama_agent_zone CORPUS agent_dns)
 trama_fuzz(agent_routes_fuzz SOURCES fuzz/agent_routes_fuzz.cc LINKS trama_agent_pages CORPUS agent_routes)
 trama_test(agent_ports_test LABEL kernel SOURCES kernel/agent/health_ports_test.cc kernel/agent/localhost_ports_test.cc
