@@ -63,8 +63,8 @@ Result<VolumeTree> gather(const PodSpec& spec, const VolumeMount& mount) {
   if (::fstat(place.get(), &s) < 0) return Error::from_errno(errno, "stat");
   if (!S_ISDIR(s.st_mode) && !S_ISREG(s.st_mode))
     return Error::text(fmt::format("subPath \"{}\" is neither a file nor a directory", mount.sub_path));
-  VolumeTree out{UniqueFd(::open_tree(place.get(), "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)), mount.path,
-                 S_ISDIR(s.st_mode)};
+  VolumeTree out{UniqueFd(::open_tree(place.get(), "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)),
+                 mount.path, S_ISDIR(s.st_mode)};
   if (!out.tree) return Error::from_errno(errno, "bind the volume");
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
@@ -110,8 +110,8 @@ Result<> mount_overlay(const std::string& lower, const std::string& place) {
   if (::chown("upper", s.st_uid, s.st_gid) < 0 || ::chmod("upper", s.st_mode & 07777) < 0)
     return Error::from_errno(errno, "owner and mode of " + place);
   if (::move_mount(below.get(), "", AT_FDCWD, "lower", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
-      ::mount("overlay", place.c_str(), "overlay", MS_NOSUID | MS_NODEV,
-              "lowerdir=lower,upperdir=upper,workdir=work") < 0)
+      ::mount("overlay", place.c_str(), "overlay", MS_NOSUID | MS_NODEV, "lowerdir=lower,upperdir=upper,workdir=work") <
+          0)
     return Error::from_errno(errno, "overlay over " + lower);
   if (::chdir("/") < 0) return Error::from_errno(errno, "chdir /");
   return {};

@@ -23,7 +23,8 @@ constexpr const char* kData = "..data";
 std::string version_name() {
   auto time = base::format_timestamp(base::now());
   time.pop_back();
-  std::replace_if(time.begin(), time.end(), [](char c) { return c == '-' || c == ':' || c == 'T'; }, '_');
+  std::replace_if(
+      time.begin(), time.end(), [](char c) { return c == '-' || c == ':' || c == 'T'; }, '_');
   return ".." + time;
 }
 

@@ -50,8 +50,8 @@ TEST_F(VolumesTest, FilesHaveTheirModesAndCannotBeWritten) {
 
 TEST_F(VolumesTest, UpdatesAreWholeAndReachTheContainerButNotASubPath) {
   Volumes volumes{{"config", files({{"a", {"1", 0644}}, {"b", {"1", 0644}}, {"old", {"x", 0644}}})}};
-  auto spec = spec_with("sleep 1000", volumes,
-                        {{"config", "/config", "", true}, {"config", "/etc/one-file", "a", true}});
+  auto spec =
+      spec_with("sleep 1000", volumes, {{"config", "/config", "", true}, {"config", "/etc/one-file", "a", true}});
   start_with(spec, volumes);
   ASSERT_TRUE(test::eventually([&] { return container(spec.uid).state.phase == ContainerPhase::running; }));
   EXPECT_EQ(in(spec.uid, "cat /config/a /config/b /config/old /etc/one-file"), "11x1");
@@ -84,7 +84,8 @@ TEST_F(VolumesTest, ScratchIsSharedBoundedAndEndsWithThePod) {
   scratch.scratch = true, scratch.size_bytes = 1 << 20;
   Volumes volumes{{"work", scratch}};
   auto spec = spec_with(
-      "until [ -e /work/hello ]; do sleep 0.02; done; cat /work/hello; ls /only; (echo x > /only/y) 2>/dev/null || echo "
+      "until [ -e /work/hello ]; do sleep 0.02; done; cat /work/hello; ls /only; (echo x > /only/y) 2>/dev/null || "
+      "echo "
       "closed; head -c 2000000 /dev/zero > /work/big 2>/dev/null || echo full; "
       "rm /work/big; printf '#!/bin/sh\\necho ran\\n' > /work/x; chmod +x /work/x; /work/x",
       volumes, {{"work", "/work", "", false}, {"work", "/only", "made/for it", true}});
@@ -102,7 +103,8 @@ TEST_F(VolumesTest, NoLinkInAVolumeLeadsOutOfIt) {
   Volume scratch;
   scratch.scratch = true;
   Volumes volumes{{"work", scratch}};
-  PodSpec s = pod("ln -s / /work/root; ln -s ../../../../etc /work/etc; mkdir /work/ok; echo mine > /work/ok/f; echo planted");
+  PodSpec s =
+      pod("ln -s / /work/root; ln -s ../../../../etc /work/etc; mkdir /work/ok; echo mine > /work/ok/f; echo planted");
   s.volumes["work"] = {true, 0};
   s.containers[0].mounts = {{"work", "/work", "", false}};
   ContainerSpec second = s.containers[0];
