@@ -107,7 +107,12 @@ base::Result<> NodeAgent::open() {
   managing.dns = settings_.cluster_dns();
   managing.node_resolv_conf = base::read_file(options.resolv_conf).value_or("");
   managing.host_ips = settings_.node_ips;
-  PodManagerParts parts{view_, *reporter_, *watch_, *prober_, rooms_->sandboxes()};
+  auto sources_changed = [this] {
+    if (begun_) update_pods(false);
+  };
+  sources_ = std::make_unique<PodSources>(brain_, sources_changed);
+  tokens_ = std::make_unique<PodTokens>(brain_, sources_changed);
+  PodManagerParts parts{view_, *reporter_, *watch_, *prober_, *sources_, *tokens_, rooms_->sandboxes()};
   pods_ = std::make_unique<PodManager>(brain_, std::move(managing), parts);
 
   open_services();
@@ -181,6 +186,8 @@ awaitable<void> NodeAgent::end_parts() {
   if (prober_) co_await prober_->stop();
   if (watch_) co_await watch_->stop();
   if (pods_) co_await pods_->stop();
+  if (sources_) co_await sources_->stop();
+  if (tokens_) co_await tokens_->stop();
   if (reporter_) co_await reporter_->stop();
   if (feed_) co_await feed_->stop();
   if (rooms_) co_await rooms_->stop();
@@ -216,6 +223,8 @@ awaitable<void> NodeAgent::connect() {
     tasks_.spawn("follow the kubeconfig", follow_kubeconfig());
     co_return;
   }
+  sources_->start(*client_);
+  tokens_->start(*client_);
   tasks_.spawn("renew certificates", renew_certificates());
   tasks_.spawn("follow the authorities", follow_authorities());
   if (options.ports.api != 0) tasks_.spawn("agent API", serve_api());
@@ -273,8 +282,7 @@ void NodeAgent::process_changes() {
   }
   if (!local_endpoints_ && (first || dirty.pods || dirty.service_names || dirty.nodes)) {
     sandboxes_told_ = Clock::now();
-    pods_->update(first || dirty.service_names);
-    sandbox_facts_.generation = rooms_->sandboxes().generation();
+    update_pods(first || dirty.service_names);
   }
   auto own = view_.node(settings_.options.node_name);
   auto context = settings_.services(topology_);
@@ -286,6 +294,11 @@ void NodeAgent::process_changes() {
   if (service_facts_.generation != before && service_facts_.programmed == before) services_told_ = Clock::now();
   services_->seen(services_seen, slices_seen);
   report_node();
+}
+
+void NodeAgent::update_pods(bool service_names) {
+  pods_->update(service_names);
+  sandbox_facts_.generation = rooms_->sandboxes().generation();
 }
 
 void NodeAgent::overlay_status(const overlay::Status& status) {
@@ -304,10 +317,7 @@ void NodeAgent::overlay_status(const overlay::Status& status) {
   overlay_facts_.in_sync = status.in_sync;
   pods_->set_mtu(status.mtu > 0 ? status.mtu : kUsualMtu);
   changed_.set();
-  if (begun_ && !local_endpoints_) {
-    pods_->update(false);
-    sandbox_facts_.generation = rooms_->sandboxes().generation();
-  }
+  if (begun_ && !local_endpoints_) update_pods(false);
 }
 
 void NodeAgent::sandbox_report(const async::PassReport& report) {

@@ -19,6 +19,8 @@
 #include "agent/localhost_ports.h"
 #include "agent/peer_mesh.h"
 #include "agent/pod_manager.h"
+#include "agent/pod_sources.h"
+#include "agent/pod_tokens.h"
 #include "agent/rooms.h"
 #include "agent/service_feed.h"
 #include "agent/service_page.h"
@@ -77,6 +79,7 @@ class NodeAgent {
   awaitable<void> hold_translation();
 
   void process_changes();
+  void update_pods(bool service_names);
   void overlay_status(const overlay::Status& status);
   void sandbox_report(const async::PassReport& report);
   void open_services();
@@ -122,6 +125,8 @@ class NodeAgent {
   std::unique_ptr<Prober> prober_;
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Rooms> rooms_;
+  std::unique_ptr<PodSources> sources_;
+  std::unique_ptr<PodTokens> tokens_;
   std::unique_ptr<PodManager> pods_;
   std::optional<LocalEndpoints> local_endpoints_;  // only where pods are somebody else's
   ServiceMetrics service_metrics_;

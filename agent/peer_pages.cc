@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 
 #include "agent/metrics_text.h"
+#include "base/columns.h"
+#include "base/short_duration.h"
 
 namespace trama::agent {
 
@@ -25,12 +27,7 @@ std::string round_trip(Micros t) {
   return fmt::format("{:.{}f}ms", static_cast<double>(t.count()) / 1000, t.count() < 10'000 ? 2 : 0);
 }
 
-std::string age(Millis t) {
-  auto s = t.count() / 1000;
-  if (s < 120) return fmt::format("{}s", s);
-  if (s < 7200) return fmt::format("{}m", s / 60);
-  return fmt::format("{}h", s / 3600);
-}
+std::string age(Millis t) { return base::short_duration(std::chrono::duration_cast<std::chrono::seconds>(t)); }
 
 std::string port_of(const PeerStatus& p, std::uint16_t port) {
   return p.remote.empty() ? base::IpPort{p.underlay, port}.to_string() : p.remote;
@@ -41,24 +38,7 @@ std::string why_not(const MeshStatus& s) {
   return s.listening;
 }
 
-// Columns as wide as their widest cell.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (widths.size() <= i) widths.push_back(0);
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  std::string out;
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i)
-      line += i + 1 < row.size() ? fmt::format("{:<{}}  ", row[i], widths[i]) : row[i];
-    line.erase(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
-  }
-  return out;
-}
+std::string table(const std::vector<std::vector<std::string>>& rows) { return base::columns(rows, 2); }
 
 json::object path_page(const PathStatus& p) {
   json::object out;

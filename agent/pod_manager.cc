@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/compute/pod_status.h"
+#include "control/api/quantity.h"
 
 namespace trama::agent {
 
@@ -56,8 +57,22 @@ const netns::ObservedSandbox* PodManager::seen(const netns::Uid& uid) const {
   return it == observed_->sandboxes.end() ? nullptr : &it->second;
 }
 
+// Before anything is computed: what was not asked for is not known.
+void PodManager::want_sources() {
+  SourceNames all;
+  for (const auto& [name, pod] : parts_.view.pods()) {
+    if (api::text_at(pod->body, "spec.nodeName") != options_.node_name || is_terminal(*pod)) continue;
+    auto names = named_sources(*pod);
+    all.objects.merge(names.objects);
+    all.tokens.merge(names.tokens);
+  }
+  parts_.sources.want(all.objects);
+  parts_.tokens.want(all.tokens);
+}
+
 void PodManager::update(bool service_names) {
   if (!adopted_ || mtu_ == 0) return;
+  want_sources();
   if (service_names || !names_) names_ = std::make_unique<ServiceNames>(parts_.view.services(), options_.dns.domain);
   SandboxContext context;
   context.node_name = options_.node_name;
@@ -67,6 +82,19 @@ void PodManager::update(bool service_names) {
   context.node_resolv_conf = options_.node_resolv_conf;
   context.dns = options_.dns;
   context.existing = asked_;
+  context.sources.object = [this](const api::Key& key) { return parts_.sources.lookup(key); };
+  context.sources.token = [this](const TokenWant& want) { return parts_.tokens.lookup(want); };
+  if (auto service = parts_.view.service({"default", "kubernetes"})) {
+    context.api_host = api::text_at(service->body, "spec.clusterIP");
+    for (const auto& port : api::array_at(service->body, "spec.ports"))
+      if (port.is_object() && context.api_port == 0)
+        context.api_port = static_cast<std::uint16_t>(api::int_at(port.get_object(), "port"));
+  }
+  if (auto node = parts_.view.node(options_.node_name)) {
+    const auto& allocatable = api::object_at(node->body, "status.allocatable");
+    if (auto* cpu = allocatable.if_contains("cpu")) context.node_cpu_milli = api::milli_of(*cpu);
+    if (auto* memory = allocatable.if_contains("memory")) context.node_memory_bytes = api::units_of(*memory);
+  }
   for (const auto& [uid, box] : observed_->sandboxes)
     if (!box.leaving) context.existing.insert(uid);
   auto now = std::chrono::steady_clock::now();
@@ -79,6 +107,7 @@ void PodManager::update(bool service_names) {
   };
   auto out = compute_sandboxes(parts_.view.pods(), *names_, context, addresses);
   troubles_ = std::move(out.troubles);
+  waits_ = std::move(out.waits);
 
   // A saved view may be older than the sandboxes: what it does not know is nobody's to remove before the server spoke.
   bool unknown = std::any_of(observed_->sandboxes.begin(), observed_->sandboxes.end(),
@@ -236,6 +265,8 @@ PodFindings PodManager::findings(const api::Object& pod, const netns::PodStatus*
   out.now = now_seconds();
   if (auto it = failures_.find(pod.uid); it != failures_.end()) out.trouble = it->second;
   if (auto it = troubles_.find(pod.uid); it != troubles_.end()) out.trouble = it->second;
+  if (auto it = waits_.find(pod.uid); it != waits_.end() && it->second.volumes.empty())
+    out.config_errors = it->second.containers;
   if (status) {
     out.containers = status->containers;
     out.ready = readiness(pod, out.containers);
@@ -269,6 +300,15 @@ void PodManager::probe(const api::ObjectPtr& pod, const std::vector<netns::Conta
 void PodManager::say(const api::Object& pod, const std::vector<netns::ContainerStatus>& containers) {
   if (auto it = troubles_.find(pod.uid); it != troubles_.end())
     parts_.reporter.event(pod, "Pod", "Warning", it->second.reason, it->second.message);
+  if (auto it = waits_.find(pod.uid); it != waits_.end()) {
+    for (const auto& [volume, why] : it->second.volumes)
+      parts_.reporter.event(pod, "Pod", "Warning", "FailedMount",
+                            fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", volume, why));
+    // Variables are looked up when a container starts, which it does once its volumes are there.
+    if (containers.empty() && it->second.volumes.empty())
+      for (const auto& [container, why] : it->second.containers)
+        parts_.reporter.event(pod, "Pod", "Warning", "Failed", "Error: " + why);
+  }
   for (const auto& status : containers) {
     const auto& state = status.state;
     // What ran before this agent came has been told by the one that started it.

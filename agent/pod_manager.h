@@ -15,6 +15,8 @@
 #include "agent/compute/pod_status.h"
 #include "agent/compute/sandboxes.h"
 #include "agent/ipam.h"
+#include "agent/pod_sources.h"
+#include "agent/pod_tokens.h"
 #include "agent/pod_watch.h"
 #include "agent/prober.h"
 #include "agent/reporter.h"
@@ -36,6 +38,8 @@ struct PodManagerParts {
   Reporter& reporter;
   PodWatch& processes;
   Prober& prober;
+  PodSources& sources;
+  PodTokens& tokens;
   async::Latest<netns::Desired>& want;
 };
 
@@ -76,6 +80,7 @@ class PodManager {
   bool may_log_more(const netns::Uid& uid, const std::string& container) const;
 
  private:
+  void want_sources();
   void refresh(const api::ObjectPtr& pod);
   void probe(const api::ObjectPtr& pod, const std::vector<netns::ContainerStatus>& containers);
   void say(const api::Object& pod, const std::vector<netns::ContainerStatus>& containers);
@@ -108,6 +113,7 @@ class PodManager {
   std::set<netns::Uid> networked_;                       // its network was made, or seen in order
   std::map<netns::Uid, PodTrouble> troubles_;            // from computing
   std::map<netns::Uid, PodTrouble> failures_;            // from the kernel
+  std::map<netns::Uid, PodWait> waits_;                  // for ConfigMaps, Secrets and tokens
   std::map<netns::Uid, api::ObjectPtr> pods_;            // as of the last update()
 };
 

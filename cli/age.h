@@ -7,10 +7,10 @@
 
 namespace trama::cli {
 
-// "41s", "5m12s", "3h", "12d": about two digits of precision, as kubectl shows ages.
-std::string age_text(std::int64_t seconds);
 // Seconds since 1970 of an RFC 3339 UTC time; 0 when it is none.
 std::int64_t unix_seconds(std::string_view rfc3339);
+// Since `then`, in seconds since 1970, until now.
+std::string age_since(std::int64_t then);
 // Since `rfc3339` until now; "<unknown>" when it is no time.
 std::string age_of(std::string_view rfc3339);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/columns.h"
 #include "control/api/object.h"
 
 namespace trama::cli {
@@ -10,34 +11,11 @@ namespace trama::cli {
 using base::Error;
 using base::Result;
 
-std::size_t display_width(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
-std::string Table::to_text(bool with_header, std::vector<std::size_t>* kept) const {
-  std::vector<std::size_t> widths;
-  if (kept) widths = *kept;
-  auto measure = [&](const std::vector<std::string>& row) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
-  };
-  if (with_header) measure(header);
-  for (const auto& row : rows) measure(row);
-  if (kept) *kept = widths;
-  std::string out;
-  auto print = [&](const std::vector<std::string>& row) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += row[i];
-      if (i + 1 < row.size()) line.append(widths[i] - display_width(row[i]) + 3, ' ');
-    }
-    line.resize(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
-  };
-  if (with_header && !header.empty()) print(header);
-  for (const auto& row : rows) print(row);
-  return out;
+std::string Table::to_text(bool with_header, std::vector<std::size_t>* widths) const {
+  std::vector<std::vector<std::string>> all;
+  if (with_header && !header.empty()) all.push_back(header);
+  all.insert(all.end(), rows.begin(), rows.end());
+  return base::columns(all, 3, widths);
 }
 
 namespace {

@@ -30,7 +30,4 @@ struct TableOptions {
 // A meta.k8s.io/v1 Table, as the server prints objects. An error names what is missing.
 base::Result<Table> from_server_table(const json::object& table, const TableOptions& options);
 
-// How many terminal columns a UTF-8 text takes (code points; our texts have no wide ones).
-std::size_t display_width(std::string_view text);
-
 }  // namespace trama::cli

@@ -13,6 +13,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "control/account_tokens.h"
 #include "control/client/kubeconfig.h"
 #include "control/composition.h"
 #include "control/controllers/bootstrap.h"
@@ -180,6 +181,12 @@ Result<> ControllerProcess::serve() {
   o.client_ca_pem = keys_->trusted;
   o.authorities = [this](server::Request request) { return tell_authorities(std::move(request)); };
   o.authenticate_token = [this](std::string token) -> std::optional<server::Identity> {
+    if (pki::looks_like_jwt(token)) {
+      auto account = verify_account_token(*store_, keys_->trusted, token, {}, std::chrono::system_clock::now());
+      if (account) return account->identity;
+      base::logger("controller")->debug("a token is refused: {}", account.error().to_string());
+      return std::nullopt;
+    }
     auto record = verify_join_token(*store_, token, std::chrono::system_clock::now());
     if (!record) return std::nullopt;
     server::Identity who;
@@ -187,6 +194,15 @@ Result<> ControllerProcess::serve() {
     who.groups = {"system:bootstrappers", "system:authenticated"};
     return who;
   };
+  o.token_issuer = kTokenIssuer;
+  o.grant_token = [this](const server::TokenGrant& grant) {
+    const auto& ca = keys_->authority;
+    return make_account_token(ca.key(), ca.pin(), grant, std::chrono::system_clock::now());
+  };
+  o.review_token = [this](const std::string& token, const std::vector<std::string>& audiences) {
+    return verify_account_token(*store_, keys_->trusted, token, audiences, std::chrono::system_clock::now());
+  };
+  o.token_keys = [this] { return token_keys(keys_->trusted); };
   o.admissions = admissions(*allocator_);
   o.raw = [this](server::SubresourcePath path, server::Request request, server::Stream& stream) {
     return proxy_->handle(std::move(path), std::move(request), stream);

@@ -11,6 +11,7 @@
 #include "base/c_ptr.h"
 #include "base/file.h"
 #include "base/unique_fd.h"
+#include "netns/container_mounts.h"
 #include "netns/root_fs.h"
 
 namespace trama::netns {
@@ -193,14 +194,32 @@ Result<UniqueFd> clone_read_only(const char* path) {
   return tree;
 }
 
-Result<> mount_image(const ContainerSpec& container, std::size_t index) {
+// The host's root, with places for volumes at its top, where nothing can be made later.
+Result<> mount_host(const std::vector<VolumeTree>& volumes, const std::string& root) {
+  auto missing = missing_at_top("/host", volumes);
+  if (missing.empty()) {
+    if (::mount("/host", root.c_str(), nullptr, MS_BIND | MS_REC, nullptr) < 0)
+      return Error::from_errno(errno, "bind the host's root");
+    return {};
+  }
+  if (auto r = mount_overlay("/host", root); !r) return std::move(r).error().in("a place for volumes at the top");
+  // An overlay shows one file system, without what is mounted on it.
+  for (const std::string& mounted : system_mounts_below("/host")) {
+    if (::mount(("/host" + mounted).c_str(), (root + mounted).c_str(), nullptr, MS_BIND, nullptr) < 0)
+      return Error::from_errno(errno, "bind the host's " + mounted);
+  }
+  for (const VolumeTree* volume : missing)
+    if (auto r = make_mount_point(root, *volume); !r) return r;
+  return {};
+}
+
+Result<> mount_image(const ContainerSpec& container, std::size_t index, const std::vector<VolumeTree>& volumes) {
   constexpr const char* kRoot = "/root";  // of the base
   std::string image = fmt::format("/images/{}", index);
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   if (container.image == "host") {
-    if (::mount("/host", kRoot, nullptr, MS_BIND | MS_REC, nullptr) < 0)
-      return Error::from_errno(errno, "bind the host's root");
+    if (auto r = mount_host(volumes, kRoot); !r) return r;
     attributes.attr_set |= MOUNT_ATTR_RDONLY;
   } else {
     struct stat s {};
@@ -209,12 +228,8 @@ Result<> mount_image(const ContainerSpec& container, std::size_t index) {
       if (::mount(image.c_str(), kRoot, nullptr, MS_BIND, nullptr) < 0)
         return Error::from_errno(errno, "bind " + container.image);
     } else {
-      // The layers' own mount is hidden below the overlay itself.
-      if (auto r = mount_new("tmpfs", kRoot, MS_NOSUID | MS_NODEV, "mode=0755,size=50%"); !r) return r;
-      if (::mkdir("/root/upper", 0755) < 0 || ::mkdir("/root/work", 0755) < 0) return Error::from_errno(errno, "mkdir");
-      std::string options = fmt::format("lowerdir={},upperdir=/root/upper,workdir=/root/work", image);
-      if (::mount("overlay", kRoot, "overlay", MS_NOSUID | MS_NODEV, options.c_str()) < 0)
-        return Error::from_errno(errno, fmt::format("overlay over {} (bind:/path does without one)", container.image));
+      if (auto r = mount_overlay(image, kRoot); !r)
+        return std::move(r).error().in(container.image + " (bind:/path does without an overlay)");
     }
   }
   if (::mount_setattr(AT_FDCWD, kRoot, AT_RECURSIVE, &attributes, sizeof attributes) < 0)
@@ -227,7 +242,9 @@ Result<> mount_image(const ContainerSpec& container, std::size_t index) {
 Result<> enter_container_root(const PodSpec& spec, std::size_t index) {
   const ContainerSpec& container = spec.containers[index];
   bool host = container.image == "host";
-  if (auto r = mount_image(container, index); !r) return r;
+  auto volumes = gather_volumes(spec, container);
+  if (!volumes) return std::move(volumes).error();
+  if (auto r = mount_image(container, index, *volumes); !r) return r;
   auto hosts = clone_read_only("/files/hosts");
   auto resolver = clone_read_only("/files/resolv.conf");
   auto program = clone_read_only("/files/trama");
@@ -262,7 +279,7 @@ Result<> enter_container_root(const PodSpec& spec, std::size_t index) {
     if (auto r = make_read_only(path); !r) return r;
   for (const char* path : kMaskedProc)
     if (auto r = mask(path); !r) return r;
-  return {};
+  return attach_volumes(std::move(*volumes));
 }
 
 }  // namespace trama::netns

@@ -99,6 +99,7 @@ Result<> KernelLinux::apply(const Op& op) {
                         },
                         [&](const WriteFiles& o) { return write_files(o.sandbox); },
                         [&](const SetLimits& o) { return processes_.set_limits(o.sandbox.uid, o.sandbox.limits); },
+                        [&](const WriteVolumes& o) { return write_volumes(o); },
                         [&](const StartProcesses& o) { return start_processes(o.sandbox); },
                     },
                     op);
@@ -207,6 +208,13 @@ Result<> KernelLinux::start_processes(const Sandbox& s) {
   if (!s.network.hosts.empty()) where.hosts_path = directory + "/hosts";
   if (!s.network.resolv_conf.empty()) where.resolv_conf_path = directory + "/resolv.conf";
   return processes_.start(s, where);
+}
+
+Result<> KernelLinux::write_volumes(const WriteVolumes& o) {
+  Volumes changed;
+  for (const auto& name : o.volumes)
+    if (auto it = o.sandbox.volumes.find(name); it != o.sandbox.volumes.end()) changed.insert(*it);
+  return processes_.write_volumes(o.sandbox.uid, changed);
 }
 
 // ---- repairing ------------------------------------------------------------------------------------------------------

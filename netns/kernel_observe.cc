@@ -233,6 +233,7 @@ Result<Observed> KernelLinux::observe() {
     s.leaving = seen.leaving;
     s.limits = seen.limits;
     s.containers = std::move(seen.containers);
+    s.volumes = std::move(seen.volumes);
   }
   return out;
 }

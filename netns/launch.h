@@ -22,6 +22,11 @@ struct PodLaunch {
 std::string to_json(const PodLaunch& launch);
 base::Result<PodLaunch> parse_pod_launch(std::string_view json);
 
+// Between the agent and an init whose pod has volumes: the init has made them and starts nothing until they are
+// written.
+inline constexpr const char* kVolumesReady = "volumes";
+inline constexpr const char* kVolumesWritten = "written";
+
 struct ExecLaunch {
   ContainerSpec container;  // environment, user, working directory
   std::string hostname;

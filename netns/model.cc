@@ -58,6 +58,24 @@ Mac host_mac() { return Mac{{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}}; }
 Ip gateway(base::Family family) { return family == base::Family::v4 ? Ip::v4(169, 254, 1, 1) : *Ip::parse("fe80::1"); }
 std::string cgroup_name(const Uid& uid) { return "pod-" + uid; }
 
+std::string digest(const Volume& volume) {
+  std::string all = volume.scratch ? "scratch" : "files";
+  for (const auto& [path, file] : volume.files)
+    all += fmt::format("\n{} {:o} {} {}", path, file.mode, file.content.size(), file.content);
+  return base::sha256_hex(all);
+}
+
+bool is_file_path(const std::string& path) {
+  if (path.empty() || path.size() > 4095 || path.starts_with("..") || path.find('\0') != path.npos) return false;
+  for (std::size_t at = 0; at <= path.size();) {
+    auto end = std::min(path.find('/', at), path.size());
+    auto part = std::string_view(path).substr(at, end - at);
+    if (part.empty() || part == "." || part == ".." || part.size() > 255) return false;
+    at = end + 1;
+  }
+  return true;
+}
+
 base::Result<> validate(const Sandbox& s) {
   auto wrong = [&](std::string_view what) {
     return base::Error::text(fmt::format("sandbox {}/{}: {}", s.ns, s.name, what));

@@ -12,6 +12,7 @@
 
 #include "base/ip.h"
 #include "base/result.h"
+#include "netns/volume.h"
 
 namespace trama::netns {
 
@@ -46,6 +47,7 @@ struct Container {
   std::vector<std::string> command;  // never empty
   std::map<std::string, std::string> environment;
   std::string working_directory;  // "" = /
+  std::vector<VolumeMount> mounts{};
   friend bool operator==(const Container&, const Container&) = default;
 };
 
@@ -58,7 +60,9 @@ struct Sandbox {
   Network network;
   Limits limits;
   std::vector<Container> containers;
+  Volumes volumes;  // of a pod that runs, those of files are kept as they stand here; one that is absent is left alone
   RestartPolicy restart = RestartPolicy::always;
+  bool hold_processes = false;  // what containers or volumes are made from is not all known: nothing is started
   // Set: end the processes (SIGTERM, then SIGKILL after the grace time) but keep the network until they are gone.
   std::optional<std::chrono::seconds> stop_with_grace;
   friend bool operator==(const Sandbox&, const Sandbox&) = default;
@@ -111,8 +115,9 @@ struct ObservedSandbox {
   Limits limits;
   ProcessPhase processes = ProcessPhase::none;
   std::vector<ContainerState> containers;
-  bool stopping = false;  // its processes are being ended: nothing to do but wait
-  bool leaving = false;   // its remains are being removed: nothing to do but wait
+  std::map<std::string, std::string> volumes;  // of running processes: digest of what each volume of files holds
+  bool stopping = false;                       // its processes are being ended: nothing to do but wait
+  bool leaving = false;                        // its remains are being removed: nothing to do but wait
   friend bool operator==(const ObservedSandbox&, const ObservedSandbox&) = default;
 };
 

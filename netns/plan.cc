@@ -56,6 +56,16 @@ void repair(const Sandbox& want, const ObservedSandbox& have, std::vector<Op>& o
     ops.push_back(WriteFiles{want});
 }
 
+// A volume that the running pod does not have is none of its: specs of pods do not change.
+std::vector<std::string> old_volumes(const Sandbox& want, const ObservedSandbox& have) {
+  std::vector<std::string> out;
+  for (const auto& [name, volume] : want.volumes) {
+    auto it = have.volumes.find(name);
+    if (it != have.volumes.end() && it->second != digest(volume)) out.push_back(name);
+  }
+  return out;
+}
+
 void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops) {
   bool runs = have && have->processes == ProcessPhase::running;
   if (have && have->leaving) return;  // the same uid was wanted again: after the removal
@@ -78,10 +88,10 @@ void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops
     return;
   }
   if (want.containers.empty() || (have && have->stopping)) return;
-  if (!have || have->processes == ProcessPhase::none)
-    ops.push_back(StartProcesses{want});
-  else if (runs && !(have->limits == want.limits))
-    ops.push_back(SetLimits{want});
+  if (runs && !(have->limits == want.limits)) ops.push_back(SetLimits{want});
+  if (auto old = have ? old_volumes(want, *have) : std::vector<std::string>(); runs && !old.empty())
+    ops.push_back(WriteVolumes{want, std::move(old)});
+  if ((!have || have->processes == ProcessPhase::none) && !want.hold_processes) ops.push_back(StartProcesses{want});
 }
 
 }  // namespace
@@ -124,6 +134,9 @@ std::string to_text(const Op& op) {
           [&](const SetLimits& o) {
             return fmt::format("set limits {}: cpu {}m, memory {}, pids {}", pod(o.sandbox),
                                o.sandbox.limits.cpu_millis, o.sandbox.limits.memory_bytes, o.sandbox.limits.pids);
+          },
+          [&](const WriteVolumes& o) {
+            return fmt::format("write volumes {}: {}", pod(o.sandbox), fmt::join(o.volumes, ", "));
           },
           [&](const StartProcesses& o) {
             std::string names;

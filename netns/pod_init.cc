@@ -77,7 +77,13 @@ Result<Surroundings> look_around(const PodLaunch& launch) {
     const std::string& hostname = launch.spec.hostname.empty() ? launch.spec.name : launch.spec.hostname;
     if (::sethostname(hostname.c_str(), std::min<std::size_t>(hostname.size(), 64)) < 0)
       return Error::from_errno(errno, "set the host name");
-    return enter_base(launch);
+    if (auto r = enter_base(launch); !r) return r;
+    if (launch.spec.volumes.empty()) return {};
+    if (auto r = send_message(control.get(), kVolumesReady); !r) return r;
+    auto answer = receive_message(control.get(), -1);  // the end of whoever starts us is an answer too
+    if (!answer) return std::move(answer).error();
+    if (answer->text != kVolumesWritten) return Error::text("the pod's volumes were not written", std::errc::io_error);
+    return {};
   };
   auto stood = stand_up();
   if (stood) {

@@ -41,6 +41,35 @@ void read_milliseconds(JsonFields& f, std::string_view key, std::chrono::millise
   out = std::chrono::milliseconds(n);
 }
 
+Result<VolumeMount> parse_mount(const json::value& v, const std::string& where) {
+  const json::object* o = v.if_object();
+  if (!o) return Error::text(where + ": expected an object");
+  VolumeMount m;
+  JsonFields f(*o, where);
+  f.read("volume", m.volume);
+  f.read("path", m.path);
+  f.read("subPath", m.sub_path);
+  f.read("readOnly", m.read_only);
+  if (auto r = f.result(); !r) return std::move(r).error();
+  return m;
+}
+
+Result<std::map<std::string, VolumeShape>> parse_volumes(const json::object& o) {
+  std::map<std::string, VolumeShape> out;
+  for (const auto& item : o) {
+    std::string name(item.key()), where = "spec.volumes." + name;
+    const json::object* one = item.value().if_object();
+    if (!one) return Error::text(where + ": expected an object");
+    VolumeShape shape;
+    JsonFields f(*one, where);
+    f.read("scratch", shape.scratch);
+    f.read("sizeBytes", shape.size_bytes);
+    if (auto r = f.result(); !r) return std::move(r).error();
+    out[name] = shape;
+  }
+  return out;
+}
+
 Result<ContainerSpec> parse_container(const json::object& o, const std::string& where) {
   ContainerSpec c;
   JsonFields f(o, where);
@@ -57,6 +86,12 @@ Result<ContainerSpec> parse_container(const json::object& o, const std::string& 
     if (!l) return std::move(l).error();
     c.limits = *l;
   }
+  if (const json::array* mounts = f.array("mounts"))
+    for (std::size_t i = 0; i < mounts->size(); ++i) {
+      auto m = parse_mount((*mounts)[i], fmt::format("{}.mounts[{}]", where, i));
+      if (!m) return std::move(m).error();
+      c.mounts.push_back(std::move(*m));
+    }
   if (auto r = f.result(); !r) return std::move(r).error();
   return c;
 }
@@ -72,6 +107,18 @@ bool plain_name(std::string_view s, std::size_t longest) {
 }
 
 bool has_nul(const std::string& s) { return s.find('\0') != std::string::npos; }
+
+// "" = it can be mounted.
+std::string wrong_mount(const VolumeMount& m) {
+  if (!plain_name(m.volume, 63)) return fmt::format("\"{}\" cannot name a volume", m.volume);
+  if (!m.path.starts_with('/') || !is_file_path(m.path.substr(1)))
+    return fmt::format("path \"{}\": expected an absolute path without \"..\" that is not the root", m.path);
+  auto top = m.path.substr(0, m.path.find('/', 1));
+  if (top == "/proc" || top == "/sys") return fmt::format("path \"{}\": {} is the kernel's", m.path, top);
+  if (!m.sub_path.empty() && !is_file_path(m.sub_path))
+    return fmt::format("subPath \"{}\": expected a relative path without \"..\"", m.sub_path);
+  return "";
+}
 
 Result<> validate(const ContainerSpec& c, std::size_t index) {
   auto wrong = [&](std::string_view field, std::string_view why) {
@@ -94,6 +141,8 @@ Result<> validate(const ContainerSpec& c, std::size_t index) {
     return wrong("workingDir", "expected an absolute path");
   if (has_nul(c.user)) return wrong("user", "contains a NUL byte");
   if (c.oom_score_adj < 0 || c.oom_score_adj > 1000) return wrong("oomScoreAdj", "expected 0 to 1000");
+  for (std::size_t m = 0; m < c.mounts.size(); ++m)
+    if (auto why = wrong_mount(c.mounts[m]); !why.empty()) return wrong(fmt::format("mounts[{}]", m), why);
   return {};
 }
 }  // namespace
@@ -114,6 +163,12 @@ Result<> validate(const PodSpec& spec) {
     if (!names.insert(spec.containers[i].name).second)
       return Error::text(fmt::format("containers[{}].name: \"{}\" is used twice", i, spec.containers[i].name));
   }
+  for (const auto& [name, shape] : spec.volumes)
+    if (!plain_name(name, 63)) return Error::text(fmt::format("volumes: \"{}\" cannot name a volume", name));
+  for (const ContainerSpec& c : spec.containers)
+    for (const VolumeMount& m : c.mounts)
+      if (!spec.volumes.contains(m.volume))
+        return Error::text(fmt::format("container {}: volume \"{}\" is not one of the pod's", c.name, m.volume));
   if (spec.grace < std::chrono::milliseconds(0)) return Error::text("grace: expected a time of at least 0");
   if (spec.timing.base.count() < 0 || spec.timing.highest < spec.timing.base)
     return Error::text("timing: expected 0 <= base <= highest");
@@ -127,6 +182,10 @@ std::string to_json(const PodSpec& s) {
   for (const ContainerSpec& c : s.containers) {
     json::object env;
     for (const auto& [key, value] : c.env) env[key] = value;
+    json::array mounts;
+    for (const VolumeMount& m : c.mounts)
+      mounts.push_back(
+          json::object{{"volume", m.volume}, {"path", m.path}, {"subPath", m.sub_path}, {"readOnly", m.read_only}});
     containers.push_back(json::object{{"name", c.name},
                                       {"image", c.image},
                                       {"command", json::array(c.command.begin(), c.command.end())},
@@ -134,9 +193,13 @@ std::string to_json(const PodSpec& s) {
                                       {"env", std::move(env)},
                                       {"workingDir", c.working_dir},
                                       {"user", c.user},
+                                      {"mounts", std::move(mounts)},
                                       {"limits", limits_json(c.limits)},
                                       {"oomScoreAdj", c.oom_score_adj}});
   }
+  json::object volumes;
+  for (const auto& [name, shape] : s.volumes)
+    volumes[name] = json::object{{"scratch", shape.scratch}, {"sizeBytes", shape.size_bytes}};
   json::object o{{"uid", s.uid},
                  {"namespace", s.ns},
                  {"name", s.name},
@@ -145,6 +208,7 @@ std::string to_json(const PodSpec& s) {
                  {"hostsPath", s.hosts_path},
                  {"resolvConfPath", s.resolv_conf_path},
                  {"containers", std::move(containers)},
+                 {"volumes", std::move(volumes)},
                  {"limits", limits_json(s.limits)},
                  {"restartPolicy", kPolicies[static_cast<std::size_t>(s.restart)]},
                  {"graceMs", s.grace.count()},
@@ -197,6 +261,11 @@ Result<PodSpec> parse_pod_spec(std::string_view text) {
       if (!c) return std::move(c).error();
       s.containers.push_back(std::move(*c));
     }
+  }
+  if (const json::object* volumes = f.object("volumes")) {
+    auto parsed = parse_volumes(*volumes);
+    if (!parsed) return std::move(parsed).error();
+    s.volumes = std::move(*parsed);
   }
   if (auto r = f.result(); !r) return std::move(r).error();
   if (auto r = validate(s); !r) return std::move(r).error();

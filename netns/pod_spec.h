@@ -23,9 +23,17 @@ struct ContainerSpec {
   std::map<std::string, std::string> env;  // on top of PATH, HOME and HOSTNAME
   std::string working_dir;                 // "" = /
   std::string user;                        // "" = root, "1000", "1000:1000" or a name from the container's /etc/passwd
-  Limits limits;                           // on top of the pod's
-  int oom_score_adj = 500;                 // 0..1000: the kernel prefers containers to their init
+  std::vector<VolumeMount> mounts;
+  Limits limits;            // on top of the pod's
+  int oom_score_adj = 500;  // 0..1000: the kernel prefers containers to their init
   friend bool operator==(const ContainerSpec&, const ContainerSpec&) = default;
+};
+
+// A volume without what is in it: that is never written to a file of the host.
+struct VolumeShape {
+  bool scratch = false;
+  std::uint64_t size_bytes = 0;
+  friend bool operator==(const VolumeShape&, const VolumeShape&) = default;
 };
 
 struct RestartTiming {
@@ -49,6 +57,7 @@ struct PodSpec {
   std::string hosts_path;  // bind-mounted read-only at /etc/hosts; "" = the root's own file
   std::string resolv_conf_path;
   std::vector<ContainerSpec> containers;
+  std::map<std::string, VolumeShape> volumes;
   Limits limits;
   RestartPolicy restart = RestartPolicy::always;
   std::chrono::milliseconds grace{30'000};

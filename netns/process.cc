@@ -21,6 +21,7 @@
 #include "netns/json_fields.h"
 #include "netns/launch.h"
 #include "netns/spawn.h"
+#include "netns/volume_files.h"
 
 namespace trama::netns {
 using base::Error;
@@ -80,6 +81,31 @@ Result<RunningPod> find_init(const std::string& directory, const Uid& uid) {
   return pod;
 }
 
+// The volumes inside the pod's own mount namespace, as a path that stays theirs as long as the descriptor lives.
+struct VolumesInside {
+  UniqueFd directory;
+  std::string path() const { return fmt::format("/proc/self/fd/{}", directory.get()); }
+};
+Result<VolumesInside> open_volumes(const RunningPod& pod) {
+  auto path = fmt::format("/proc/{}/root{}", pod.pid, kBaseVolumes);
+  VolumesInside out{UniqueFd(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC))};
+  int why = errno;
+  // Opened first, asked after: now it is that process or none.
+  if (wait_for_exit(pod.pidfd.get(), milliseconds(0))) return Error::from_errno(ESRCH, "volumes of pod " + pod.uid);
+  if (!out.directory) return Error::from_errno(why, "open " + path);
+  return out;
+}
+
+Result<> write_all(const RunningPod& pod, const Volumes& volumes) {
+  auto inside = open_volumes(pod);
+  if (!inside) return std::move(inside).error();
+  for (const auto& [name, volume] : volumes) {
+    if (volume.scratch) continue;
+    if (auto r = write_volume(inside->path(), name, volume); !r) return r;
+  }
+  return {};
+}
+
 // An orphan of ours is reaped by the machine's init; if that is us, by us.
 void reap(int pidfd) {
   siginfo_t info{};
@@ -124,7 +150,7 @@ std::string PodProcesses::log_path(const Uid& uid, const std::string& container)
   return fmt::format("{}/{}.log", directory(uid), container);
 }
 
-Result<RunningPod> PodProcesses::start(const PodSpec& spec) {
+Result<RunningPod> PodProcesses::start(const PodSpec& spec, const Volumes& volumes) {
   std::string what = fmt::format("start pod {}/{}", spec.ns, spec.name);
   if (auto r = validate(spec); !r) return std::move(r).error().in(what);
   std::string dir = directory(spec.uid), group = group_of(spec.uid);
@@ -189,6 +215,10 @@ Result<RunningPod> PodProcesses::start(const PodSpec& spec) {
         pod.pid = static_cast<pid_t>(std::strtol(message->text.c_str(), &end, 10));
         pod.start_time = std::strtoull(end, nullptr, 10);
         pod.pidfd = std::move(message->fd);
+      } else if (message->text == kVolumesReady && pod.pidfd) {
+        stands = write_all(pod, volumes);
+        if (stands) stands = send_message(ours.get(), kVolumesWritten);
+        done = !stands;
       } else {
         if (message->text != "ok" || !pod.pidfd) stands = Error::text(message->text, std::errc::io_error);
         done = true;
@@ -227,6 +257,26 @@ Result<RunningPod> PodProcesses::adopt(const Uid& uid) const {
       pinned.st_dev != actual.st_dev)
     return refuse(fmt::format("is in another network namespace than {}", spec->netns_path));
   return pod;
+}
+
+Result<> PodProcesses::write_volumes(const Uid& uid, const Volumes& volumes) {
+  auto pod = find_init(directory(uid), uid);
+  if (!pod) return std::move(pod).error().in("write volumes");
+  return write_all(*pod, volumes);
+}
+
+Result<std::map<std::string, std::string>> PodProcesses::volume_digests(const Uid& uid) const {
+  std::map<std::string, std::string> out;
+  auto spec = read_spec(uid);
+  if (!spec) return std::move(spec).error();
+  std::erase_if(spec->volumes, [](const auto& v) { return v.second.scratch; });
+  if (spec->volumes.empty()) return out;
+  auto pod = find_init(directory(uid), uid);
+  if (!pod) return std::move(pod).error();
+  auto inside = open_volumes(*pod);
+  if (!inside) return std::move(inside).error();
+  for (const auto& [name, shape] : spec->volumes) out[name] = written_digest(inside->path(), name);
+  return out;
 }
 
 Result<> PodProcesses::stop(const Uid& uid, milliseconds grace) {

@@ -40,8 +40,13 @@ class PodProcesses {
 
   // Makes the pod's directory and cgroups and starts its init inside the namespace spec.netns_path, which must exist.
   // Returns once the init stands; how its containers fare is in the status. On failure nothing is left behind.
-  // EEXIST when the pod already runs.
-  base::Result<RunningPod> start(const PodSpec& spec);
+  // EEXIST when the pod already runs. `volumes`: content of those of the spec that are files; no container starts
+  // before they are written. They are in memory, in the pod's own mount namespace.
+  base::Result<RunningPod> start(const PodSpec& spec, const Volumes& volumes = {});
+  // Replaces the files of volumes of a pod that runs. ESRCH when it does not.
+  base::Result<> write_volumes(const Uid& uid, const Volumes& volumes);
+  // The digest of what each volume of files of a running pod holds; "" for one that was never written.
+  base::Result<std::map<std::string, std::string>> volume_digests(const Uid& uid) const;
   // The running init of a pod that another process started: same pid, start time, boot, cgroup and network namespace.
   // ESRCH: it does not run (any more); any other error says what does not fit, and then nothing was touched.
   base::Result<RunningPod> adopt(const Uid& uid) const;

@@ -33,8 +33,10 @@ PodSpec pod_spec(const Sandbox& s, const Surroundings& where) {
     to.command = c.command;
     to.env = c.environment;
     to.working_dir = c.working_directory;
+    to.mounts = c.mounts;
     spec.containers.push_back(std::move(to));
   }
+  for (const auto& [name, volume] : s.volumes) spec.volumes[name] = {volume.scratch, volume.size_bytes};
   return spec;
 }
 
@@ -117,6 +119,8 @@ PodProcessPort::Seen PodProcessPort::look(const Uid& uid) {
   auto pod = pods_.adopt(uid);
   if (pod) {
     seen.phase = ProcessPhase::running;
+    if (spec && !spec->volumes.empty())
+      if (auto volumes = pods_.volume_digests(uid)) seen.volumes = std::move(*volumes);
     if (running_.contains(uid) && running_[uid].pid == pod->pid) return seen;
     epoll_event event{};
     event.events = EPOLLIN;
@@ -151,7 +155,7 @@ Result<std::map<Uid, ProcessPort::Seen>> PodProcessPort::observe() {
 Result<> PodProcessPort::start(const Sandbox& sandbox, const Surroundings& where) {
   if (job(sandbox.uid) != Job::none)
     return Error::from_errno(EBUSY, fmt::format("start {}/{}", sandbox.ns, sandbox.name));
-  auto started = pods_.start(pod_spec(sandbox, where));
+  auto started = pods_.start(pod_spec(sandbox, where), sandbox.volumes);
   if (!started && !started.error().is(std::errc::file_exists)) return std::move(started).error();
   return {};
 }
@@ -159,6 +163,11 @@ Result<> PodProcessPort::start(const Sandbox& sandbox, const Surroundings& where
 Result<> PodProcessPort::set_limits(const Uid& uid, const Limits& limits) {
   if (job(uid) != Job::none) return {};
   return pods_.update_limits(uid, limits);
+}
+
+Result<> PodProcessPort::write_volumes(const Uid& uid, const Volumes& volumes) {
+  if (job(uid) != Job::none) return {};
+  return pods_.write_volumes(uid, volumes);
 }
 
 Result<> PodProcessPort::stop(const Uid& uid, std::chrono::seconds grace) {

@@ -31,12 +31,15 @@ class ProcessPort {
     bool stopping = false, leaving = false;
     Limits limits;
     std::vector<ContainerState> containers;
+    std::map<std::string, std::string> volumes;  // as in ObservedSandbox
   };
   virtual ~ProcessPort() = default;
   // Every pod that has processes, a directory or a cgroup here.
   virtual base::Result<std::map<Uid, Seen>> observe() = 0;
   virtual base::Result<> start(const Sandbox& sandbox, const Surroundings& where) = 0;
   virtual base::Result<> set_limits(const Uid& uid, const Limits& limits) = 0;
+  // Replaces the content of volumes of a pod that runs.
+  virtual base::Result<> write_volumes(const Uid& uid, const Volumes& volumes) = 0;
   // Begin to end the processes, begin to remove every trace: return at once. When it is done, on_change is called.
   virtual base::Result<> stop(const Uid& uid, std::chrono::seconds grace) = 0;
   virtual base::Result<> remove(const Uid& uid) = 0;
@@ -59,6 +62,7 @@ class NoProcesses final : public ProcessPort {
     return base::Error::text("this agent starts no processes", std::errc::not_supported);
   }
   base::Result<> set_limits(const Uid&, const Limits&) override { return {}; }
+  base::Result<> write_volumes(const Uid&, const Volumes&) override { return {}; }
   base::Result<> stop(const Uid&, std::chrono::seconds) override { return {}; }
   base::Result<> remove(const Uid&) override { return {}; }
   base::UniqueFd namespace_of(const Uid&) override { return {}; }
@@ -76,6 +80,7 @@ class PodProcessPort final : public ProcessPort {
   base::Result<std::map<Uid, Seen>> observe() override;
   base::Result<> start(const Sandbox& sandbox, const Surroundings& where) override;
   base::Result<> set_limits(const Uid& uid, const Limits& limits) override;
+  base::Result<> write_volumes(const Uid& uid, const Volumes& volumes) override;
   base::Result<> stop(const Uid& uid, std::chrono::seconds grace) override;
   base::Result<> remove(const Uid& uid) override;
   base::UniqueFd namespace_of(const Uid& uid) override;

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/unique_fd.h"
+#include "netns/volume_files.h"
 
 namespace trama::netns {
 using base::Error;
@@ -63,7 +64,44 @@ Result<> switch_root() {
   if (::chdir("/") < 0) return Error::from_errno(errno, "chdir /");
   return {};
 }
+
+// In memory that is never written to a disk, where the kernel can promise that.
+Result<> mount_memory(const std::string& place, const std::string& options) {
+  constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV;
+  if (::mount("trama", place.c_str(), "tmpfs", kFlags, (options + ",noswap").c_str()) == 0) return {};
+  if (errno != EINVAL || ::mount("trama", place.c_str(), "tmpfs", kFlags, options.c_str()) < 0)
+    return Error::from_errno(errno, "mount " + place);
+  return {};
+}
+
+Result<> make_volumes(const std::map<std::string, VolumeShape>& volumes, const std::string& place) {
+  if (volumes.empty()) return {};
+  if (::mkdir(place.c_str(), 0755) < 0) return Error::from_errno(errno, "mkdir " + place);
+  if (auto r = mount_memory(place, "mode=0755,size=50%"); !r) return r;
+  if (auto r = base::make_directories(fmt::format("{}/{}", place, kDigests), 0700); !r) return r;
+  for (const auto& [name, shape] : volumes) {
+    auto directory = fmt::format("{}/{}", place, name);
+    if (::mkdir(directory.c_str(), 0755) < 0 || ::chmod(directory.c_str(), 0755) < 0)
+      return Error::from_errno(errno, "mkdir " + directory);
+    if (!shape.scratch) continue;
+    auto size = shape.size_bytes ? fmt::format("{}", shape.size_bytes) : std::string("50%");
+    if (::mount("trama", directory.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, ("mode=0777,size=" + size).c_str()) < 0)
+      return Error::from_errno(errno, "mount " + directory);
+  }
+  return {};
+}
 }  // namespace
+
+std::vector<std::string> system_mounts_below(const std::string& root) {
+  std::vector<std::string> out;
+  for (const std::string& path : kSystemMounts) {
+    struct statx s {};
+    if (::statx(AT_FDCWD, (root + path).c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &s) == 0 &&
+        (s.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+      out.push_back(path);
+  }
+  return out;
+}
 
 std::vector<std::string> mounts_among(std::string_view mountinfo, const std::vector<std::string>& candidates) {
   std::set<std::string_view> points;
@@ -127,6 +165,7 @@ Result<> enter_base(const PodLaunch& launch) {
       if (auto r = p.directory ? base::make_directories(place) : touch(place); !r) return r;
     if (auto r = attach(p.tree, place); !r) return r;
   }
+  if (auto r = make_volumes(launch.spec.volumes, fmt::format(".{}", kBaseVolumes)); !r) return r;
   return switch_root();
 }
 

@@ -13,7 +13,8 @@ trama_test(control_scheduler_test LABEL unit
   LINKS trama_scheduler)
 trama_program(bench_scheduler SOURCES bench/scheduler_bench.cc LINKS trama_scheduler)
 trama_fuzz(scheduling_fuzz SOURCES fuzz/scheduling_fuzz.cc LINKS trama_scheduler CORPUS scheduling)
-trama_test(control_pki_test LABEL unit SOURCES unit/control/pki_test.cc LINKS trama_client trama_pki)
+trama_test(control_pki_test LABEL unit SOURCES unit/control/pki_test.cc unit/control/jwt_test.cc LINKS trama_client trama_pki)
+trama_fuzz(jwt_fuzz SOURCES fuzz/jwt_fuzz.cc LINKS trama_pki CORPUS jwt)
 trama_test(control_client_test LABEL unit SOURCES unit/control/client_test.cc unit/control/bad_servers_test.cc unit/control/tls_script.cc
   LINKS trama_client trama_pki)
 trama_test(control_controller_test LABEL e2e

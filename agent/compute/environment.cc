@@ -1,45 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "agent/compute/environment.h"
 
-#include <optional>
+#include <utility>
 
 namespace trama::agent {
 namespace {
 
-std::string first(const std::vector<base::Ip>& ips) { return ips.empty() ? "" : ips.front().to_string(); }
-
-std::string all(const std::vector<base::Ip>& ips) {
-  std::string out;
-  for (const auto& ip : ips) out += (out.empty() ? "" : ",") + ip.to_string();
-  return out;
+// Of a variable whose value is not there: nothing when it is optional, otherwise `problem` says so.
+std::optional<std::string> key_value(const Sources& sources, const api::Key& key, const json::object& reference,
+                                     std::optional<SourceProblem>& problem) {
+  bool optional = api::bool_at(reference, "optional");
+  auto source = find_source(sources, key, optional, problem);
+  if (!source) return std::nullopt;
+  auto name = api::text_at(reference, "key");
+  auto value = source_value(*source, name, false);
+  if (!value && !optional)
+    problem = SourceProblem{fmt::format("couldn't find key {} in {} {}/{}", name,
+                                        key.resource == "secrets" ? "Secret" : "ConfigMap", key.ns, key.name)};
+  return value;
 }
 
-// "metadata.labels['app']" -> "app"; nothing when `path` is not of that form.
-std::optional<std::string> subscript(std::string_view path, std::string_view map) {
-  if (!path.starts_with(map)) return std::nullopt;
-  path.remove_prefix(map.size());
-  if (path.size() < 4 || !path.starts_with("['") || !path.ends_with("']")) return std::nullopt;
-  return std::string(path.substr(2, path.size() - 4));
-}
-
-std::optional<std::string> field_value(const api::Object& pod, const std::string& path, const PodFacts& facts) {
-  if (path == "metadata.name") return pod.key.name;
-  if (path == "metadata.namespace") return pod.key.ns;
-  if (path == "metadata.uid") return pod.uid;
-  if (path == "spec.nodeName") return facts.node_name;
-  if (path == "spec.serviceAccountName") return api::text_at(pod.body, path);
-  if (path == "status.podIP") return first(facts.pod_ips);
-  if (path == "status.podIPs") return all(facts.pod_ips);
-  if (path == "status.hostIP") return first(facts.host_ips);
-  if (path == "status.hostIPs") return all(facts.host_ips);
-  for (auto map : {"metadata.labels", "metadata.annotations"}) {
-    auto key = subscript(path, map);
-    if (!key) continue;
-    auto values = api::strings_at(pod.body, map);
-    auto it = values.find(*key);
-    return it == values.end() ? "" : it->second;
+bool is_text(std::string_view bytes) {
+  for (std::size_t i = 0; i < bytes.size();) {
+    auto c = static_cast<unsigned char>(bytes[i]);
+    std::size_t more = c < 0x80                ? 0
+                       : c >= 0xc2 && c < 0xe0 ? 1
+                       : c >= 0xe0 && c < 0xf0 ? 2
+                       : c >= 0xf0 && c < 0xf5 ? 3
+                                               : 9;
+    if (c == 0 || i + more >= bytes.size()) return false;
+    for (std::size_t k = 1; k <= more; ++k)
+      if ((static_cast<unsigned char>(bytes[i + k]) & 0xc0) != 0x80) return false;
+    i += more + 1;
   }
-  return std::nullopt;
+  return true;
+}
+
+// A program's environment is text. What is not, the object's owner has to change: that is waited for.
+bool put(Environment& out, const std::string& name, std::string value, const api::Key& key,
+         std::optional<SourceProblem>& problem) {
+  if (!is_text(value)) {
+    problem =
+        SourceProblem{fmt::format("{} \"{}\": the value for variable {} is not text (UTF-8 without NUL); mount it "
+                                  "as a file instead",
+                                  key.resource == "secrets" ? "secret" : "configmap", key.name, name)};
+    return false;
+  }
+  out[name] = std::move(value);
+  return true;
+}
+
+void put_all_of(Environment& out, const api::Object& pod, const json::object& from, const Sources& sources,
+                std::optional<SourceProblem>& problem) {
+  for (auto [member, resource] : {std::pair{"configMapRef", "configmaps"}, {"secretRef", "secrets"}}) {
+    const auto& reference = api::object_at(from, member);
+    if (reference.empty()) continue;
+    api::Key key{resource, pod.key.ns, api::text_at(reference, "name")};
+    auto source = find_source(sources, key, api::bool_at(reference, "optional"), problem);
+    if (!source) continue;
+    for (const auto& name : source_keys(*source, false))
+      if (auto value = source_value(*source, name, false);
+          value && !put(out, api::text_at(from, "prefix") + name, std::move(*value), key, problem))
+        return;
+  }
 }
 
 }  // namespace
@@ -65,18 +88,31 @@ std::string expand(std::string_view text, const Environment& variables) {
   return out;
 }
 
-base::Result<Environment> container_environment(const api::Object& pod, const json::object& container,
-                                                const PodFacts& facts) {
+Environment own_variables(const api::Object& pod, const PodFacts& facts) {
   Environment out;
   out["TRAMA_POD"] = pod.key.name;
   out["TRAMA_NAMESPACE"] = pod.key.ns;
   out["TRAMA_NODE"] = facts.node_name;
-  out["TRAMA_POD_IP"] = first(facts.pod_ips);
+  out["TRAMA_POD_IP"] = facts.pod_ips.empty() ? "" : facts.pod_ips.front().to_string();
+  return out;
+}
+
+void add_api_server(Environment& variables, const std::string& host, std::uint16_t port) {
+  variables["KUBERNETES_SERVICE_HOST"] = host;
+  variables["KUBERNETES_SERVICE_PORT"] = variables["KUBERNETES_SERVICE_PORT_HTTPS"] = fmt::format("{}", port);
+}
+
+base::Result<Environment> container_environment(const api::Object& pod, const json::object& container,
+                                                const PodFacts& facts, const Sources& sources, Environment out,
+                                                std::optional<SourceProblem>& problem) {
+  auto container_name = api::text_at(container, "name");
   auto cannot = [&](const std::string& name, const std::string& why) {
-    return base::Error::text(fmt::format("container {}: variable {}: {}", api::text_at(container, "name"), name, why));
+    return base::Error::text(fmt::format("container {}: variable {}: {}", container_name, name, why));
   };
-  if (!api::array_at(container, "envFrom").empty())
-    return cannot("envFrom", "ConfigMaps and Secrets are not supported");
+  for (const auto& value : api::array_at(container, "envFrom")) {
+    if (!value.is_object() || problem) continue;
+    put_all_of(out, pod, value.get_object(), sources, problem);
+  }
   for (const auto& value : api::array_at(container, "env")) {
     if (!value.is_object()) continue;
     const auto& item = value.get_object();
@@ -85,11 +121,24 @@ base::Result<Environment> container_environment(const api::Object& pod, const js
       out[name] = expand(api::text_at(item, "value"), out);
       continue;
     }
-    auto path = api::text_at(item, "valueFrom.fieldRef.fieldPath");
-    if (path.empty()) return cannot(name, "of valueFrom only fieldRef is supported");
-    auto found = field_value(pod, path, facts);
-    if (!found) return cannot(name, fmt::format("fieldPath {} is not supported", path));
-    out[name] = *found;
+    const auto& from = api::object_at(item, "valueFrom");
+    if (auto path = api::text_at(from, "fieldRef.fieldPath"); !path.empty()) {
+      auto found = field_value(pod, path, facts);
+      if (!found) return cannot(name, fmt::format("fieldPath {} is not supported", path));
+      out[name] = *found;
+    } else if (from.contains("resourceFieldRef")) {
+      auto found = resource_value(pod, api::object_at(from, "resourceFieldRef"), container_name, facts);
+      if (!found) return cannot(name, found.error().to_string());
+      out[name] = *found;
+    } else {
+      bool secret = from.contains("secretKeyRef");
+      const auto& reference = api::object_at(from, secret ? "secretKeyRef" : "configMapKeyRef");
+      if (reference.empty())
+        return cannot(name, "of valueFrom fieldRef, resourceFieldRef, configMapKeyRef and secretKeyRef are supported");
+      if (problem) continue;
+      api::Key key{secret ? "secrets" : "configmaps", pod.key.ns, api::text_at(reference, "name")};
+      if (auto found = key_value(sources, key, reference, problem)) put(out, name, std::move(*found), key, problem);
+    }
   }
   return out;
 }

@@ -2,32 +2,35 @@
 // A container's environment and command line, as upstream builds them. Pure.
 #pragma once
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/ip.h"
+#include "agent/compute/downward.h"
+#include "agent/compute/sources.h"
 #include "base/result.h"
 #include "control/api/object.h"
 
 namespace trama::agent {
 
-namespace json = boost::json;
 using Environment = std::map<std::string, std::string>;
 
-// What the downward API knows beside the pod's own text.
-struct PodFacts {
-  std::string node_name;
-  std::vector<base::Ip> pod_ips;
-  std::vector<base::Ip> host_ips;
-};
-
-// TRAMA_POD, TRAMA_NAMESPACE, TRAMA_NODE, TRAMA_POD_IP, then the container's `env` in order: values with $(NAME)
-// expanded, valueFrom.fieldRef for metadata.{name,namespace,uid,labels['x'],annotations['x']}, spec.{nodeName,
-// serviceAccountName} and status.{podIP,podIPs,hostIP,hostIPs}. An error names the variable that cannot be had.
+// `variables` to begin with; then envFrom in order, then `env` in order, each later one over the earlier: values with
+// $(NAME) expanded from what stands so far, or valueFrom a field, a resource, a key of a ConfigMap or Secret. An error
+// names the variable that can never be had; `problem` tells what is missing as yet (the first thing, in upstream's
+// words).
 base::Result<Environment> container_environment(const api::Object& pod, const json::object& container,
-                                                const PodFacts& facts);
+                                                const PodFacts& facts, const Sources& sources, Environment variables,
+                                                std::optional<SourceProblem>& problem);
+
+// TRAMA_POD, TRAMA_NAMESPACE, TRAMA_NODE, TRAMA_POD_IP.
+Environment own_variables(const api::Object& pod, const PodFacts& facts);
+
+// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT[_HTTPS]: where a client in a pod finds the API server.
+void add_api_server(Environment& variables, const std::string& host, std::uint16_t port);
 
 // $(NAME) becomes the variable's value, $$ a dollar sign; an unknown $(NAME) stays as it is.
 std::string expand(std::string_view text, const Environment& variables);

@@ -59,6 +59,9 @@ ContainerView container_statuses(const api::Object& pod, const PodFindings& find
     if (findings.trouble) {
       nothing.state.reason = findings.trouble->reason;
       nothing.state.message = findings.trouble->message;
+    } else if (auto it = findings.config_errors.find(name); it != findings.config_errors.end()) {
+      nothing.state.reason = "CreateContainerConfigError";
+      nothing.state.message = it->second;
     }
     auto* found = find(findings.containers, name);
     const auto& status = found ? *found : nothing;

@@ -15,8 +15,9 @@ namespace trama::agent {
 struct PodFindings {
   std::vector<base::Ip> pod_ips;  // empty until the sandbox is there
   std::vector<base::Ip> host_ips;
-  std::optional<PodTrouble> trouble;               // why it does not run
-  std::vector<netns::ContainerStatus> containers;  // empty: no process was started yet
+  std::optional<PodTrouble> trouble;                 // why it does not run
+  std::map<std::string, std::string> config_errors;  // by container: what its variables are made from is not there
+  std::vector<netns::ContainerStatus> containers;    // empty: no process was started yet
   std::map<std::string, bool> ready;  // verdict of the readiness probe; containers without a probe are absent
   std::string now;                    // "2026-01-02T15:04:05Z"
 };

@@ -5,12 +5,11 @@
 #include <limits>
 #include <tuple>
 
+#include "agent/compute/volumes.h"
 #include "control/api/quantity.h"
 
 namespace trama::agent {
 namespace {
-
-constexpr std::string_view kTokenMount = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 bool runnable_image(const std::string& image) {
   return image == "host" || image.starts_with("dir:/") || image.starts_with("bind:/");
@@ -27,9 +26,6 @@ std::string unsupported_container(const json::object& container) {
         name, image);
   if (api::array_at(container, "command").empty() && api::array_at(container, "args").empty())
     return fmt::format("container {}: needs a command: image \"{}\" has no entry point", name, image);
-  for (const auto& mount : api::array_at(container, "volumeMounts"))
-    if (mount.is_object() && api::text_at(mount.get_object(), "mountPath") != kTokenMount)
-      return fmt::format("container {}: volumeMounts are not supported", name);
   if (!api::array_at(container, "volumeDevices").empty())
     return fmt::format("container {}: volumeDevices are not supported", name);
   if (api::bool_at(container, "securityContext.privileged"))
@@ -91,7 +87,7 @@ netns::RestartPolicy restart_policy(const api::Object& pod) {
 }
 
 base::Result<netns::Sandbox> make_sandbox(const api::Object& pod, const std::vector<base::Ip>& addresses,
-                                          const ServiceNames& services, const SandboxContext& context) {
+                                          const ServiceNames& services, const SandboxContext& context, PodWait& wait) {
   netns::Sandbox box;
   box.uid = pod.uid;
   box.ns = pod.key.ns;
@@ -107,18 +103,34 @@ base::Result<netns::Sandbox> make_sandbox(const api::Object& pod, const std::vec
   if (!limits) return limits.error();
   box.limits = *limits;
   box.restart = restart_policy(pod);
-  PodFacts facts{context.node_name, addresses, context.host_ips};
+  PodFacts facts{context.node_name, addresses, context.host_ips, context.node_cpu_milli, context.node_memory_bytes};
+  auto volumes = pod_volumes(pod, facts, context.sources);
+  if (!volumes) return volumes.error();
+  box.volumes = std::move(volumes->volumes);
+  box.hold_processes = !volumes->problems.empty();
+  for (auto& [name, problem] : volumes->problems)
+    if (!problem.message.empty()) wait.volumes[name] = std::move(problem.message);
   for (const auto& value : api::array_at(pod.body, "spec.containers")) {
     if (!value.is_object()) continue;
     const auto& spec = value.get_object();
     netns::Container container;
     container.name = api::text_at(spec, "name");
     container.root = api::text_at(spec, "image");
-    auto environment = container_environment(pod, spec, facts);
+    std::optional<SourceProblem> problem;
+    auto given = own_variables(pod, facts);
+    if (!context.api_host.empty()) add_api_server(given, context.api_host, context.api_port);
+    auto environment = container_environment(pod, spec, facts, context.sources, std::move(given), problem);
     if (!environment) return environment.error();
+    if (problem) box.hold_processes = true;
+    if (problem && !problem->message.empty()) wait.containers[container.name] = std::move(problem->message);
     container.environment = std::move(*environment);
     container.command = container_command(spec, container.environment);
     container.working_directory = api::text_at(spec, "workingDir");
+    // Without its variables, what a path is made from is not known either.
+    auto mounts = problem ? base::Result<std::vector<netns::VolumeMount>>(std::vector<netns::VolumeMount>())
+                          : volume_mounts(spec, container.environment);
+    if (!mounts) return mounts.error();
+    container.mounts = std::move(*mounts);
     box.containers.push_back(std::move(container));
   }
   if (is_being_deleted(pod))
@@ -149,6 +161,7 @@ std::string unsupported(const api::Object& pod) {
   for (auto field : {"runAsUser", "runAsGroup", "runAsNonRoot"})
     if (api::at(pod.body, std::string("spec.securityContext.") + field))
       return fmt::format("spec.securityContext.{} is not supported", field);
+  if (auto why = unsupported_volumes(pod); !why.empty()) return why;
   const auto& containers = api::array_at(pod.body, "spec.containers");
   if (containers.empty()) return "spec.containers is empty";
   for (const auto& value : containers) {
@@ -199,11 +212,14 @@ SandboxOutcome compute_sandboxes(const ClusterView::Objects& pods, const Service
       out.troubles[pod->uid] = {full ? "AddressExhausted" : "NetworkNotReady", ips.error().to_string(), false};
       continue;
     }
-    auto box = make_sandbox(*pod, *ips, services, context);
-    if (!box)
+    PodWait wait;
+    auto box = make_sandbox(*pod, *ips, services, context, wait);
+    if (!box) {
       out.troubles[pod->uid] = {"UnsupportedField", box.error().to_string(), true};
-    else
-      out.desired.sandboxes.emplace(pod->uid, std::move(*box));
+      continue;
+    }
+    if (!(wait == PodWait{})) out.waits.emplace(pod->uid, std::move(wait));
+    out.desired.sandboxes.emplace(pod->uid, std::move(*box));
   }
   return out;
 }

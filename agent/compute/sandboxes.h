@@ -11,6 +11,7 @@
 #include "agent/cluster_view.h"
 #include "agent/compute/environment.h"
 #include "agent/compute/names.h"
+#include "agent/compute/sources.h"
 #include "netns/model.h"
 
 namespace trama::agent {
@@ -23,6 +24,13 @@ struct PodTrouble {
   friend bool operator==(const PodTrouble&, const PodTrouble&) = default;
 };
 
+// What a pod that could run is waiting for.
+struct PodWait {
+  std::map<std::string, std::string> containers;  // CreateContainerConfigError: by container, in upstream's words
+  std::map<std::string, std::string> volumes;     // why a volume cannot be mounted
+  friend bool operator==(const PodWait&, const PodWait&) = default;
+};
+
 struct SandboxContext {
   std::string node_name;
   std::string netns_prefix;  // "" or "hello.n1."
@@ -33,6 +41,10 @@ struct SandboxContext {
   // Sandboxes that are there, or were asked for by this process: a pod that has ended, or is being deleted, is started
   // by nobody, but kept as it is until it is gone from the API.
   std::set<netns::Uid> existing;
+  Sources sources;
+  std::string api_host;  // the Service default/kubernetes; "" = not known
+  std::uint16_t api_port = 0;
+  std::int64_t node_cpu_milli = 0, node_memory_bytes = 0;  // allocatable
 };
 
 // The pod's addresses, or why it has none.
@@ -41,6 +53,7 @@ using AddressSource = std::function<base::Result<std::vector<base::Ip>>(const ap
 struct SandboxOutcome {
   netns::Desired desired;
   std::map<netns::Uid, PodTrouble> troubles;  // pods left out, or kept without their current spec
+  std::map<netns::Uid, PodWait> waits;        // their network is made, their processes are not started
   std::set<netns::Uid> nothing_to_stop;       // being deleted, and no sandbox was ever made
 };
 

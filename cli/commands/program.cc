@@ -8,6 +8,7 @@
 namespace trama::cli {
 
 Program::Program() {
+  app.name("trama");
   app.require_subcommand(0, 1);
   app.fallthrough();
   app.set_help_all_flag("--help-all", "Every command with every option");
@@ -36,6 +37,14 @@ CLI::App* subcommand(CLI::App& command, const std::string& name) {
 }
 
 namespace {
+
+// Its usage line has the whole command: "Usage: trama sim nodes …".
+std::string help_of(const CLI::App& command) {
+  std::string above;
+  for (const auto* at = command.get_parent(); at; at = at->get_parent())
+    above = at->get_name() + (above.empty() ? "" : " ") + above;
+  return command.help(above);
+}
 
 std::vector<std::string> names_of(const CLI::App& app) {
   std::vector<std::string> names;
@@ -118,7 +127,7 @@ int run_program(int argc, char** argv) {
     program.app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
     std::size_t used = 0;
-    std::fputs(command_of(program.app, words, used)->help().c_str(), stdout);
+    std::fputs(help_of(*command_of(program.app, words, used)).c_str(), stdout);
     return code(Exit::ok);
   } catch (const CLI::CallForAllHelp&) {
     std::fputs(program.app.help("", CLI::AppFormatMode::All).c_str(), stdout);
@@ -129,7 +138,7 @@ int run_program(int argc, char** argv) {
   if (program.chosen) return program.chosen();
   // No verb, or a group of verbs without one of them: say what there is.
   std::size_t used = 0;
-  std::fputs(command_of(program.app, words, used)->help().c_str(), words.empty() ? stdout : stderr);
+  std::fputs(help_of(*command_of(program.app, words, used)).c_str(), words.empty() ? stdout : stderr);
   return words.empty() ? code(Exit::ok) : code(Exit::usage);
 }
 

@@ -204,8 +204,7 @@ int lab_list(const std::string& output) {
     std::string nodes;
     for (const auto& n : r.nodes) nodes += (nodes.empty() ? "" : ",") + n.name;
     t.rows.push_back({r.name, state_text(r), nodes, r.api_port ? fmt::format("127.0.0.1:{}", r.api_port) : "-",
-                      r.created_at ? age_text(std::time(nullptr) - r.created_at) : "-",
-                      LabRegistry().kubeconfig(r.name)});
+                      r.created_at ? age_since(r.created_at) : "-", LabRegistry().kubeconfig(r.name)});
   }
   std::fputs(t.to_text().c_str(), stdout);
   for (const auto& r : labs)

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/digest.h"
+#include "base/short_duration.h"
 #include "cli/age.h"
 #include "cli/context.h"
 #include "cli/exit.h"
@@ -65,7 +66,10 @@ int token_list(const Globals& globals) {
     auto token = pki::token_of(s);
     if (!token) continue;
     auto left = std::chrono::duration_cast<std::chrono::seconds>(token->expires - std::chrono::system_clock::now());
-    t.rows.push_back({token->id, left.count() < 0 ? "expired" : "in " + age_text(left.count()),
+    t.rows.push_back({token->id,
+                      left.count() < 0
+                          ? "expired"
+                          : "in " + base::short_duration(std::chrono::duration_cast<std::chrono::seconds>(left)),
                       std::to_string(token->uses), token->node.empty() ? "any" : token->node, token->description});
   }
   std::fputs(t.to_text().c_str(), stdout);

@@ -15,7 +15,7 @@ const std::vector<Kind>& kinds() {
       {"", "v1", "events", "event", "Event", true, {"ev"}, {}, {}},
       {"", "v1", "configmaps", "configmap", "ConfigMap", true, {"cm"}, {}, {}},
       {"", "v1", "secrets", "secret", "Secret", true, {}, {}, {}},
-      {"", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", true, {"sa"}, {}, {}},
+      {"", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", true, {"sa"}, {"token"}, {}},
       {"apps", "v1", "deployments", "deployment", "Deployment", true, {"deploy"}, {"status", "scale"}, {"all"}},
       {"apps", "v1", "replicasets", "replicaset", "ReplicaSet", true, {"rs"}, {"status", "scale"}, {"all"}},
       {"apps", "v1", "daemonsets", "daemonset", "DaemonSet", true, {"ds"}, {"status"}, {"all"}},

@@ -67,6 +67,8 @@ std::string_view message_doc(std::string_view message) {
       {"EndpointConditions", "Whether an endpoint can be used."},
       {"DeploymentSpec", "What a Deployment keeps running."},
       {"DeploymentStrategy", "How old pods are replaced by new ones."},
+      {"TokenRequest", "A token for a ServiceAccount, which is made and not stored."},
+      {"TokenReview", "Asks whom a token speaks for."},
       {"LeaseSpec", "Who holds a lease."},
   });
   for (const auto& [name, doc] : docs)

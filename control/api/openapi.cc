@@ -338,9 +338,10 @@ class Document {
 
   void add_subresource(const Kind& kind, const Shown& parent, const std::string& one, std::string_view sub) {
     auto path = path_object(kind, true);
-    if (sub == "binding" || sub == "eviction") {
-      Shown shown =
-          sub == "binding" ? Shown{"Binding", "", "v1", "Binding"} : Shown{"Eviction", "policy", "v1", "Eviction"};
+    if (sub == "binding" || sub == "eviction" || sub == "token") {
+      Shown shown = sub == "binding"    ? Shown{"Binding", "", "v1", "Binding"}
+                    : sub == "eviction" ? Shown{"Eviction", "policy", "v1", "Eviction"}
+                                        : Shown{"TokenRequest", "authentication.k8s.io", "v1", "TokenRequest"};
       auto object = use_object(shown);
       path["post"] = operation("post", shown, object, object, {"dryRun"});
     } else if (sub == "status" || sub == "approval" || sub == "scale") {

@@ -64,6 +64,27 @@ std::span<const Field> authentication_schema() {
       {"UserInfo", "uid", 2, text, "uid."},
       {"UserInfo", "groups", 3, texts, "Groups."},
       {"UserInfo", "extra", 4, text_lists, "More."},
+
+      {"TokenRequest", "spec", 2, object, "What is asked for.", "TokenRequestSpec"},
+      {"TokenRequest", "status", 3, object, "The token.", "TokenRequestStatus"},
+      {"TokenRequestSpec", "audiences", 1, texts, "Who the token is for; the API server when empty."},
+      {"TokenRequestSpec", "expirationSeconds", 4, long_integer, "Seconds that the token is good for. Default 3600."},
+      {"TokenRequestSpec", "boundObjectRef", 3, object, "The token ends with this object.", "BoundObjectReference"},
+      {"BoundObjectReference", "kind", 1, text, "Pod."},
+      {"BoundObjectReference", "apiVersion", 2, text, "v1."},
+      {"BoundObjectReference", "name", 3, text, "Name of the object."},
+      {"BoundObjectReference", "uid", 4, text, "Its uid; a token for an object of another one is refused."},
+      {"TokenRequestStatus", "token", 1, text, "The token.", "", "", true},
+      {"TokenRequestStatus", "expirationTimestamp", 2, time, "When it ends.", "", "", true},
+
+      {"TokenReview", "spec", 2, object, "What is asked about.", "TokenReviewSpec"},
+      {"TokenReview", "status", 3, object, "The answer.", "TokenReviewStatus"},
+      {"TokenReviewSpec", "token", 1, text, "The token."},
+      {"TokenReviewSpec", "audiences", 2, texts, "Who the asker is; the API server when empty."},
+      {"TokenReviewStatus", "authenticated", 1, boolean, "True if it is good for one of the audiences."},
+      {"TokenReviewStatus", "user", 2, object, "Who it speaks for.", "UserInfo"},
+      {"TokenReviewStatus", "audiences", 4, texts, "For which of them it is good."},
+      {"TokenReviewStatus", "error", 3, text, "Why it is not."},
   };
   return rows;
 }

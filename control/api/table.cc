@@ -160,22 +160,6 @@ std::int64_t parse_time(std::string_view text) {
   return static_cast<std::int64_t>(timegm(&t));
 }
 
-std::string short_duration(std::chrono::seconds age) {
-  auto s = age.count();
-  if (s < 120) return fmt::format("{}s", s);
-  auto m = s / 60;
-  if (m < 10) return s % 60 ? fmt::format("{}m{}s", m, s % 60) : fmt::format("{}m", m);
-  if (m < 180) return fmt::format("{}m", m);
-  auto h = m / 60;
-  if (h < 8) return m % 60 ? fmt::format("{}h{}m", h, m % 60) : fmt::format("{}h", h);
-  if (h < 48) return fmt::format("{}h", h);
-  auto d = h / 24;
-  if (d < 8) return h % 24 ? fmt::format("{}d{}h", d, h % 24) : fmt::format("{}d", d);
-  if (d < 730) return fmt::format("{}d", d);
-  if (d >= 365 * 8 || d % 365 == 0) return fmt::format("{}y", d / 365);
-  return fmt::format("{}y{}d", d / 365, d % 365);
-}
-
 json::object make_table(const Kind& kind, const std::vector<ObjectPtr>& objects, RowObject include,
                         std::chrono::system_clock::time_point now) {
   const auto& printer = printer_of(kind);

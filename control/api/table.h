@@ -17,8 +17,6 @@ enum class RowObject { metadata, none, object };
 json::object make_table(const Kind& kind, const std::vector<ObjectPtr>& objects, RowObject include,
                         std::chrono::system_clock::time_point now);
 
-// "5m", "3h12m", "2d": upstream's short durations.
-std::string short_duration(std::chrono::seconds age);
 // Seconds since the epoch of an RFC 3339 time; 0 when it does not parse.
 std::int64_t parse_time(std::string_view rfc3339);
 

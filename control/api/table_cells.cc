@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/short_duration.h"
 #include "control/api/table.h"
 
 namespace trama::api::cells {
@@ -103,7 +104,7 @@ std::string job_status(const json::object& body) {
 
 std::string age_of(const Context& c, std::string_view path) {
   auto t = parse_time(text_at(c.body, path));
-  return t ? short_duration(std::chrono::seconds(std::max<std::int64_t>(0, c.now - t))) : "<unknown>";
+  return t ? base::short_duration(std::chrono::seconds(std::max<std::int64_t>(0, c.now - t))) : "<unknown>";
 }
 
 std::string label_selector_text(const json::object& selector) {
@@ -232,7 +233,7 @@ Cells job(const Context& c) {
   std::string duration;
   if (auto start = parse_time(text_at(c.body, "status.startTime"))) {
     auto end = parse_time(text_at(c.body, "status.completionTime"));
-    duration = short_duration(std::chrono::seconds(std::max<std::int64_t>(0, (end ? end : c.now) - start)));
+    duration = base::short_duration(std::chrono::seconds(std::max<std::int64_t>(0, (end ? end : c.now) - start)));
   }
   return {c.object.key.name,
           job_status(c.body),

@@ -176,6 +176,7 @@ std::vector<Cause> validate(const Kind& kind, const json::object& body, const js
   if (kind.resource == "nodes") node(out, body, old);
   if (kind.resource == "configmaps") validate_config_map(out, body, old);
   if (kind.resource == "secrets") validate_secret(out, body, old);
+  if (kind.resource == "serviceaccounts") validate_service_account(out, body);
   if (kind.resource == "endpoints") validate_endpoints(out, body);
   if (kind.resource == "endpointslices") validate_endpoint_slice(out, body, old);
   if (kind.resource == "controllerrevisions") validate_controller_revision(out, body, old);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// ConfigMaps and Secrets.
+// ConfigMaps, Secrets, ServiceAccounts.
 #include <algorithm>
 
 #include "control/api/base64.h"
@@ -114,6 +114,14 @@ void validate_config_map(Causes& out, const json::object& body, const json::obje
   size += check_bytes(out, body, "binaryData");
   if (size > kMostBytes) too_long(out, "[]");
   if (old) immutable_content(out, body, *old, {"data", "binaryData"});
+}
+
+void validate_service_account(Causes& out, const json::object& body) {
+  constexpr std::string_view kRole = "trama.dev/role";
+  const auto* role = object_at(body, "metadata.annotations").if_contains(kRole);
+  if (!role || !role->is_string() || role->get_string() == "view" || role->get_string() == "edit") return;
+  invalid(out, key_path("metadata.annotations", kRole), in_quotes(std::string_view(role->get_string())),
+          "must be view or edit: a token may do no more than whoever may make it");
 }
 
 void validate_secret(Causes& out, const json::object& body, const json::object* old) {

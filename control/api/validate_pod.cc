@@ -97,6 +97,7 @@ void pod_spec(Causes& out, const json::object& spec, const std::string& path) {
   if (int_at(spec, "terminationGracePeriodSeconds", 0) < 0)
     invalid(out, path + ".terminationGracePeriodSeconds", std::to_string(int_at(spec, "terminationGracePeriodSeconds")),
             "must be greater than or equal to 0");
+  volumes(out, spec, path);
   scheduling_rules(out, spec, path);
   auto host = text_at(spec, "hostname");
   if (!host.empty() && !is_dns_label(host)) invalid(out, path + ".hostname", in_quotes(host), kLabelRule);

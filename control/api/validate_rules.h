@@ -52,6 +52,8 @@ void port_number(Causes& out, const json::object& at_object, const char* name, c
 // A port by number or by name.
 void target_port(Causes& out, const json::value* v, const std::string& path);
 void pod_spec(Causes& out, const json::object& spec, const std::string& path);
+// Volumes of a pod's spec, and its containers' mounts of them.
+void volumes(Causes& out, const json::object& spec, const std::string& path);
 // Affinity and topologySpreadConstraints of a pod's spec.
 void scheduling_rules(Causes& out, const json::object& spec, const std::string& path);
 
@@ -62,6 +64,7 @@ void validate_daemon_set(Causes& out, const json::object& body, const json::obje
 void validate_job(Causes& out, const json::object& body, const json::object* old);
 void validate_network_policy(Causes& out, const json::object& body);
 void validate_config_map(Causes& out, const json::object& body, const json::object* old);
+void validate_service_account(Causes& out, const json::object& body);
 void validate_secret(Causes& out, const json::object& body, const json::object* old);
 void validate_endpoints(Causes& out, const json::object& body);
 void validate_endpoint_slice(Causes& out, const json::object& body, const json::object* old);

@@ -29,7 +29,8 @@ struct KeyPair {
   std::string key_pem;
 };
 
-// Owns the CA's key. The key never leaves the process except into its file.
+// Owns the CA's key. The key never leaves the process except into its file. It signs certificates, and tokens of
+// ServiceAccounts (jwt.h): what is signed for the one can never be read as the other.
 class Authority {
  public:
   static base::Result<Authority> create(const std::string& common_name, std::int64_t now);  // P-256, 10 years
@@ -39,6 +40,7 @@ class Authority {
   std::string certificate_pem() const { return pem_; }
   base::Result<std::string> key_pem() const { return key_.to_pem(); }
   std::string pin() const { return certificate_.spki_pin(); }
+  const PrivateKey& key() const { return key_; }
 
   // A certificate for a key that we do not have; subject and names come from `issue`, not from the request.
   base::Result<std::string> sign(EVP_PKEY* public_key, const Issue& issue) const;

@@ -64,6 +64,7 @@ Sub describe(const api::Kind& kind, std::string_view name) {
   if (name == "scale") return {"autoscaling", "v1", "Scale", strings({"get", "patch", "update"})};
   if (name == "binding") return {"", "v1", "Binding", strings({"create"})};
   if (name == "eviction") return {"policy", "v1", "Eviction", strings({"create"})};
+  if (name == "token") return {"authentication.k8s.io", "v1", "TokenRequest", strings({"create"})};
   if (name == "log") return {"", "v1", "Pod", strings({"get"})};
   if (name == "exec") return {"", "v1", "PodExecOptions", strings({"create", "get"})};
   if (name == "proxy") return {"", "v1", "NodeProxyOptions", strings({"create", "get"})};

@@ -10,6 +10,7 @@
 #include "control/server/reads.h"
 #include "control/server/removals.h"
 #include "control/server/reviews.h"
+#include "control/server/tokens.h"
 
 namespace trama::server {
 
@@ -24,6 +25,10 @@ awaitable<Answer<Reply>> dispatch(Context c, const Request& r, const ResourcePat
         fmt::format("{} live in a namespace: use /namespaces/NAME/{}", path.kind->resource, path.kind->resource));
   bool named = !path.name.empty();
   if (path.subresource == "binding" && r.method == "POST") co_return co_await bind(c, r, path);
+  if (path.subresource == "token" && named) {
+    if (r.method != "POST") co_return Status::method_not_allowed();
+    co_return co_await create_token(c, r, path);
+  }
   if (path.subresource == "eviction" && r.method == "POST") co_return co_await evict(c, r, path);
   if (r.method == "GET") {
     if (auto behind = co_await catch_up(c, r)) co_return *behind;
@@ -116,6 +121,7 @@ awaitable<Reply> handle(Context context, Request request, std::optional<Resource
     if (auto refused = refuse_impersonation(request)) co_return reply_status(*refused);
     if (auto* review = review_of(request.path)) co_return review_reply(context, request, *review);
     if (auto refused = authorize_path(request.identity, request.path)) co_return reply_status(*refused);
+    if (auto found = token_discovery(context, request)) co_return std::move(*found);
     if (request.path == "/trama/ca" && request.method == "GET" && context.options.authorities)
       co_return co_await context.options.authorities(std::move(request));
     if (request.path == "/metrics" && context.options.metrics) {

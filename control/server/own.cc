@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 namespace trama::server {
+
 namespace {
 
 namespace json = api::json;
@@ -16,15 +17,20 @@ constexpr const char* kNotNamed = "no pod of this node names it";
 
 bool is_whole(const Attempt& a) { return a.verb == "list" || a.verb == "watch" || a.verb == "deletecollection"; }
 
-bool selects_own_pods(const Attempt& a, const std::string& node) {
+// What a field selector asks of `field`; "" = nothing.
+std::string selected(const Attempt& a, std::string_view field) {
   std::string_view rest = a.field_selector;
   while (!rest.empty()) {
     auto comma = rest.find(',');
     auto item = rest.substr(0, comma);
-    if (item == "spec.nodeName=" + node || item == "spec.nodeName==" + node) return true;
+    if (item.starts_with(field) && item.substr(field.size()).starts_with('=')) {
+      item.remove_prefix(field.size() + 1);
+      if (item.starts_with('=')) item.remove_prefix(1);
+      return std::string(item);
+    }
     rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
   }
-  return false;
+  return "";
 }
 
 bool is_bound(const api::Object& pod, const std::string& node) {
@@ -118,6 +124,23 @@ bool some_pod_names(const store::Store& store, const std::string& node, const At
   return false;
 }
 
+bool some_pod_is_of(const store::Store& store, const std::string& node, const Attempt& what) {
+  for (const auto& pod : store.list("pods", what.ns))
+    if (is_bound(*pod, node) && account_of(*pod) == what.name) return true;
+  return false;
+}
+
+// "" when the token that is asked for ends with a pod of the node's own.
+std::string token_refusal(const json::object& request, const std::string& node, const Attempt& what,
+                          const store::Store& store) {
+  auto kind = api::text_at(request, "spec.boundObjectRef.kind"),
+       name = api::text_at(request, "spec.boundObjectRef.name");
+  auto pod = kind == "Pod" ? find(store, "pods", what.ns, name) : nullptr;
+  if (!pod) return "a node asks for tokens that are bound to its pods (spec.boundObjectRef)";
+  if (!is_bound(*pod, node)) return kNotBound;
+  return account_of(*pod) == what.name ? "" : "the pod has another account";
+}
+
 // "" when an Event may be about this object: the node itself, a pod of the node or one that is gone already, or
 // something that belongs to no node.
 std::string event_refusal(const json::object& event, const std::string& node, const store::Store& store) {
@@ -134,6 +157,11 @@ std::string reported_by(const json::object& event) {
 }
 
 }  // namespace
+
+std::string account_of(const api::Object& pod) {
+  auto name = api::text_at(pod.body, "spec.serviceAccountName");
+  return name.empty() ? "default" : name;
+}
 
 bool names(const json::object& pod, std::string_view resource, std::string_view name) {
   bool secret = resource == "secrets";
@@ -168,7 +196,9 @@ std::string why_not(Which which, const Identity& who, const Attempt& what, const
       return what.name == node || (what.name.empty() && what.verb == "create") ? "" : "a node holds its own lease only";
     case Which::own_pods: {
       if (is_whole(what))
-        return selects_own_pods(what, node) ? "" : fmt::format("only with the field selector spec.nodeName={}", node);
+        return selected(what, "spec.nodeName") == node
+                   ? ""
+                   : fmt::format("only with the field selector spec.nodeName={}", node);
       auto pod = find(store, "pods", what.ns, what.name);
       return pod && !is_bound(*pod, node) ? kNotBound : "";
     }
@@ -176,7 +206,15 @@ std::string why_not(Which which, const Identity& who, const Attempt& what, const
       auto event = what.name.empty() ? nullptr : find(store, "events", what.ns, what.name);
       return event && reported_by(event->body) != node ? "somebody else has reported it" : "";
     }
-    case Which::named_by_own_pods: return some_pod_names(store, node, what) ? "" : kNotNamed;
+    case Which::named_by_own_pods: {
+      if (!is_whole(what)) return some_pod_names(store, node, what) ? "" : kNotNamed;
+      auto one = what;
+      one.name = selected(what, "metadata.name");
+      if (one.name.empty() || one.ns.empty())
+        return "only one at a time: in a namespace, with the field selector metadata.name=NAME";
+      return some_pod_names(store, node, one) ? "" : kNotNamed;
+    }
+    case Which::own_accounts: return some_pod_is_of(store, node, what) ? "" : "no pod of this node has this account";
     case Which::own_requests: {
       auto request = what.name.empty() ? nullptr : find(store, what.kind->resource, "", what.name);
       return request && api::text_at(request->body, "spec.username") != who.name
@@ -203,6 +241,10 @@ std::string why_not_object(Which which, const Identity& who, const Attempt& what
       if (old && reported_by(old->body) != node) return "somebody else has reported it";
       if (body && reported_by(*body) != node) return "a node reports under its own name (source.host)";
       return body ? event_refusal(*body, node, store) : "";
+    case Which::own_accounts:
+      if (body)
+        if (auto why = token_refusal(*body, node, what, store); !why.empty()) return why;
+      break;
     case Which::own_requests:
       return old && api::text_at(old->body, "spec.username") != who.name ? "the request was made by somebody else" : "";
     case Which::every:

@@ -17,4 +17,7 @@ std::string why_not_object(Which which, const Identity& who, const Attempt& what
 // True when the pod's containers or volumes name this Secret or ConfigMap.
 bool names(const api::json::object& pod, std::string_view resource, std::string_view name);
 
+// The ServiceAccount that a pod runs as.
+std::string account_of(const api::Object& pod);
+
 }  // namespace trama::server

@@ -9,6 +9,7 @@
 #include "control/api/schema.h"
 #include "control/server/answers.h"
 #include "control/server/body.h"
+#include "control/server/tokens.h"
 
 namespace trama::server {
 namespace {
@@ -96,6 +97,7 @@ const std::vector<Kind>& reviews() {
        {},
        {},
        {}},
+      {"authentication.k8s.io", "v1", "tokenreviews", "tokenreview", "TokenReview", false, {}, {}, {}},
       {"authentication.k8s.io",
        "v1beta1",
        "selfsubjectreviews",
@@ -206,6 +208,8 @@ Reply review_reply(const Context& c, const Request& r, const Kind& review) {
     status = access_review(r.identity, spec, c.store);
   } else if (review.resource == "selfsubjectrulesreviews") {
     status = rules_review(r.identity, api::text_at(spec, "namespace"));
+  } else if (review.resource == "tokenreviews") {
+    status = token_review(c, spec);
   } else {
     status = who_review(r.identity);
   }

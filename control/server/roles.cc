@@ -35,6 +35,7 @@ constexpr Rule kRules[] = {
 
     {edit, kRead, kOpen},
     {edit, "get", "pods/log"},
+    {edit, "create", "tokenreviews"},
     {edit, kRead, "secrets", outside_system},
     {edit, kWrite,
      "pods services configmaps secrets serviceaccounts deployments replicasets daemonsets jobs networkpolicies leases",
@@ -46,6 +47,7 @@ constexpr Rule kRules[] = {
 
     {view, kRead, kOpen},
     {view, "get", "pods/log"},
+    {view, "create", "tokenreviews"},
 
     {node, kRead, "services endpointslices namespaces networkpolicies nodes"},
     {node, "get", "nodes/status"},
@@ -55,7 +57,8 @@ constexpr Rule kRules[] = {
     {node, "get update patch", "pods/status", own_pods},
     {node, "create get update patch", "leases", own_lease},
     {node, "create update patch", "events", own_events},
-    {node, "get", "secrets configmaps", named_by_own_pods},
+    {node, kRead, "secrets configmaps", named_by_own_pods},
+    {node, "create", "serviceaccounts/token", own_accounts},
     {node, "create get", "certificatesigningrequests", own_requests},
 
     {proxy, kRead, "services endpointslices nodes"},
@@ -69,7 +72,9 @@ constexpr Rule kRules[] = {
 constexpr PathRule kPathRules[] = {
     {admin, "*"},
     {metrics, "/metrics"},
-    {authenticated, "/api /api/* /apis /apis/* /openapi /openapi/* /trama/ca"},
+    {authenticated,
+     "/api /api/* /apis /apis/* /openapi /openapi/* /trama/ca /openid/v1/jwks "
+     "/.well-known/openid-configuration"},
     {anyone, "/healthz /healthz/* /livez /livez/* /readyz /readyz/* /version /version/*"},
 };
 

@@ -40,6 +40,7 @@ enum class Which {
   own_pods,           // those bound to it; lists and watches only with spec.nodeName=<itself>
   own_events,         // about its Node, its pods, or an object that is nobody's; changed only by who reported them
   named_by_own_pods,  // Secrets and ConfigMaps that a pod bound to it names
+  own_accounts,       // ServiceAccounts of pods bound to it; tokens bound to such a pod
   own_requests        // signing requests that it made
 };
 

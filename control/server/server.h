@@ -74,10 +74,34 @@ using RawHandler = std::function<awaitable<void>(SubresourcePath, Request, Strea
 using Admission = std::function<std::optional<api::Status>(store::Transaction&, const api::Key&, const api::Object* old,
                                                            api::json::object* body, const Identity&)>;
 
+// A token of a ServiceAccount that may be made: everything about it was looked up and checked.
+struct TokenGrant {
+  std::string ns, account, account_uid;
+  std::string pod, pod_uid;            // "" = bound to the account alone
+  std::vector<std::string> audiences;  // empty = the API server
+  std::chrono::seconds life{3600};
+};
+struct GrantedToken {
+  std::string token;
+  std::vector<std::string> audiences;
+  std::chrono::system_clock::time_point expires;
+};
+struct ReviewedToken {
+  Identity identity;
+  std::vector<std::string> audiences;  // those of the asked ones that it is for
+};
+
 struct Options {
   std::string certificate_pem, key_pem;  // serving certificate with its chain
   std::string client_ca_pem;             // client certificates are optional; one that does not verify is refused
   std::function<std::optional<Identity>(std::string token)> authenticate_token;  // empty = no bearer tokens
+  // Tokens of ServiceAccounts; empty = there are none, 404.
+  std::function<base::Result<GrantedToken>(const TokenGrant&)> grant_token;
+  // For TokenReview: whom a token speaks for towards one of `audiences` (empty = the API server), or why not.
+  std::function<base::Result<ReviewedToken>(const std::string& token, const std::vector<std::string>& audiences)>
+      review_token;
+  std::function<std::string()> token_keys;  // the JSON of /openid/v1/jwks
+  std::string token_issuer;
   std::vector<Admission> admissions;
   RawHandler raw;
   // GET /trama/ca: the CAs that are trusted, as PEM. Empty = 404.

@@ -53,20 +53,7 @@ class Workloads : public ::testing::Test {
     ASSERT_TRUE(cluster.ok());
     for (auto name : {"n1", "n2"}) ASSERT_TRUE(cluster.wait_node_ready(name));
   }
-  // stdout and stderr of the real kubectl.
-  std::string kubectl(const std::string& arguments, int status = 0) {
-    auto path = std::getenv("TRAMA_KUBECTL") ? std::string(std::getenv("TRAMA_KUBECTL")) : "";
-    auto* source = std::getenv("TRAMA_SOURCE_DIR");
-    if (path.empty()) path = std::string(source ? source : ".") + "/.cache/kubectl";
-    if (!std::filesystem::exists(path)) path = "/usr/bin/kubectl";
-    std::string out;
-    int rc = shell(fmt::format("HOME={0} nsenter --net=/run/netns/{1} timeout 90 {2} --kubeconfig "
-                               "{0}/controller/admin.kubeconfig --cache-dir {0}/cache {3} 2>&1",
-                               cluster.directory(), cluster.netns("hub"), path, arguments),
-                   &out);
-    EXPECT_EQ(rc, status) << "kubectl " << arguments << "\n" << out;
-    return out;
-  }
+  std::string kubectl(const std::string& arguments, int status = 0) { return cluster.kubectl(arguments, status); }
   // "n1 n2": where ready pods with the label are, a node for each.
   std::string nodes_of(const std::string& label, const std::string& version = "") {
     std::multiset<std::string> nodes;

@@ -215,7 +215,7 @@ TEST_F(LabTest, CtrlCWhileItComesUpLeavesNothing) {
 
 TEST_F(LabTest, EveryExampleComesUp) {
   for (auto example : {"two-tier.yaml", "udp-and-nodeport.yaml", "stock-programs.yaml", "balancing.yaml",
-                       "workloads.yaml", "links.yaml"}) {
+                       "workloads.yaml", "links.yaml", "configuration.yaml"}) {
     auto r = trama("lab up " + file_of(example, name_));
     EXPECT_EQ(r.code, 0) << example << ": " << r.out;
     if (std::string_view(example) == "stock-programs.yaml") {
@@ -240,6 +240,12 @@ TEST_F(LabTest, EveryExampleComesUp) {
       auto service = in_lab("service weighted --node n1");
       EXPECT_EQ(service.code, 0) << service.out;
       EXPECT_THAT(service.out, HasSubstr("big"));
+    }
+    if (std::string_view(example) == "configuration.yaml") {
+      auto seen = in_lab(
+          "exec web -- sh -c 'cat /work/said /etc/web/motd; echo; cat /etc/podinfo/labels; echo; "
+          "echo $WEB_password; stat -L -c %a /etc/web-secrets/token'");
+      EXPECT_EQ(seen.out, "good morning\nas it was\napp=\"web\"\ncorrect horse\n400\n");
     }
     if (std::string_view(example) == "workloads.yaml") {
       auto done = in_lab("wait job/measure --for=condition=Complete --timeout 60s");

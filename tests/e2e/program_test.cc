@@ -31,6 +31,9 @@ TEST(Program, HelpAndVersion) {
   for (auto word : {"lab", "get", "apply", "exec", "probe", "Exit codes"}) EXPECT_THAT(help.out, HasSubstr(word));
   EXPECT_THAT(help.out, testing::Not(HasSubstr("__complete")));
   EXPECT_THAT(trama("get --help").out, HasSubstr("--selector"));
+  EXPECT_THAT(help.out, HasSubstr("Usage: trama ["));
+  for (std::string command : {"get", "sim nodes", "lab up", "controller rotate-ca start", "token create"})
+    EXPECT_THAT(trama(command + " --help").out, HasSubstr("Usage: trama " + command + " ")) << command;
   auto version = trama("version --client");
   EXPECT_EQ(version.code, 0);
   EXPECT_THAT(version.out, testing::StartsWith("trama "));
@@ -62,7 +65,7 @@ TEST(Program, RolesWithoutACluster) {
   EXPECT_EQ(matrix.code, 0);
   for (const char* row :
        {"RESOURCE +ADMIN +EDIT +VIEW +NODE +PROXY +BOOTSTRAP", "pods +glwcupdD +glw.cupdD. +glw +.glwd. +- +-",
-        "secrets +glwcupdD +.glwcupdD. +- +.g. +- +-"})
+        "secrets +glwcupdD +.glwcupdD. +- +.glw. +- +-"})
     EXPECT_THAT(matrix.out, testing::ContainsRegex(row));
   EXPECT_EQ(trama("kubeconfig --role node").code, 2);
   EXPECT_THAT(trama("kubeconfig --role node").out, HasSubstr("trama token create"));

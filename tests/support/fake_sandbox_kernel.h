@@ -24,6 +24,7 @@ class FakeKernel final : public Kernel {
     std::set<Ip> routes, neighbours;
     std::string hosts, resolv_conf;
     ProcessPhase processes = ProcessPhase::none;
+    Volumes volumes;  // as written
     bool leaving = false;
   };
   std::map<Uid, Box> boxes;
@@ -58,6 +59,9 @@ class FakeKernel final : public Kernel {
       }
       s.limits = b.made.limits;
       s.processes = b.processes;
+      if (b.processes == ProcessPhase::running)
+        for (const auto& [name, volume] : b.volumes)
+          if (!volume.scratch) s.volumes[name] = digest(volume);
       s.leaving = b.leaving;
       ++it;
     }
@@ -202,11 +206,17 @@ class FakeKernel final : public Kernel {
     boxes[o.sandbox.uid].made.limits = o.sandbox.limits;
     return {};
   }
+  base::Result<> run(const WriteVolumes& o) {
+    auto& b = boxes[o.sandbox.uid];
+    for (const auto& name : o.volumes) b.volumes[name] = o.sandbox.volumes.at(name);
+    return {};
+  }
   base::Result<> run(const StartProcesses& o) {
     auto& b = boxes[o.sandbox.uid];
     if (!b.alive || !b.pinned) return base::Error::from_errno(EAGAIN, "no network yet");
     b.processes = ProcessPhase::running;
     b.made.limits = o.sandbox.limits;
+    b.volumes = o.sandbox.volumes;
     return {};
   }
 };

@@ -234,6 +234,20 @@ int Cluster::trama(const std::string& arguments, std::string* output, const std:
   return shell(command, output);
 }
 
+std::string Cluster::kubectl(const std::string& arguments, int status) {
+  auto path = std::getenv("TRAMA_KUBECTL") ? std::string(std::getenv("TRAMA_KUBECTL")) : "";
+  auto* source = std::getenv("TRAMA_SOURCE_DIR");
+  if (path.empty()) path = std::string(source ? source : ".") + "/.cache/kubectl";
+  if (!std::filesystem::exists(path)) path = "/usr/bin/kubectl";
+  std::string out;
+  int rc = shell(fmt::format("HOME={0} nsenter --net=/run/netns/{1} timeout 90 {2} --kubeconfig "
+                             "{0}/controller/admin.kubeconfig --cache-dir {0}/cache {3} 2>&1",
+                             directory_, netns("hub"), path, arguments),
+                 &out);
+  EXPECT_EQ(rc, status) << "kubectl " << arguments << "\n" << out;
+  return out;
+}
+
 bool Cluster::apply(const std::string& manifest) {
   std::string output;
   int rc = trama("apply -f -", &output, manifest);

@@ -49,6 +49,8 @@ class Cluster {
 
   // `trama` against this cluster: trama("get pods"). Returns the exit code.
   int trama(const std::string& arguments, std::string* output = nullptr, const std::string& input = "");
+  // stdout and stderr of the real kubectl, which must end with `status`.
+  std::string kubectl(const std::string& arguments, int status = 0);
   // Creates or changes the objects of a YAML or JSON text.
   bool apply(const std::string& manifest);
   // `get <what> -o json`; null when that failed.

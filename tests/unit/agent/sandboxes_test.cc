@@ -93,13 +93,27 @@ TEST(Sandboxes, NothingIsIgnoredInSilence) {
       {R"("containers":[{"name":"web","image":"nginx","command":["x"]}])", "image \"nginx\""},
       {R"("containers":[{"name":"web","image":"host"}])", "needs a command"},
       {R"("containers":[{"name":"web","image":"host","command":["x"],"volumeMounts":[{"name":"v","mountPath":"/v"}]}])",
-       "volumeMounts"},
+       "volume v is not one of the pod's"},
+      {R"("volumes":[{"name":"v","hostPath":{"path":"/etc"}}],)" + kPlain, "volume v: hostPath is not supported"},
+      {R"("volumes":[{"name":"v","emptyDir":{"medium":"HugePages"}}],)" + kPlain, "emptyDir.medium HugePages"},
+      {R"("volumes":[{"name":"v","projected":{"sources":[{"clusterTrustBundle":{"path":"x"}}]}}],)" + kPlain,
+       "a projected clusterTrustBundle"},
+      {R"("volumes":[{"name":"v","downwardAPI":{"items":[{"path":"x","fieldRef":{"fieldPath":"status.podIP"}}]}}],)" +
+           kPlain,
+       "volume v: x: fieldPath status.podIP is not supported in a file"},
+      {R"("volumes":[{"name":"v","downwardAPI":{"items":[{"path":"../x","fieldRef":{"fieldPath":"metadata.name"}}]}}],)" +
+           kPlain,
+       "\"../x\" cannot be a file of a volume"},
+      {R"("volumes":[{"name":"v","emptyDir":{}}],"containers":[{"name":"web","image":"host","command":["x"],"volumeMounts":[{"name":"v","mountPath":"/proc/x"}]}])",
+       "mountPath \"/proc/x\""},
+      {R"("volumes":[{"name":"v","emptyDir":{}}],"containers":[{"name":"web","image":"host","command":["x"],"volumeMounts":[{"name":"v","mountPath":"/v","subPath":"../x"}]}])",
+       "subPath \"../x\""},
       {R"("containers":[{"name":"web","image":"host","command":["x"],"securityContext":{"runAsUser":1000}}])",
        "runAsUser"},
       {R"("containers":[{"name":"web","image":"host","command":["x"],"ports":[{"containerPort":80,"hostPort":80}]}])",
        "hostPort"},
-      {R"("containers":[{"name":"web","image":"host","command":["x"],"env":[{"name":"P","valueFrom":{"secretKeyRef":{"name":"s","key":"k"}}}]}])",
-       "only fieldRef"},
+      {R"("containers":[{"name":"web","image":"host","command":["x"],"env":[{"name":"P","valueFrom":{"fileKeyRef":{"path":"s","key":"k"}}}]}])",
+       "of valueFrom fieldRef"},
       {R"("containers":[{"name":"web","image":"host","command":["x"],"resources":{"limits":{"cpu":"lots"}}}])",
        "resources.limits.cpu"},
   };
@@ -117,13 +131,36 @@ TEST(Sandboxes, NothingIsIgnoredInSilence) {
   }
 }
 
-TEST(Sandboxes, TheServiceAccountTokenMountIsNoObstacle) {
+TEST(Sandboxes, APodWaitsForItsSourcesWithItsNetworkUp) {
   World w;
   add(w.pods,
-      pod_text("p",
-               R"("volumes":[{"name":"t"}],"containers":[{"name":"web","image":"host","command":["x"],"volumeMounts":
-    [{"name":"t","mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}]}])"));
-  EXPECT_EQ(w.run().desired.sandboxes.size(), 1u);
+      pod_text("p", R"("volumes":[{"name":"v","configMap":{"name":"c"}},{"name":"e","emptyDir":{"sizeLimit":"1Mi"}}],
+    "containers":[{"name":"a","image":"host","command":["x"],"env":[{"name":"S","valueFrom":{"secretKeyRef":{"name":"s","key":"k"}}}]},
+                  {"name":"b","image":"host","command":["x"],"volumeMounts":[{"name":"v","mountPath":"/etc//v/"}]}])"));
+  std::map<std::string, SourceLookup> known;
+  w.context.sources.object = [&](const api::Key& key) { return known[key.to_string()]; };
+  auto out = w.run();
+  EXPECT_TRUE(out.desired.sandboxes.at("u-p").hold_processes);
+  EXPECT_TRUE(out.waits.empty()) << "nothing is said before the server was heard";
+  known["configmaps/default/c"].state = known["secrets/default/s"].state = SourceLookup::State::missing;
+  out = w.run();
+  EXPECT_TRUE(out.desired.sandboxes.at("u-p").hold_processes);
+  EXPECT_EQ(out.waits.at("u-p").volumes, (std::map<std::string, std::string>{{"v", "configmap \"c\" not found"}}));
+  EXPECT_EQ(out.waits.at("u-p").containers, (std::map<std::string, std::string>{{"a", "secret \"s\" not found"}}));
+  EXPECT_FALSE(out.desired.sandboxes.at("u-p").volumes.contains("v")) << "what a pod that runs has there is left alone";
+  known["configmaps/default/c"] = {SourceLookup::State::found,
+                                   object_from("configmaps", R"({"metadata":{"name":"c"},"data":{"x":"1"}})")};
+  known["secrets/default/s"] = {SourceLookup::State::found,
+                                object_from("secrets", R"({"metadata":{"name":"s"},"data":{"k":"djE="}})")};
+  out = w.run();
+  const auto& box = out.desired.sandboxes.at("u-p");
+  EXPECT_FALSE(box.hold_processes);
+  EXPECT_TRUE(out.waits.empty());
+  EXPECT_EQ(box.containers[0].environment.at("S"), "v1");
+  EXPECT_EQ(box.volumes.at("v").files.at("x").content, "1");
+  EXPECT_TRUE(box.volumes.at("e").scratch);
+  EXPECT_EQ(box.volumes.at("e").size_bytes, 1u << 20);
+  EXPECT_EQ(box.containers[1].mounts.at(0), (netns::VolumeMount{"v", "/etc/v", "", false}));
 }
 
 TEST(Sandboxes, EndedAndDeletedPodsAreKeptButNeverStarted) {

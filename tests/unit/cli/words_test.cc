@@ -129,10 +129,7 @@ TEST(Words, Durations) {
 }
 
 TEST(Words, Ages) {
-  EXPECT_EQ(age_text(41), "41s");
-  EXPECT_EQ(age_text(312), "5m12s");
-  EXPECT_EQ(age_text(3600 * 5), "5h");
-  EXPECT_EQ(age_text(86400 * 12), "12d");
+  EXPECT_EQ(age_since(std::time(nullptr) + 100), "0s") << "clocks differ";
   EXPECT_EQ(unix_seconds("1970-01-01T00:01:00Z"), 60);
   EXPECT_EQ(age_of("never"), "<unknown>");
 }

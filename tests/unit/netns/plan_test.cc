@@ -96,6 +96,31 @@ TEST(NetnsPlan, a_namespace_lost_under_its_processes_ends_them_before_anything_i
   EXPECT_THAT(pass(kernel, want), IsEmpty());
 }
 
+TEST(NetnsPlan, volumes_are_written_when_their_content_differs_and_processes_wait_for_what_is_not_known) {
+  FakeKernel kernel;
+  Sandbox web = pod("web-1", 7);
+  web.volumes["config"].files["a"] = {"1", 0644};
+  web.volumes["work"].scratch = true;
+  web.hold_processes = true;
+  (void)pass(kernel, desired({web}));
+  EXPECT_THAT(pass(kernel, desired({web})), IsEmpty()) << "its network is there, and nothing else";
+  web.hold_processes = false;
+  EXPECT_THAT(pass(kernel, desired({web})), ElementsAre("start processes default/web-1: main"));
+  EXPECT_THAT(pass(kernel, desired({web})), IsEmpty());
+  web.volumes["config"].files["a"].content = "2";
+  web.hold_processes = true;
+  EXPECT_THAT(pass(kernel, desired({web})), ElementsAre("write volumes default/web-1: config")) << "it runs already";
+  Sandbox less = web;
+  less.volumes.erase("config");
+  EXPECT_THAT(pass(kernel, desired({less})), IsEmpty()) << "what is not known is left as it is";
+  web.hold_processes = false;
+  EXPECT_THAT(pass(kernel, desired({web})), IsEmpty());
+  web.volumes["config"].files["a"].mode = 0400;
+  web.volumes["late"].files["b"] = {"", 0644};
+  EXPECT_THAT(pass(kernel, desired({web})), ElementsAre("write volumes default/web-1: config"))
+      << "a volume that the pod was started without is none of its";
+}
+
 TEST(NetnsPlan, other_addresses_are_another_network) {
   FakeKernel kernel;
   Sandbox web = pod("web-1", 7);
@@ -235,6 +260,30 @@ TEST(NetnsModel, an_alias_is_ours_only_when_it_says_so_completely) {
   for (const char* foreign : {"", "trama", "trama pod=", "trama pod=default/web-1", "trama pod=default uid=x",
                               "trama pod=default/web-1 uid=", "pod=default/web-1 uid=x", "trama dying"})
     EXPECT_FALSE(parse_veth_alias(foreign)) << foreign;
+}
+
+TEST(NetnsModel, a_digest_tells_volumes_apart) {
+  Volume a;
+  a.files["x"] = {"1", 0644};
+  Volume mode = a, content = a, name, scratch;
+  mode.files["x"].mode = 0600;
+  content.files["x"].content = "2";
+  name.files["y"] = {"1", 0644};
+  scratch.scratch = true;
+  // Contents cannot be made to look like another file.
+  Volume two, one;
+  two.files["x"] = {"1", 0644}, two.files["y"] = {"2", 0644};
+  one.files["x"] = {"1\ny 644 1 2", 0644};
+  std::set<std::string> digests;
+  for (const auto& v : {a, mode, content, name, scratch, two, one, Volume{}}) digests.insert(digest(v));
+  EXPECT_EQ(digests.size(), 8u);
+  EXPECT_EQ(digest(a), digest(Volume(a)));
+}
+
+TEST(NetnsModel, a_volume_has_files_below_it_only) {
+  for (const char* good : {"a", "a.b", "a/b/c", "a..b", ".hidden", "a/..b"}) EXPECT_TRUE(is_file_path(good)) << good;
+  for (const char* bad : {"", "/a", "a/", "a//b", ".", "..", "../a", "a/..", "a/./b", "..data", "..2026/x"})
+    EXPECT_FALSE(is_file_path(bad)) << bad;
 }
 
 TEST(NetnsModel, validation_names_what_is_wrong) {

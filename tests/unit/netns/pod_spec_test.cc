@@ -27,6 +27,8 @@ PodSpec full() {
   s.containers = {c};
   s.containers.push_back(ContainerSpec{});
   s.containers[1].name = "second", s.containers[1].args = {"true"};
+  s.volumes = {{"config", {}}, {"work", {true, 1 << 20}}};
+  s.containers[0].mounts = {{"config", "/etc/web", "", true}, {"work", "/work", "a/b", false}};
   s.limits = {1000, 500, 1ull << 40, 100};
   s.restart = RestartPolicy::on_failure;
   s.grace = milliseconds(1234);
@@ -57,6 +59,13 @@ TEST(PodSpec, NamesWhatIsWrong) {
   };
   EXPECT_EQ(broken([](PodSpec&) {}), "accepted");
   EXPECT_THAT(broken([](PodSpec& s) { s.uid = "../x"; }), HasSubstr("uid"));
+  auto mount = [&](auto change) { return broken([&](PodSpec& s) { change(s.containers[0].mounts[0]); }); };
+  EXPECT_THAT(mount([](VolumeMount& m) { m.volume = "other"; }), HasSubstr("volume \"other\" is not one of the pod's"));
+  for (const char* path : {"", "/", "etc", "/a/../b", "/a//b"})
+    EXPECT_THAT(mount([&](VolumeMount& m) { m.path = path; }), HasSubstr("expected an absolute path")) << path;
+  EXPECT_THAT(mount([](VolumeMount& m) { m.path = "/proc/sys"; }), HasSubstr("/proc is the kernel's"));
+  for (const char* path : {"/a", "..", "a/../..", "..data"})
+    EXPECT_THAT(mount([&](VolumeMount& m) { m.sub_path = path; }), HasSubstr("subPath")) << path;
   EXPECT_THAT(broken([](PodSpec& s) { s.uid = ""; }), HasSubstr("uid"));
   EXPECT_THAT(broken([](PodSpec& s) { s.netns_path = ""; }), HasSubstr("netnsPath"));
   EXPECT_THAT(broken([](PodSpec& s) { s.containers.clear(); }), HasSubstr("at least one"));

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/short_duration.h"
+
 namespace trama::api {
 namespace {
 
@@ -196,7 +198,7 @@ TEST(ShortDuration, LikeKubectls) {
                                                 {600, "10m"},    {10'799, "179m"},  {10'800, "3h"},  {11'100, "3h5m"},
                                                 {28'800, "8h"},  {172'799, "47h"},  {172'800, "2d"}, {180'000, "2d2h"},
                                                 {691'200, "8d"}, {63'072'000, "2y"}};
-  for (auto [seconds, text] : cases) EXPECT_EQ(short_duration(std::chrono::seconds(seconds)), text) << seconds;
+  for (auto [seconds, text] : cases) EXPECT_EQ(base::short_duration(std::chrono::seconds(seconds)), text) << seconds;
 }
 
 }  // namespace

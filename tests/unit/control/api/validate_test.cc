@@ -47,6 +47,48 @@ TEST(Names, EachKindHasItsRule) {
               HasSubstr("metadata.labels: Invalid value"));
 }
 
+TEST(Volumes, WhatCannotBeMountedIsSaid) {
+  auto why = [](std::string_view volumes, std::string_view mounts = "[]") {
+    return pod(std::string(R"({"name":"c","image":"i","volumeMounts":)") + std::string(mounts) + "}",
+               std::string(R"("volumes":)") + std::string(volumes) + ",");
+  };
+  EXPECT_EQ(why(R"([{"name":"a","configMap":{"name":"x","items":[{"key":"k","path":"d/k","mode":256}]}},
+      {"name":"b","secret":{"secretName":"x","defaultMode":256}},{"name":"c","emptyDir":{}},{"name":"d"},
+      {"name":"e","projected":{"sources":[{"secret":{"name":"x"}},{"serviceAccountToken":{"path":"t"}},
+        {"downwardAPI":{"items":[{"path":"l","fieldRef":{"fieldPath":"metadata.labels"}}]}}]}}])",
+                R"([{"name":"a","mountPath":"/a"},{"name":"a","mountPath":"/b","subPath":"x/y"}])"),
+            "");
+  const std::pair<const char*, const char*> wrong[] = {
+      {R"([{"name":"a"},{"name":"a"}])", "spec.volumes[1].name: Duplicate value: \"a\""},
+      {R"([{"name":"A"}])", "spec.volumes[0].name: Invalid value: \"A\""},
+      {R"([{"name":"a","emptyDir":{},"secret":{"secretName":"x"}}])",
+       "spec.volumes[0]: Forbidden: may not specify more than 1 volume type"},
+      {R"([{"name":"a","configMap":{}}])", "spec.volumes[0].configMap.name: Required value"},
+      {R"([{"name":"a","secret":{}}])", "spec.volumes[0].secret.secretName: Required value"},
+      {R"([{"name":"a","secret":{"secretName":"x","defaultMode":512}}])",
+       "spec.volumes[0].secret.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal)"},
+      {R"([{"name":"a","configMap":{"name":"x","items":[{"key":"k","path":"../k"}]}}])",
+       "spec.volumes[0].configMap.items[0].path: Invalid value: \"../k\": must not contain '..'"},
+      {R"([{"name":"a","configMap":{"name":"x","items":[{"path":"/k"}]}}])",
+       "spec.volumes[0].configMap.items[0].key: Required value"},
+      {R"([{"name":"a","downwardAPI":{"items":[{"path":"p"}]}}])", "one of fieldRef and resourceFieldRef is required"},
+      {R"([{"name":"a","projected":{"sources":[{"serviceAccountToken":{"path":"t","expirationSeconds":10}}]}}])",
+       "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 10: may not specify "
+       "a "
+       "duration less than 10 minutes"}};
+  for (const auto& [volumes, cause] : wrong) EXPECT_THAT(why(volumes), HasSubstr(cause)) << volumes;
+  EXPECT_THAT(why("[]", R"([{"name":"a","mountPath":"/a"}])"),
+              HasSubstr("spec.containers[0].volumeMounts[0].name: Not found: \"a\""));
+  const std::pair<const char*, const char*> bad_mounts[] = {
+      {R"([{"name":"a"}])", "volumeMounts[0].mountPath: Required value"},
+      {R"([{"name":"a","mountPath":"/a"},{"name":"a","mountPath":"/a"}])",
+       "volumeMounts[1].mountPath: Invalid value: \"/a\": must be unique"},
+      {R"([{"name":"a","mountPath":"/a","subPath":"/b"}])",
+       "volumeMounts[0].subPath: Invalid value: \"/b\": must be a relative path"},
+      {R"([{"name":"a","mountPath":"/a","subPath":"b","subPathExpr":"c"}])", "mutually exclusive"}};
+  for (const auto& [mounts, cause] : bad_mounts) EXPECT_THAT(why(R"([{"name":"a"}])", mounts), HasSubstr(cause));
+}
+
 TEST(Services, Ports) {
   EXPECT_THAT(service(R"({})"), HasSubstr("spec.ports: Required value"));
   EXPECT_EQ(service(R"({"clusterIP":"None"})"), "") << "headless services need no port";

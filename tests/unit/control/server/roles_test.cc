@@ -108,12 +108,13 @@ class Roles : public Handlers {
     put("leases", "default", "other");
     put("leases", "kube-system", "other");
     put("pods", "default", "mine",
-        R"("spec":{"nodeName":"n1","containers":[{"name":"c","image":"i","env":[{"name":"A","valueFrom":{"secretKeyRef":
+        R"("spec":{"nodeName":"n1","serviceAccountName":"mine","containers":[{"name":"c","image":"i","env":[{"name":"A","valueFrom":{"secretKeyRef":
            {"name":"mine","key":"k"}}}],"envFrom":[{"configMapRef":{"name":"mine"}}]}]})");
     put("pods", "default", "other", R"("spec":{"nodeName":"n2","containers":[{"name":"c","image":"i","envFrom":
         [{"secretRef":{"name":"other"}},{"configMapRef":{"name":"other"}}]}]})");
     put("pods", "kube-system", "other", R"("spec":{"nodeName":"n2","containers":[{"name":"c","image":"i"}]})");
     put("secrets", "default", "mine");
+    put("serviceaccounts", "default", "mine");
     put("configmaps", "default", "mine");
     put("events", "default", "mine", event("Pod", "mine", "n1"));
     for (const auto& a : askers())
@@ -170,7 +171,7 @@ class Roles : public Handlers {
   // Where the object of a cell is; nothing when the resource has none such.
   std::optional<Target> target(const api::Kind& kind, const std::string& whose, const Identity& asker) {
     std::string r(kind.resource);
-    bool owned = r == "pods" || r == "events" || r == "secrets" || r == "configmaps";
+    bool owned = r == "pods" || r == "events" || r == "secrets" || r == "configmaps" || r == "serviceaccounts";
     if (whose == "own") {
       if (r == "nodes") return Target{"", "n1"};
       if (r == "leases") return Target{"kube-node-lease", "n1"};
@@ -226,6 +227,9 @@ class Roles : public Handlers {
       body = json::serialize(copy);
       if (sub == "scale") body = R"({"kind":"Scale","apiVersion":"autoscaling/v1","spec":{"replicas":1}})";
       if (sub == "binding") body = R"({"kind":"Binding","apiVersion":"v1","target":{"name":"n1"}})";
+      if (sub == "token")
+        body = fmt::format(R"({{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{{{}}}}})",
+                           whose == "own" ? R"("boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"mine"})" : "");
       if (sub == "eviction") body = R"({"kind":"Eviction","apiVersion":"policy/v1"})";
     }
     who = asker.identity;
@@ -255,7 +259,7 @@ class Roles : public Handlers {
     if (is_whole(verb) && whose == "own")
       attributes["fieldSelector"] = json::parse(
           kind.resource == "pods" ? R"({"requirements":[{"key":"spec.nodeName","operator":"In","values":["n1"]}]})"
-                                  : R"({"rawSelector":"metadata.name=x"})");
+                                  : R"({"rawSelector":"metadata.name=)" + at.name + "\"}");
     spec["resourceAttributes"] = std::move(attributes);
     return access_review(asker.identity, spec, rig.store()).at("allowed").as_bool();
   }
@@ -331,9 +335,13 @@ TEST_F(Roles, ANodeReadsOnlySecretsThatItsPodsName) {
   who = {"system:node:n1", {"system:nodes", "system:authenticated"}};
   const std::string all = "/api/v1/namespaces/default/secrets";
   EXPECT_EQ(ask("GET", all + "/mine").status, 200);
+  EXPECT_EQ(ask("GET", all + "?fieldSelector=metadata.name%3Dmine").status, 200);
+  EXPECT_EQ(ask("GET", all + "?watch=true&fieldSelector=metadata.name%3Dmine").status, 200);
   for (const auto& target : std::vector<std::string>{
-           all + "/other", all + "/missing", all, all + "?fieldSelector=metadata.name%3Dmine",
-           "/api/v1/secrets?limit=1", all + "/mine?watch=true", all + "?watch=true&fieldSelector=metadata.name%3Dmine",
+           all + "/other", all + "/missing", all, all + "?fieldSelector=metadata.name%3Dother",
+           all + "?fieldSelector=metadata.name%21%3Dmine", all + "?fieldSelector=metadata.namespace%3Dmine",
+           "/api/v1/secrets?fieldSelector=metadata.name%3Dmine",
+           all + "?watch=true&fieldSelector=metadata.name%3Dother", "/api/v1/secrets?limit=1", all + "/mine?watch=true",
            "/api/v1/watch" + all.substr(7), "/api/v1/namespaces/kube-system/secrets/mine", all + "/mine/status"})
     EXPECT_EQ(ask("GET", target).status, 403) << target;
   EXPECT_THAT(ask("GET", all + "/missing").body, HasSubstr("no pod of this node names it"))

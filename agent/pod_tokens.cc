@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "agent/pod_tokens.h"
+
+#include <algorithm>
+
+#include "control/client/paths.h"
+
+namespace trama::agent {
+
+using State = SourceLookup::State;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr auto kLongestRest = milliseconds(60'000);
+
+json::object request_for(const TokenWant& want) {
+  json::object bound{{"kind", "Pod"}, {"apiVersion", "v1"}, {"name", want.pod}, {"uid", want.pod_uid}};
+  json::object spec{{"expirationSeconds", want.seconds}};
+  spec["boundObjectRef"] = std::move(bound);
+  json::array audiences;
+  if (!want.audience.empty()) audiences.emplace_back(want.audience);
+  spec["audiences"] = std::move(audiences);
+  json::object body{{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenRequest"}};
+  body["spec"] = std::move(spec);
+  return body;
+}
+
+}  // namespace
+
+seconds token_refresh(seconds life) { return std::min(life * 4 / 5, seconds(24 * 3600)); }
+
+PodTokens::PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change)
+    : on_change_(std::move(on_change)), log_(base::logger("tokens")), changed_(brain), tasks_(brain) {}
+
+void PodTokens::start(client::ApiClient& client) {
+  client_ = &client;
+  tasks_.spawn("tokens", run());
+}
+
+awaitable<void> PodTokens::stop() { co_await tasks_.stop(); }
+
+void PodTokens::want(const std::set<TokenWant>& tokens) {
+  std::erase_if(tokens_, [&](const auto& t) { return !tokens.contains(t.first); });
+  for (const auto& want : tokens)
+    if (tokens_.try_emplace(want).second) changed_.set();
+}
+
+TokenLookup PodTokens::lookup(const TokenWant& want) const {
+  auto it = tokens_.find(want);
+  return it == tokens_.end() ? TokenLookup() : it->second.seen;
+}
+
+awaitable<void> PodTokens::run() {
+  for (;;) {
+    auto now = Clock::now();
+    auto next = now + kLongestRest;
+    std::vector<TokenWant> due;
+    for (const auto& [want, token] : tokens_) {
+      if (token.ask_at <= now)
+        due.push_back(want);
+      else
+        next = std::min(next, token.ask_at);
+    }
+    for (auto& want : due) co_await ask(want);
+    if (!due.empty()) continue;
+    (void)co_await changed_.wait_for(std::chrono::ceil<milliseconds>(next - now));
+  }
+}
+
+awaitable<void> PodTokens::ask(TokenWant want) {
+  if (!tokens_.contains(want)) co_return;  // while another one was asked for
+  auto path = client::object_path(api::Key{"serviceaccounts", want.ns, want.account}, "token");
+  auto body = request_for(want);
+  auto answer = co_await client_->create(path, std::move(body));
+  auto it = tokens_.find(want);
+  if (it == tokens_.end()) co_return;
+  auto& token = it->second;
+  auto now = Clock::now();
+  auto before = token.seen.state;
+  auto text = answer ? api::text_at(*answer, "status.token") : std::string();
+  if (answer && !text.empty()) {
+    token.backoff.succeeded();
+    // As the server grants it: its own clock decides when it ends, its length is what both agree on.
+    seconds life(std::max<std::int64_t>(api::int_at(*answer, "spec.expirationSeconds", want.seconds), 60));
+    token.ask_at = now + token_refresh(life);
+    token.ends = now + life;
+    token.seen = {State::found, std::move(text), ""};
+    on_change_();
+    co_return;
+  }
+  token.backoff.failed();
+  token.ask_at = now + token.backoff.delay();
+  auto why = answer ? std::string("the server's answer has no token") : answer.error().to_string();
+  if (before != State::found) {
+    // What cannot be reached is not missing: the pod waits in silence until the server speaks.
+    bool heard = answer || client::http_status(answer.error()) != 0;
+    bool news = heard && (before != State::missing || token.seen.why != why);
+    if (heard) token.seen = {State::missing, "", why};
+    if (news) on_change_();
+  } else if (now >= token.ends) {
+    log_->warn("pod {}/{}: its token has ended and there is no other: {}", want.ns, want.pod, why);
+  }
+}
+
+}  // namespace trama::agent

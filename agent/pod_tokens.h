@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Tokens of this node's pods: asked for when a pod wants one, and again before it ends. They are kept in memory only.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "agent/compute/sources.h"
+#include "base/async/event.h"
+#include "base/async/task_group.h"
+#include "base/backoff.h"
+#include "base/log.h"
+#include "control/client/api_client.h"
+
+namespace trama::agent {
+
+using async::awaitable;
+
+// When a token that is good for so long is replaced: at four fifths, and after a day at the latest.
+std::chrono::seconds token_refresh(std::chrono::seconds life);
+
+class PodTokens {
+ public:
+  // `on_change`: a lookup gives another answer than before. Called on the brain.
+  PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change);
+
+  void start(client::ApiClient& client);  // which outlives stop()
+  awaitable<void> stop();
+
+  // Exactly these from now on.
+  void want(const std::set<TokenWant>& tokens);
+  TokenLookup lookup(const TokenWant& want) const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Token {
+    TokenLookup seen;
+    Clock::time_point ask_at{};  // at once
+    Clock::time_point ends{};    // of what was seen
+    base::Backoff backoff{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000)};
+  };
+  awaitable<void> run();
+  awaitable<void> ask(TokenWant want);
+
+  std::function<void()> on_change_;
+  std::shared_ptr<spdlog::logger> log_;
+  client::ApiClient* client_ = nullptr;
+  std::map<TokenWant, Token> tokens_;
+  async::Event changed_;
+  async::TaskGroup tasks_;
+};
+
+}  // namespace trama::agent
