@@ -56,6 +56,13 @@ struct AgentOptions {
   // kubeadm has it; "none"; or addresses with commas. "auto" means none beside the kubelets of another cluster.
   std::string cluster_dns = "auto";
   bool masquerade = true;  // pods reach what lies beyond the cluster as their node
+  // Between nodes: "off" (VXLAN, and the tunnel where that does not pass) or "required" (the tunnel, and nothing in the
+  // clear). One side that requires it is enough.
+  std::string encryption = "off";
+  // Parts of the underlay that are as good as encrypted: an exception from "required" between two nodes that both say
+  // so of each other's address.
+  std::vector<std::string> trusted_subnets;
+  bool tunnel = true;  // whether there is one; needs the conversation with peers
 
   // Services, as kube-proxy has them.
   bool allow_external_ips = false;  // honour spec.externalIPs: whoever writes Services takes any address

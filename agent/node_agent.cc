@@ -274,11 +274,7 @@ void NodeAgent::process_changes() {
     for (const auto& line : topology_.refusals)
       if (std::find(refusals.begin(), refusals.end(), line) == refusals.end()) log_->warn("{}", line);
     pods_->set_cidrs(topology_.pod_cidrs);
-    if (topology_.overlay && (!overlay_wanted_ || !(*overlay_wanted_ == *topology_.overlay))) {
-      overlay_wanted_ = std::make_shared<const overlay::Desired>(*topology_.overlay);
-      overlay_told_ = Clock::now();
-      overlay_facts_.generation = rooms_->overlay().publish(overlay_wanted_);
-    }
+    publish_overlay();
   }
   if (!local_endpoints_ && (first || dirty.pods || dirty.service_names || dirty.nodes)) {
     sandboxes_told_ = Clock::now();
@@ -303,8 +299,12 @@ void NodeAgent::update_pods(bool service_names) {
 
 void NodeAgent::overlay_status(const overlay::Status& status) {
   if (status.in_sync) overlay_well_ = Clock::now();
-  if ((status.in_sync || overlay_mtu_ > 0) && overlay_mtu_ != status.mtu) {
-    overlay_mtu_ = status.mtu;
+  if ((status.in_sync || overlay_mtu_ > 0) && overlay_mtu_ != status.vxlan_mtu) {
+    overlay_mtu_ = status.vxlan_mtu;
+    mesh_world_old_ = true;
+  }
+  if (status.tunnel_mtu > 0 && tunnel_mtu_ != status.tunnel_mtu) {
+    tunnel_mtu_ = status.tunnel_mtu;
     mesh_world_old_ = true;
   }
   bool worse = !overlay_status_ || overlay_status_->problems != status.problems;

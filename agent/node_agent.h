@@ -34,8 +34,11 @@ namespace trama::agent {
 struct Settings {
   AgentOptions options;
   std::vector<base::Ip> node_ips;
-  std::vector<base::Cidr> cluster_cidrs, service_cidrs, nodeport_cidrs;
+  std::vector<base::Cidr> cluster_cidrs, service_cidrs, nodeport_cidrs, trusted;
   std::vector<base::Ip> dns_servers;
+  bool encrypt() const { return options.encryption == "required"; }
+  // Nodes of another cluster's have no certificate that others would know.
+  bool tunnel() const { return options.tunnel && options.ports.peer != 0 && !options.network_only(); }
   ClusterDns cluster_dns() const { return {dns_servers, options.cluster_domain}; }
   netns::Paths paths() const;
   // `dns`: those of our DNS addresses that no Service owns.
@@ -96,6 +99,7 @@ class NodeAgent {
   void open_peers();
   void update_peers();
   void peers_changed(const MeshStatus& status);
+  void publish_overlay();
   bool all_programmed() const;
   AgentFacts facts() const;
 
@@ -142,7 +146,7 @@ class NodeAgent {
   std::unique_ptr<PeerMesh> peers_;
   std::optional<MeshStatus> peers_seen_;
   bool mesh_world_old_ = true, controller_heard_ = false;
-  unsigned overlay_mtu_ = 0;  // since it stood for the first time
+  unsigned overlay_mtu_ = 0, tunnel_mtu_ = 0;  // since it stood for the first time
   async::Event changed_;
   async::TaskGroup tasks_;
 

@@ -12,8 +12,20 @@ void NodeAgent::open_peers() {
   how.node_name = options.node_name;
   how.port = options.ports.peer;
   how.members_file = options.data_dir + "/view/members";
+  how.tunnel = settings_.tunnel();
   peers_ = std::make_unique<PeerMesh>(brain_, files_.executor(), std::move(how),
                                       [this](const MeshStatus& status) { peers_changed(status); });
+}
+
+// What Nodes say, and the paths that the mesh has chosen.
+void NodeAgent::publish_overlay() {
+  if (!topology_.overlay) return;
+  auto wanted = *topology_.overlay;
+  if (peers_seen_ && wanted.tunnel) use_paths(wanted, *peers_seen_);
+  if (overlay_wanted_ && *overlay_wanted_ == wanted) return;
+  overlay_wanted_ = std::make_shared<const overlay::Desired>(std::move(wanted));
+  overlay_told_ = Clock::now();
+  overlay_facts_.generation = rooms_->overlay().publish(overlay_wanted_);
 }
 
 // Once the overlay is known; then whenever Nodes, its MTU or our ear for the controller have changed.
@@ -22,7 +34,8 @@ void NodeAgent::update_peers() {
   if (heard != std::exchange(controller_heard_, heard)) mesh_world_old_ = true;
   if (!mesh_world_old_ || !topology_.overlay) return;
   mesh_world_old_ = false;
-  peers_->set_world(compute_mesh_world(view_.nodes(), *topology_.overlay, overlay_mtu_, heard));
+  MeshContext context{overlay_mtu_, tunnel_mtu_, heard, settings_.trusted};
+  peers_->set_world(compute_mesh_world(view_.nodes(), *topology_.overlay, context));
 }
 
 void NodeAgent::peers_changed(const MeshStatus& status) {
@@ -37,6 +50,7 @@ void NodeAgent::peers_changed(const MeshStatus& status) {
   }
   bool news = !peers_seen_ || judge_paths(*peers_seen_) != judge_paths(status);
   peers_seen_ = status;
+  publish_overlay();
   if (news) changed_.set();
 }
 

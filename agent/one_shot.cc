@@ -138,7 +138,7 @@ awaitable<base::Result<>> dry_run(Settings settings) {
   context.node_name = options.node_name;
   context.netns_prefix = options.netns_prefix;
   context.host_ips = settings.node_ips;
-  if (topology.overlay) context.mtu = overlay::wanted_mtu(*topology.overlay, *overlay_seen);
+  if (topology.overlay) context.mtu = overlay::pod_mtu(*topology.overlay, *overlay_seen);
   context.node_resolv_conf = base::read_file(options.resolv_conf).value_or("");
   context.dns = settings.cluster_dns();
   auto now = std::chrono::steady_clock::now();

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "control/pki/certificate.h"
+#include "overlay/tunnel/tunnel.h"
 
 namespace trama::agent {
 
@@ -79,6 +80,7 @@ struct PeerMesh::Impl : std::enable_shared_from_this<PeerMesh::Impl> {
     co_await self->tasks->stop();
     co_await self->mesh->stop();
     self->mesh.reset();
+    self->tunnel.reset();
     self->tasks.reset();
   }
 
@@ -86,7 +88,8 @@ struct PeerMesh::Impl : std::enable_shared_from_this<PeerMesh::Impl> {
   Options options;
   OnChange on_change;
   async::Worker worker;
-  std::optional<Mesh> mesh;  // both live on the worker once start() has returned
+  std::optional<overlay::tunnel::Tunnel> tunnel;
+  std::optional<Mesh> mesh;  // all live on the worker once start() has returned
   std::optional<async::TaskGroup> tasks;
   std::optional<MeshStatus> last;
   overlay::peers::World world;
@@ -102,6 +105,7 @@ void PeerMesh::start() {
   overlay::mesh::MeshOptions how;
   how.node = self.options.node_name;
   how.port = self.options.port;
+  if (self.options.tunnel) how.tunnel = &self.tunnel.emplace(overlay::tunnel::Tunnel::Options{});
   self.mesh.emplace(self.worker.executor(), std::move(how), self.events());
   self.tasks.emplace(self.worker.executor());
   self.running = true;

@@ -16,7 +16,7 @@ using namespace overlay::peers;
 
 namespace {
 
-constexpr PathKind kKinds[] = {PathKind::overlay, PathKind::control};
+constexpr PathKind kKinds[] = {PathKind::overlay, PathKind::control, PathKind::tunnel};
 constexpr PathState kStates[] = {PathState::unknown, PathState::probing, PathState::up, PathState::degraded,
                                  PathState::down};
 constexpr Connection kConnections[] = {Connection::established, Connection::connecting, Connection::waiting,
@@ -39,6 +39,13 @@ std::string why_not(const MeshStatus& s) {
 }
 
 std::string table(const std::vector<std::vector<std::string>>& rows) { return base::columns(rows, 2); }
+
+std::vector<std::pair<const char*, std::uint64_t>> dropped_by(const TunnelTraffic& t) {
+  return {{"no_peer", t.no_peer},           {"no_session", t.no_session},
+          {"not_sent", t.not_sent},         {"forged", t.forged},
+          {"replayed", t.replayed},         {"malformed", t.malformed},
+          {"wrong_source", t.wrong_source}, {"not_delivered", t.not_delivered}};
+}
 
 json::object path_page(const PathStatus& p) {
   json::object out;
@@ -65,7 +72,11 @@ std::string overlay_summary(const MeshStatus& s) {
   line("Address", s.underlay.to_string());
   line("Protocol",
        off.empty() ? fmt::format("trama {}..{} on {}", kLowestVersion, kHighestVersion, s.port) : "off: " + off);
-  line("Encryption", "off");
+  line("Encryption", s.encrypt ? "required" : "off");
+  if (s.tunnel_mtu > 0 || s.encrypt)
+    line("Tunnel", s.tunnel_off.empty() ? fmt::format("{} of {} peers, {} packets out, {} in", sum.tunnelled, sum.peers,
+                                                      s.tunnel.sent_packets, s.tunnel.received_packets)
+                                        : "carries nothing: " + s.tunnel_off);
   line("Peers", fmt::format("{}", s.peers.size()));
   line("Connections", fmt::format("{} established", sum.established));
   line("Paths",
@@ -80,10 +91,14 @@ std::string overlay_summary(const MeshStatus& s) {
 std::string overlay_connections(const MeshStatus& s) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& p : s.peers) {
-    const auto& vxlan = p.path(PathKind::overlay);
-    std::string detail = fmt::format("vxlan={} {}", to_string(vxlan.state), p.node);
-    if (s.mtu > 0 && works(vxlan.state)) detail += fmt::format(" mtu={}", s.mtu);
-    if (works(vxlan.state)) detail += fmt::format(" rtt={} loss={}%", round_trip(vxlan.round_trip), vxlan.loss);
+    const auto& used = p.used();
+    bool tunnel = p.use == Use::tunnel;
+    auto mtu = tunnel ? s.tunnel_mtu : s.mtu;
+    std::string detail = fmt::format("{}{}={} {}", tunnel ? "encrypted " : "", tunnel ? "tunnel" : "vxlan",
+                                     to_string(used.state), p.node);
+    if (mtu > 0 && works(used.state)) detail += fmt::format(" mtu={}", mtu);
+    if (works(used.state)) detail += fmt::format(" rtt={} loss={}%", round_trip(used.round_trip), used.loss);
+    if (tunnel) detail += fmt::format(" ({})", p.why);
     if (p.connection != Connection::established && !p.trouble.empty()) detail += " error: " + p.trouble;
     bool inbound = p.connection == Connection::established && !p.outbound;
     rows.push_back({inbound ? "<-" : "->", port_of(p, s.port), to_string(p.connection), std::move(detail)});
@@ -102,14 +117,16 @@ std::string overlay_peers(const MeshStatus& s) {
 
 std::string overlay_paths(const MeshStatus& s) {
   std::vector<std::vector<std::string>> rows{
-      {"PEER", "PATH", "STATE", "FOR", "RTT", "LOSS", "OUT", "IN", "DOWNS", "REASON"}};
+      {"PEER", "PATH", "STATE", "FOR", "RTT", "LOSS", "OUT", "IN", "DOWNS", "USED", "REASON"}};
   for (const auto& p : s.peers)
     for (auto kind : kKinds) {
       const auto& path = p.path(kind);
+      if (kind == PathKind::tunnel && s.tunnel_mtu == 0) continue;
+      bool used = p.use != Use::undecided && &path == &p.used();
       auto percent = [](unsigned v) { return fmt::format("{}%", v); };
       rows.push_back({p.node, to_string(kind), to_string(path.state), age(path.age), round_trip(path.round_trip),
                       percent(path.loss), percent(path.loss_out), percent(path.loss_in), std::to_string(path.downs),
-                      path.reason});
+                      used ? "yes" : "", path.reason.empty() && used ? p.why : path.reason});
     }
   return table(rows);
 }
@@ -121,7 +138,20 @@ json::object overlay_report(const MeshStatus& s) {
   out["address"] = s.underlay.to_string();
   out["port"] = s.port;
   if (auto off = why_not(s); !off.empty()) out["protocolOff"] = off;
-  out["encryption"] = "off";
+  out["encryption"] = s.encrypt ? "required" : "off";
+  json::object tunnel;
+  if (!s.tunnel_off.empty()) tunnel["off"] = s.tunnel_off;
+  tunnel["mtu"] = s.tunnel_mtu;
+  const auto& t = s.tunnel;
+  for (auto [name, n] : {std::pair{"sentPackets", t.sent_packets},
+                         {"sentBytes", t.sent_bytes},
+                         {"receivedPackets", t.received_packets},
+                         {"receivedBytes", t.received_bytes}})
+    tunnel[name] = n;
+  json::object dropped;
+  for (auto [name, n] : dropped_by(t)) dropped[name] = n;
+  tunnel["dropped"] = std::move(dropped);
+  out["tunnel"] = std::move(tunnel);
   out["mtu"] = s.mtu;
   out["isolated"] = s.isolated;
   out["upSeconds"] = s.uptime.count() / 1000;
@@ -150,6 +180,11 @@ json::object overlay_report(const MeshStatus& s) {
     }
     if (!p.trouble.empty()) connection["trouble"] = p.trouble;
     item["connection"] = std::move(connection);
+    item["use"] = to_string(p.use);
+    if (!p.why.empty()) item["why"] = p.why;
+    item["mustEncrypt"] = p.must_encrypt;
+    if (!p.cipher.empty()) item["cipher"] = p.cipher;
+    item["switches"] = p.switches;
     json::object paths;
     for (auto kind : kKinds) paths[to_string(kind)] = path_page(p.path(kind));
     item["paths"] = std::move(paths);
@@ -186,6 +221,17 @@ std::string overlay_metrics(const MeshStatus& s) {
     for (auto [name, at] : {std::pair{"min", std::size_t{0}}, {"median", trips.size() / 2}, {"max", trips.size() - 1}})
       m.value(trips[at], fmt::format("stat=\"{}\"", name));
   }
+  m.family("trama_overlay_peers", "gauge", "Peers, by the path that packets to them take.");
+  for (auto use : {Use::undecided, Use::vxlan, Use::tunnel})
+    m.value(std::count_if(s.peers.begin(), s.peers.end(), [&](auto& p) { return p.use == use; }),
+            fmt::format("path=\"{}\"", to_string(use)));
+  m.gauge("trama_overlay_encryption_required", "1 while nothing goes between nodes in the clear.", s.encrypt ? 1 : 0);
+  m.counter("trama_tunnel_sent_packets_total", "Packets that left by the tunnel.", s.tunnel.sent_packets);
+  m.counter("trama_tunnel_sent_bytes_total", "Bytes of their datagrams.", s.tunnel.sent_bytes);
+  m.counter("trama_tunnel_received_packets_total", "Packets that came by the tunnel.", s.tunnel.received_packets);
+  m.counter("trama_tunnel_received_bytes_total", "Their bytes.", s.tunnel.received_bytes);
+  m.family("trama_tunnel_dropped_total", "counter", "What the tunnel did not carry, by reason.");
+  for (auto [reason, n] : dropped_by(s.tunnel)) m.value(n, fmt::format("reason=\"{}\"", reason));
   m.gauge("trama_overlay_isolated", "1 while no peer answers on any path.", s.isolated ? 1 : 0);
   m.gauge("trama_overlay_protocol", "1 while this agent speaks with others on 6783.", why_not(s).empty() ? 1 : 0);
   m.counter("trama_peer_callers_refused_total", "Connections to 6783/tcp that were closed at once.", s.refused);
@@ -206,9 +252,13 @@ json::object overlay_brief(const MeshStatus& s) {
   out["established"] = sum.established;
   json::array faults;
   for (const auto& p : s.peers) {
-    const auto& path = p.path(PathKind::overlay);
+    // In the clear and not well, circumvented or not; or, where nothing may be, the tunnel.
+    auto kind = p.must_encrypt ? PathKind::tunnel : PathKind::overlay;
+    const auto& path = p.path(kind);
     if (path.state != PathState::down && path.state != PathState::degraded) continue;
     json::object fault;
+    fault["path"] = to_string(kind);
+    fault["circumvented"] = &path != &p.used() && works(p.used().state);
     fault["peer"] = p.node;
     fault["address"] = p.underlay.to_string();
     fault["state"] = to_string(path.state);

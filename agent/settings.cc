@@ -49,6 +49,8 @@ TopologyContext Settings::topology(std::vector<base::Ip> dns) const {
   out.cluster_cidrs = cluster_cidrs;
   out.cluster_id = options.cluster_id;
   out.masquerade = options.masquerade;
+  out.tunnel = tunnel();
+  out.encrypt = encrypt();
   out.dns = std::move(dns);
   return out;
 }
@@ -77,6 +79,18 @@ base::Result<Settings> check_options(AgentOptions options) {
   if (!services) return services.error();
   out.cluster_cidrs = std::move(*cluster);
   out.service_cidrs = std::move(*services);
+  auto trusted = parse_cidrs(options.trusted_subnets, "--trusted-subnets");
+  if (!trusted) return trusted.error();
+  out.trusted = std::move(*trusted);
+  if (options.encryption != "off" && options.encryption != "required")
+    return base::Error::text(fmt::format("--encryption: expected off or required, got \"{}\"", options.encryption));
+  if (options.encryption == "required") {
+    const char* why = options.network_only()    ? "beside the kubelets of another cluster nodes have no certificates"
+                      : options.ports.peer == 0 ? "--peer-port 0 switches off the conversation that makes the keys"
+                      : options.tunnel          ? nullptr
+                                                : "--tunnel=false leaves no encrypted path";
+    if (why) return base::Error::text(fmt::format("--encryption required is not possible: {}", why));
+  }
   for (const auto& text : options.nodeport_addresses) {
     if (text == "primary") {
       for (const auto& ip : out.node_ips) out.nodeport_cidrs.push_back(base::Cidr::host(ip));

@@ -104,9 +104,10 @@ class Examination {
       down = true;
       auto peer = text_at(*f, "peer"), address = text_at(*f, "address");
       fail("paths",
-           fmt::format("vxlan to {} ({}) is {}: {}", peer, address, text_at(*f, "state"), text_at(*f, "reason")),
-           fmt::format("open UDP 6784 between the two nodes, and ICMP echo on trama0; trama overlay paths --node {}",
-                       patient_.name));
+           fmt::format("{} to {} ({}) is {}: {}{}", text_at(*f, "path"), peer, address, text_at(*f, "state"),
+                       text_at(*f, "reason"), bool_at(*f, "circumvented") ? "; packets take the tunnel meanwhile" : ""),
+           fmt::format("open UDP {} between the two nodes, and ICMP echo on trama0; trama overlay paths --node {}",
+                       text_at(*f, "path") == "tunnel" ? "6783" : "6784", patient_.name));
     }
     if (down) return;
     if (int_at(p, "pending") > 0)

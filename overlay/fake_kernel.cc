@@ -46,6 +46,7 @@ struct FakeKernel::Step {
   }
   Result<> operator()(const SetSysctl& o) const {
     if (o.key.find("/trama0/") != std::string::npos && !world.device) return Error::from_errno(ENOENT, o.key);
+    if (o.key.find("/trama1/") != std::string::npos && !world.tunnel) return Error::from_errno(ENOENT, o.key);
     world.sysctls[o.key] = o.value;
     return {};
   }
@@ -81,13 +82,44 @@ struct FakeKernel::Step {
     world.device->up = true;
     return {};
   }
+  Result<> operator()(const CreateTunnel&) const {
+    if (world.tunnel) return Error::from_errno(EBUSY, kTunnelDevice);
+    world.tunnel = TunnelDevice{{}, "tun", kAlias, 1500, false, true};
+    return {};
+  }
+  Result<> operator()(const HoldTunnel&) const {
+    if (auto ok = k.need_tunnel(false); !ok) return ok;
+    world.tunnel->carrier = true;
+    return {};
+  }
+  Result<> operator()(const DeleteTunnel&) const {
+    if (auto ok = k.need_tunnel(false); !ok) return ok;
+    k.delete_tunnel();
+    return {};
+  }
+  Result<> operator()(const SetTunnelAlias&) const {
+    if (auto ok = k.need_tunnel(false); !ok) return ok;
+    world.tunnel->alias = kAlias;
+    return {};
+  }
+  Result<> operator()(const SetTunnelMtu& o) const {
+    if (auto ok = k.need_tunnel(false); !ok) return ok;
+    world.tunnel->mtu = o.mtu;
+    return {};
+  }
+  Result<> operator()(const SetTunnelUp&) const {
+    if (auto ok = k.need_tunnel(false); !ok) return ok;
+    world.tunnel->up = true;
+    return {};
+  }
   Result<> operator()(const PutAddress& o) const {
-    if (auto ok = k.need_device(false); !ok) return ok;
-    world.addresses[o.ip] = o.ip.bits();
+    if (auto ok = o.tunnel ? k.need_tunnel(false) : k.need_device(false); !ok) return ok;
+    (o.tunnel ? world.tunnel_addresses : world.addresses)[o.ip] = o.ip.bits();
     return {};
   }
   Result<> operator()(const DeleteAddress& o) const {
-    if (world.addresses.erase(o.ip) == 0) return Error::from_errno(EADDRNOTAVAIL, o.ip.to_string());
+    if ((o.tunnel ? world.tunnel_addresses : world.addresses).erase(o.ip) == 0)
+      return Error::from_errno(EADDRNOTAVAIL, o.ip.to_string());
     return {};
   }
   Result<> operator()(const PutNeighbour& o) const {
@@ -113,7 +145,7 @@ struct FakeKernel::Step {
   }
   Result<> operator()(const PutNexthop& o) const {
     if (world.mode != Mode::nexthop) return Error::from_errno(EOPNOTSUPP, "nexthop");
-    if (auto ok = k.need_device(true); !ok) return ok;
+    if (auto ok = o.nexthop.tunnel ? k.need_tunnel(true) : k.need_device(true); !ok) return ok;
     if (world.foreign_nexthops.count(o.nexthop.id)) return Error::from_errno(EEXIST, "nexthop");
     world.nexthops[o.nexthop.id] = o.nexthop;
     return {};
@@ -137,7 +169,9 @@ struct FakeKernel::Step {
  private:
   Result<> put(const Route& route) const {
     if (!route.unreachable) {
-      if (auto ok = k.need_device(true); !ok) return ok;
+      auto through = world.nexthops.find(route.nexthop);
+      bool tunnel = through != world.nexthops.end() && through->second.tunnel;
+      if (auto ok = tunnel ? k.need_tunnel(true) : k.need_device(true); !ok) return ok;
       if (route.nexthop && !world.nexthops.count(route.nexthop)) return Error::from_errno(EINVAL, "no such nexthop");
       if (route.source && !world.addresses.count(*route.source)) return Error::from_errno(EINVAL, "no such source");
     }
@@ -152,12 +186,33 @@ Result<> FakeKernel::need_device(bool up) const {
   return {};
 }
 
+Result<> FakeKernel::need_tunnel(bool up) const {
+  if (!world.tunnel) return Error::from_errno(ENODEV, kTunnelDevice);
+  if (up && !(world.tunnel->up && world.tunnel->carrier)) return Error::from_errno(ENETDOWN, kTunnelDevice);
+  return {};
+}
+
+void FakeKernel::drop_pointers(bool tunnel) {
+  auto gone = [&](const Route& r) {
+    auto through = world.nexthops.find(r.nexthop);
+    return !r.unreachable && (through == world.nexthops.end() ? !tunnel : through->second.tunnel == tunnel);
+  };
+  std::erase_if(world.routes, [&](const auto& r) { return gone(r.second); });
+  std::erase_if(world.nexthops, [&](const auto& n) { return n.second.tunnel == tunnel; });
+}
+
+void FakeKernel::delete_tunnel() {
+  drop_pointers(true);
+  world.tunnel.reset();
+  world.tunnel_addresses.clear();
+  std::erase_if(world.sysctls, [](const auto& s) { return s.first.find("/trama1/") != std::string::npos; });
+}
+
 void FakeKernel::set_down() {
   if (!world.device) return;
   world.device->up = false;
-  std::erase_if(world.routes, [](const auto& r) { return !r.second.unreachable; });
+  drop_pointers(false);
   std::erase_if(world.addresses, [](const auto& a) { return !a.first.is_v4(); });
-  world.nexthops.clear();
   world.neighbours.clear();
 }
 

@@ -22,11 +22,14 @@ class FakeKernel : public Kernel {
   bool port_taken = false;
   bool touched = false;
   void delete_device();
+  void delete_tunnel();
   void set_down();
 
  private:
   struct Step;
   base::Result<> need_device(bool up) const;
+  base::Result<> need_tunnel(bool up) const;
+  void drop_pointers(bool tunnel);
 };
 
 }  // namespace trama::overlay

@@ -53,6 +53,12 @@ Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& pe
   for (const auto& ip : desired.dns) dns.insert(Cidr::host(ip));
   g.frame.dns.assign(dns.begin(), dns.end());
   g.frame.masquerade = desired.masquerade;
+  g.frame.tunnel = desired.tunnel;
+  g.frame.encrypt = desired.encrypt;
+  std::set<Cidr> clear;
+  for (const auto* peer : peers)
+    if (desired.encrypt && peer->clear) clear.insert(Cidr::host(peer->underlay));
+  g.frame.clear.assign(clear.begin(), clear.end());
   for (const auto* peer : peers) {
     g.peers.emplace(peer->underlay, peer->node);
     for (const auto& c : peer->pod_cidrs) g.pods.emplace(Binding{peer->underlay, c}, peer->node);

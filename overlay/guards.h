@@ -39,6 +39,9 @@ struct GuardFrame {
   std::vector<Cidr> cluster;  // all pods, sorted and free of overlaps
   std::vector<Cidr> dns;      // host addresses, sorted
   bool masquerade = false;
+  bool tunnel = false;      // trama1 is there
+  bool encrypt = false;     // VXLAN with peers is dropped, both ways, but for
+  std::vector<Cidr> clear;  // those; host addresses, sorted
   friend bool operator==(const GuardFrame&, const GuardFrame&) = default;
 };
 

@@ -65,6 +65,18 @@ void add_range_sets(GuardTable& t, const GuardFrame& frame) {
     t.sets.push_back({range_set(std::string("dns") + digit(f), f, true, "the cluster's DNS, answered by this node"),
                       elements_of(frame.dns, f)});
   }
+  if (frame.encrypt)
+    t.sets.push_back({range_set(kClearSet, frame.underlay, true, "peers that may be spoken with in the clear"),
+                      elements_of(frame.clear, frame.underlay)});
+}
+
+// Of VXLAN with a peer, on its way in or out.
+Rule drop_clear(const GuardFrame& frame, bool in, nft::Exprs before, const std::string& text) {
+  Rule rule(text + fmt::format("{} {} != @clear counter drop", word(frame.underlay), in ? "saddr" : "daddr"));
+  rule.add(std::move(before));
+  rule.add(in_set(of(frame.underlay), in, kClearSet, true)).add(nft::counter()).add(nft::drop());
+  rule.comment("in the clear, where encryption is required");
+  return rule;
 }
 
 Rule admit_pods(Family underlay, Family pods) {
@@ -89,6 +101,7 @@ GuardTable::ChainOfRules peer_chain(const GuardFrame& frame) {
   std::array<std::byte, 3> vni_bytes{std::byte(vni >> 16), std::byte(vni >> 8), std::byte(vni)};
   GuardTable::ChainOfRules out;
   out.chain.name = "from-peer";
+  if (frame.encrypt) out.rules.push_back(drop_clear(frame, true, {}, ""));
   out.rules.push_back(Rule("notrack").add(nft::notrack()).comment("the outer flow needs no conntrack entry"));
   out.rules.push_back(Rule(fmt::format("@th,{},8 & 0x8 != 0x8 counter drop", kFlagsAt * 8))
                           .add(nft::load_payload(nft::Base::transport, kFlagsAt, 1, r(0)))
@@ -170,6 +183,10 @@ GuardTable::ChainOfRules prerouting_chain(const GuardFrame& frame) {
   out.rules.push_back(Rule(fmt::format("iifname \"{}\" jump decapsulated", kDevice))
                           .add(nft::match_iifname(kDevice))
                           .add(nft::jump("decapsulated")));
+  if (frame.tunnel)
+    out.rules.push_back(Rule(fmt::format("iifname \"{}\" jump decapsulated", kTunnelDevice))
+                            .add(nft::match_iifname(kTunnelDevice))
+                            .add(nft::jump("decapsulated")));
   untrack_dns(out, frame, false);
   return out;
 }
@@ -177,6 +194,13 @@ GuardTable::ChainOfRules prerouting_chain(const GuardFrame& frame) {
 GuardTable::ChainOfRules output_chain(const GuardFrame& frame) {
   GuardTable::ChainOfRules out;
   out.chain = base_chain("output", nft::ChainType::filter, nft::Hook::output, -300);
+  if (frame.encrypt) {
+    auto to_peer = nft::match_dport(kUdp, frame.port);
+    auto address = in_set(of(frame.underlay), false, kPeersSet);
+    to_peer.insert(to_peer.end(), address.begin(), address.end());
+    out.rules.push_back(drop_clear(frame, false, std::move(to_peer),
+                                   fmt::format("udp dport {} {} daddr @peers ", frame.port, word(frame.underlay))));
+  }
   out.rules.push_back(Rule(fmt::format("udp dport {} {} daddr @peers notrack", frame.port, word(frame.underlay)))
                           .add(nft::match_dport(kUdp, frame.port))
                           .add(in_set(of(frame.underlay), false, kPeersSet))
@@ -204,13 +228,15 @@ GuardTable::ChainOfRules masquerade_chain() {
 GuardTable::ChainOfRules postrouting_chain(const GuardFrame& frame) {
   GuardTable::ChainOfRules out;
   out.chain = base_chain("postrouting", nft::ChainType::nat, nft::Hook::postrouting, 100);
-  for (Family f : {Family::v4, Family::v6})
-    out.rules.push_back(
-        Rule(fmt::format("oifname \"{0}\" {1} saddr != @cluster{2} goto as-this-node", kDevice, word(f), digit(f)))
-            .add(nft::match_oifname(kDevice))
-            .add(in_set(of(f), true, std::string("cluster") + digit(f), true))
-            .add(nft::goto_("as-this-node"))
-            .comment("peers take nothing but pods of ours"));
+  for (const char* device : {kDevice, kTunnelDevice})
+    for (Family f : {Family::v4, Family::v6})
+      if (frame.tunnel || device == kDevice)
+        out.rules.push_back(
+            Rule(fmt::format("oifname \"{0}\" {1} saddr != @cluster{2} goto as-this-node", device, word(f), digit(f)))
+                .add(nft::match_oifname(device))
+                .add(in_set(of(f), true, std::string("cluster") + digit(f), true))
+                .add(nft::goto_("as-this-node"))
+                .comment("peers take nothing but pods of ours"));
   if (!frame.masquerade) return out;
   for (Family f : {Family::v4, Family::v6})
     out.rules.push_back(Rule(fmt::format("oifname != \"{0}\" {1} saddr @own{2} {1} daddr != @cluster{2} goto "

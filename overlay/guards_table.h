@@ -11,6 +11,7 @@
 namespace trama::overlay {
 
 constexpr const char* kPeersSet = "peers";
+constexpr const char* kClearSet = "clear";
 constexpr const char* kPods4Set = "pods4";
 constexpr const char* kPods6Set = "pods6";
 

@@ -12,6 +12,7 @@
 #include "overlay/guards_table.h"
 #include "overlay/port_owner.h"
 #include "overlay/probe.h"
+#include "overlay/tunnel/tun_device.h"
 
 namespace trama::overlay {
 
@@ -68,14 +69,14 @@ Result<netlink::Reply> KernelLinux::dump(netlink::Request request) { return clie
 
 // ---- looking ------------------------------------------------------------------------------------------------------
 
-Result<std::optional<netlink::Link>> KernelLinux::find_device() {
-  auto request = netlink::get_link(kDevice);
+Result<std::optional<netlink::Link>> KernelLinux::find_link(const char* name) {
+  auto request = netlink::get_link(std::string(name));
   auto reply = client_.call(request);
   if (!reply) {
     if (reply.error().is(std::errc::no_such_device)) return std::optional<netlink::Link>();
     return std::move(reply).error();
   }
-  if (reply->empty()) return Error::from_errno(EBADMSG, "find link trama0: no answer");
+  if (reply->empty()) return Error::from_errno(EBADMSG, fmt::format("find link {}: no answer", name));
   auto link = netlink::decode_link(reply->front());
   if (!link) return std::move(link).error();
   return std::optional<netlink::Link>(std::move(*link));
@@ -85,9 +86,18 @@ Result<Observed> KernelLinux::observe() {
   Observed out;
   out.mode = mode_;
   device_failed_ = false;
-  auto link = find_device();
+  tunnel_failed_ = false;
+  auto link = find_link(kDevice);
   if (!link) return std::move(link).error();
+  auto other = find_link(kTunnelDevice);
+  if (!other) return std::move(other).error();
   device_.reset();
+  tunnel_.reset();
+  if (*other) {
+    tunnel_ = (*other)->index;
+    out.tunnel =
+        TunnelDevice{(*other)->index, (*other)->kind, (*other)->alias, (*other)->mtu, (*other)->up, (*other)->carrier};
+  }
   if (*link) {
     device_ = (*link)->index;
     Device d;
@@ -118,6 +128,10 @@ Result<> KernelLinux::observe_addresses(Observed& out) {
     if (address->ip.is_link_local()) continue;
     if (device_ && address->link == *device_) {
       out.addresses[address->ip] = address->length;
+      continue;
+    }
+    if (tunnel_ && address->link == *tunnel_) {
+      out.tunnel_addresses[address->ip] = address->length;
       continue;
     }
     auto [known, fresh] = links.try_emplace(address->link.value);
@@ -170,11 +184,13 @@ Result<> KernelLinux::observe_nexthops(Observed& out) {
   for (const auto& part : *reply) {
     auto n = netlink::decode_nexthop(part);
     if (!n) return std::move(n).error();
-    if (!device_ || n->link != *device_ || n->protocol != kRouteProtocol) {
+    bool on_tunnel = tunnel_ && n->link == *tunnel_;
+    if ((!on_tunnel && (!device_ || n->link != *device_)) || n->protocol != kRouteProtocol) {
       out.foreign_nexthops.insert(n->id);
       continue;
     }
     Nexthop mine;
+    mine.tunnel = on_tunnel;
     mine.id = n->id;
     if (n->gateway) mine.gateway = *n->gateway;
     if (n->encap) {
@@ -286,11 +302,40 @@ Result<IfIndex> KernelLinux::device() const {
   return *device_;
 }
 
+Result<IfIndex> KernelLinux::tunnel() const {
+  if (tunnel_failed_) return Error::from_errno(ECANCELED, fmt::format("waits for {}", kTunnelDevice));
+  if (!tunnel_) return Error::from_errno(ENODEV, kTunnelDevice);
+  return *tunnel_;
+}
+
+// The kernel makes no TUN device by netlink.
+Result<> KernelLinux::hold_tunnel() {
+  tunnel_failed_ = true;
+  tunnel_hold_.reset();
+  auto held = tunnel::hold_tun(kTunnelDevice);
+  if (!held) return std::move(held).error();
+  tunnel_hold_ = std::move(*held);
+  auto link = find_link(kTunnelDevice);
+  if (!link) return std::move(link).error();
+  if (!*link) return Error::from_errno(ENODEV, fmt::format("{} vanished as soon as it was made", kTunnelDevice));
+  tunnel_ = (*link)->index;
+  tunnel_failed_ = false;
+  return {};
+}
+
 Result<> KernelLinux::apply(const Op& op) {
   auto on_device = [&](auto make) -> Result<> {
     auto link = device();
     if (!link) return std::move(link).error();
     return call(make(*link));
+  };
+  auto on_tunnel = [&](auto make) -> Result<> {
+    auto link = tunnel();
+    if (!link) return std::move(link).error();
+    return call(make(*link));
+  };
+  auto on_either = [&](bool through_tunnel, auto make) -> Result<> {
+    return through_tunnel ? on_tunnel(make) : on_device(make);
   };
   return std::visit(
       Overloaded{
@@ -312,10 +357,27 @@ Result<> KernelLinux::apply(const Op& op) {
           [&](const SetLocal& o) { return on_device([&](IfIndex i) { return netlink::set_vxlan_local(i, o.local); }); },
           [&](const SetMtu& o) { return on_device([&](IfIndex i) { return netlink::set_link_mtu(i, o.mtu); }); },
           [&](const SetUp& o) { return set_up(o.port); },
+          [&](const CreateTunnel&) -> Result<> {
+            if (auto held = hold_tunnel(); !held) return held;
+            return call(netlink::set_link_alias(*tunnel_, kAlias));
+          },
+          [&](const HoldTunnel&) { return hold_tunnel(); },
+          [&](const DeleteTunnel&) -> Result<> {
+            auto done = on_tunnel([](IfIndex i) { return netlink::delete_link(i); });
+            if (done) tunnel_.reset();
+            tunnel_hold_.reset();
+            tunnel_failed_ = !done;
+            return done;
+          },
+          [&](const SetTunnelAlias&) {
+            return on_tunnel([](IfIndex i) { return netlink::set_link_alias(i, kAlias); });
+          },
+          [&](const SetTunnelMtu& o) { return on_tunnel([&](IfIndex i) { return netlink::set_link_mtu(i, o.mtu); }); },
+          [&](const SetTunnelUp&) { return on_tunnel([](IfIndex i) { return netlink::set_link_up(i, true); }); },
           [&](const PutAddress& o) {
             // No duplicate address detection: until it has ended, routes may not use the address as their source.
             // What must never be a source has scope host; IPv6 derives scopes, there it is deprecated.
-            return on_device([&](IfIndex i) {
+            return on_either(o.tunnel, [&](IfIndex i) {
               bool hidden4 = o.never_source && o.ip.is_v4(), hidden6 = o.never_source && !o.ip.is_v4();
               std::uint32_t flags = (o.ip.is_v4() ? 0u : IFA_F_NODAD) | (hidden6 ? IFA_F_DEPRECATED : 0u);
               std::uint8_t scope = hidden4 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
@@ -323,7 +385,7 @@ Result<> KernelLinux::apply(const Op& op) {
             });
           },
           [&](const DeleteAddress& o) {
-            return on_device([&](IfIndex i) { return netlink::delete_address({i, o.ip, o.length, 0, 0}); });
+            return on_either(o.tunnel, [&](IfIndex i) { return netlink::delete_address({i, o.ip, o.length, 0, 0}); });
           },
           [&](const PutNeighbour& o) {
             return on_device([&](IfIndex i) { return netlink::put_neighbour({i, o.ip, o.mac, NUD_PERMANENT, {}}); });
@@ -338,14 +400,15 @@ Result<> KernelLinux::apply(const Op& op) {
             return on_device([&](IfIndex i) { return netlink::delete_neighbour({i, {}, o.mac, 0, o.to}); });
           },
           [&](const PutNexthop& o) {
-            return on_device([&](IfIndex i) {
+            return on_either(o.nexthop.tunnel, [&](IfIndex i) {
               netlink::Nexthop n;
               n.id = o.nexthop.id;
               n.link = i;
               n.gateway = o.nexthop.gateway;
               n.onlink = true;
               n.protocol = kRouteProtocol;
-              n.encap = netlink::Nexthop::Encap{o.nexthop.vni, o.nexthop.to, o.nexthop.from, o.nexthop.checksum};
+              if (!o.nexthop.tunnel)
+                n.encap = netlink::Nexthop::Encap{o.nexthop.vni, o.nexthop.to, o.nexthop.from, o.nexthop.checksum};
               return netlink::put_nexthop(n);
             });
           },
@@ -370,6 +433,8 @@ Result<> KernelLinux::set_sysctl(const SetSysctl& op) {
     if (auto kept = keep_router_advertisements(); !kept) return kept;
   if (op.key.find(std::string("/") + kDevice + "/") != std::string::npos)
     if (auto link = device(); !link) return std::move(link).error();
+  if (op.key.find(std::string("/") + kTunnelDevice + "/") != std::string::npos)
+    if (auto link = tunnel(); !link) return std::move(link).error();
   auto done = base::write_knob("/proc/sys/" + op.key, op.value);
   if (!done && op.optional && done.error().is(std::errc::no_such_file_or_directory)) return {};
   return done;
@@ -410,7 +475,7 @@ Result<> KernelLinux::create_device(const CreateDevice& op) {
                                    kDevice, udp_port_owner(op.vxlan.port), op.vxlan.port),
                        std::errc::file_exists);
   }
-  auto link = find_device();
+  auto link = find_link(kDevice);
   if (!link) return std::move(link).error();
   if (!*link) return Error::from_errno(ENODEV, fmt::format("{} vanished as soon as it was made", kDevice));
   device_ = (*link)->index;

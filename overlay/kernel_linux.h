@@ -34,7 +34,8 @@ class KernelLinux : public Kernel {
 
   base::Result<> call(netlink::Request request);
   base::Result<netlink::Reply> dump(netlink::Request request);
-  base::Result<std::optional<netlink::Link>> find_device();
+  base::Result<std::optional<netlink::Link>> find_link(const char* name);
+  base::Result<> hold_tunnel();
   base::Result<> observe_addresses(Observed& out);
   base::Result<> observe_neighbours(Observed& out);
   base::Result<> observe_nexthops(Observed& out);
@@ -49,13 +50,15 @@ class KernelLinux : public Kernel {
   netlink::Route wire(const Route& route) const;
   // The device's index, or ECANCELED when an earlier step of this plan did not get it made.
   base::Result<base::IfIndex> device() const;
+  base::Result<base::IfIndex> tunnel() const;
 
   netlink::Client client_;
   nft::Session& session_;
   Mode mode_ = Mode::nexthop;
   std::string mode_reason_;
-  std::optional<base::IfIndex> device_;
-  bool device_failed_ = false;
+  std::optional<base::IfIndex> device_, tunnel_;
+  bool device_failed_ = false, tunnel_failed_ = false;
+  base::UniqueFd tunnel_hold_;
   // The guards as last verified, and the moment of it.
   std::optional<SeenGuards> guards_;
   std::uint64_t guards_epoch_ = 0;

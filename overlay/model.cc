@@ -2,6 +2,7 @@
 #include "overlay/model.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 namespace trama::overlay {
@@ -9,6 +10,8 @@ namespace {
 
 constexpr unsigned kOverheadV4 = 20 + 8 + 8 + 14;  // outer IP, UDP, VXLAN, inner Ethernet
 constexpr unsigned kOverheadV6 = 40 + 8 + 8 + 14;
+constexpr unsigned kTunnelOverheadV4 = 20 + 8 + 16 + 4 + 16;  // outer IP, UDP, header, frame, tag
+constexpr unsigned kTunnelOverheadV6 = 40 + 8 + 16 + 4 + 16;
 constexpr unsigned kLowestMtuV4 = 576, kLowestMtuV6 = 1280;
 
 // Prefixes that do not overlap, each with its owner.
@@ -27,10 +30,23 @@ class Territory {
   std::map<Cidr, std::string> taken_;
 };
 
+unsigned mtu_within(const Desired& desired, unsigned underlay_mtu, unsigned cost) {
+  if (underlay_mtu == 0) underlay_mtu = 1500;
+  unsigned lowest = cidr_of(desired.pod_cidrs, Family::v6) ? kLowestMtuV6 : kLowestMtuV4;
+  return std::max(lowest, underlay_mtu > cost ? underlay_mtu - cost : 0u);
+}
+
 }  // namespace
 
 Mac vtep_mac(const std::string& cluster_id, const std::string& node) {
   return Mac::from_seed(fmt::format("{}\n{}\nvtep", cluster_id, node));
+}
+
+Ip tunnel_gateway(const Ip& gateway, const Mac& mac) {
+  if (gateway.is_v4()) return gateway;
+  std::array<std::byte, 16> raw{std::byte{0xfe}, std::byte{0x80}};
+  for (std::size_t i = 0; i < mac.octets.size(); ++i) raw[10 + i] = static_cast<std::byte>(mac.octets[i]);
+  return *Ip::from_bytes(raw);
 }
 
 Ip vtep_ip(const Cidr& pod_cidr) { return pod_cidr.address(); }
@@ -38,10 +54,13 @@ Ip vtep_ip(const Cidr& pod_cidr) { return pod_cidr.address(); }
 unsigned overhead(Family underlay) { return underlay == Family::v4 ? kOverheadV4 : kOverheadV6; }
 
 unsigned overlay_mtu(const Desired& desired, unsigned underlay_mtu) {
-  if (underlay_mtu == 0) underlay_mtu = 1500;
-  unsigned cost = overhead(desired.underlay.family());
-  unsigned lowest = cidr_of(desired.pod_cidrs, Family::v6) ? kLowestMtuV6 : kLowestMtuV4;
-  return std::max(lowest, underlay_mtu > cost ? underlay_mtu - cost : 0u);
+  return mtu_within(desired, underlay_mtu, overhead(desired.underlay.family()));
+}
+
+unsigned tunnel_overhead(Family underlay) { return underlay == Family::v4 ? kTunnelOverheadV4 : kTunnelOverheadV6; }
+
+unsigned tunnel_mtu(const Desired& desired, unsigned underlay_mtu) {
+  return mtu_within(desired, underlay_mtu, tunnel_overhead(desired.underlay.family()));
 }
 
 const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family) {

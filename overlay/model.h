@@ -22,13 +22,19 @@ constexpr std::uint16_t kControlPort = 6783;
 constexpr std::uint16_t kDnsPort = 53;
 constexpr std::uint8_t kRouteProtocol = 116;  // "trama" in rt_protos.d
 constexpr const char* kDevice = "trama0";
+constexpr const char* kTunnelDevice = "trama1";
 constexpr const char* kAlias = "trama overlay";
 constexpr const char* kGuardTable = "trama-overlay";  // nft, family inet
+
+// The path that packets to a peer take. keep: whichever the kernel has; VXLAN where it has none.
+enum class Path : std::uint8_t { vxlan, tunnel, keep };
 
 struct Peer {
   std::string node;
   Ip underlay;                  // where its VXLAN listens, and what it sends from
   std::vector<Cidr> pod_cidrs;  // at most one per family
+  Path path = Path::vxlan;
+  bool clear = false;  // where encryption is required: both ends agree that this peer is an exception
   friend bool operator==(const Peer&, const Peer&) = default;
 };
 
@@ -44,6 +50,8 @@ struct Desired {
   std::uint16_t port = kDataPort;
   unsigned underlay_mtu = 0;  // 0 = taken from the link that carries `underlay`
   bool masquerade = true;     // pods reach what lies beyond the cluster through their node
+  bool tunnel = false;        // trama1 stands beside trama0, and peers can be reached through it
+  bool encrypt = false;       // VXLAN to and from peers is dropped, but for those that are `clear`
 
   // A default-constructed Desired: publishing it removes everything of ours.
   bool absent() const { return node.empty(); }
@@ -52,6 +60,9 @@ struct Desired {
 
 // Deterministic: every node computes every other node's, so that no MAC has to be exchanged.
 Mac vtep_mac(const std::string& cluster_id, const std::string& node);
+// Where there is a tunnel: the gateway of a peer's nexthop, the same on both devices. Instead of an IPv6 VTEP address,
+// a link-local one made of its MAC: the kernel takes no global gateway that it has a route to over the other device.
+Ip tunnel_gateway(const Ip& gateway, const Mac& mac);
 // The device's own address: the network address of the pod prefix (pods never get it).
 Ip vtep_ip(const Cidr& pod_cidr);
 // Bytes that VXLAN adds on an IPv4 / IPv6 underlay: 50 / 70.
@@ -59,6 +70,10 @@ unsigned overhead(Family underlay);
 // What pods and trama0 get: the underlay's MTU minus the overhead, never below what the inner families need
 // (IPv4 576, IPv6 1280). underlay_mtu 0 counts as 1500.
 unsigned overlay_mtu(const Desired& desired, unsigned underlay_mtu);
+
+// The same for packets in the tunnel, which adds 64 / 84 bytes: outer IP, UDP, header, frame, tag.
+unsigned tunnel_overhead(Family underlay);
+unsigned tunnel_mtu(const Desired& desired, unsigned underlay_mtu);
 
 // The prefix of that family, or nothing.
 const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family);

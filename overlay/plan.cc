@@ -24,19 +24,23 @@ struct Remote {
   Mac mac;
   std::vector<std::pair<Cidr, Ip>> pods;  // prefix, our source address towards it
   Ip gateway;                             // nexthop mode: the one gateway of all its routes
+  Ip former;                              // the one that it had without a tunnel, or would have with one
+  bool tunnel = false;                    // its packets take trama1
 };
 
 std::vector<Remote> resolve(const Desired& desired, const std::vector<const Peer*>& peers) {
   std::vector<Remote> out;
   for (const auto* peer : peers) {
-    Remote r{peer, vtep_mac(desired.cluster_id, peer->node), {}, {}};
+    Remote r{peer, vtep_mac(desired.cluster_id, peer->node), {}, {}, {}, false};
     // IPv4 routes go through an IPv6 gateway just as well, so one nexthop serves both families.
     for (Family f : {Family::v4, Family::v6}) {
       auto *theirs = cidr_of(peer->pod_cidrs, f), *ours = cidr_of(desired.pod_cidrs, f);
       if (!theirs || !ours) continue;
       r.pods.emplace_back(*theirs, vtep_ip(*ours));
       r.gateway = vtep_ip(*theirs);
+      r.former = tunnel_gateway(r.gateway, r.mac);
     }
+    if (desired.tunnel) std::swap(r.gateway, r.former);
     if (!r.pods.empty()) out.push_back(std::move(r));
   }
   return out;
@@ -66,17 +70,22 @@ class Planner {
     for (const auto& s : global_sysctls(want_)) sysctl(s, false);
     fences();
     bool fresh = device();
-    if (fresh) lost_with_device();
+    if (fresh) lost_with_device(false);
+    if (fresh) lost_with_device_alone();
     mtu_ = wanted_mtu(want_, have_);
+    tunnel_mtu_ = wanted_tunnel_mtu(want_, have_);
     bool shrinks = !fresh && mtu_ < have_.device->mtu;
     if (!fresh && mtu_ > have_.device->mtu) emit(SetMtu{mtu_});
-    for (const auto& s : device_sysctls(want_)) sysctl(s, fresh);
-    addresses();
+    for (const auto& s : device_sysctls(want_, kDevice)) sysctl(s, fresh);
+    addresses(false);
     if (fresh || !have_.device->up) emit(SetUp{want_.port});
+    bool tunnel_shrinks = tunnel_device();
     neighbours();
+    choose_paths();
     nexthops();
     routes();
     if (shrinks) emit(SetMtu{mtu_});
+    if (tunnel_shrinks) emit(SetTunnelMtu{tunnel_mtu_});
     finish_removals();
     return std::move(ops_);
   }
@@ -86,6 +95,7 @@ class Planner {
       if (!route.unreachable) emit(DeleteRoute{route});
     for (const auto& [id, nexthop] : have_.nexthops) emit(DeleteNexthop{id});
     if (have_.device) emit(DeleteDevice{});
+    if (have_.tunnel) emit(DeleteTunnel{});
     for (const auto& [key, route] : have_.routes)
       if (route.unreachable) emit(DeleteRoute{route});
     if (have_.guards) emit(RemoveGuards{});
@@ -150,26 +160,71 @@ class Planner {
   }
 
   // With a deleted device the kernel drops everything that points at it.
-  void lost_with_device() {
-    for (auto it = have_.routes.begin(); it != have_.routes.end();)
-      it = it->second.unreachable ? std::next(it) : have_.routes.erase(it);
-    have_.nexthops.clear();
+  void lost_with_device(bool tunnel) {
+    auto gone = [&](const Route& r) {
+      if (r.unreachable) return false;
+      auto through = have_.nexthops.find(r.nexthop);
+      return through == have_.nexthops.end() ? !tunnel : through->second.tunnel == tunnel;
+    };
+    std::erase_if(have_.routes, [&](const auto& r) { return gone(r.second); });
+    std::erase_if(have_.nexthops, [&](const auto& n) { return n.second.tunnel == tunnel; });
+  }
+  void lost_with_device_alone() {
     have_.neighbours.clear();
     have_.forwards.clear();
     have_.addresses.clear();
   }
 
-  void addresses() {
-    std::set<Ip> wanted;
-    for (const auto& c : want_.pod_cidrs) wanted.insert(vtep_ip(c));
-    wanted.insert(want_.dns.begin(), want_.dns.end());
-    for (const auto& ip : wanted) {
-      auto found = have_.addresses.find(ip);
-      bool dns = std::find(want_.dns.begin(), want_.dns.end(), ip) != want_.dns.end();
-      if (found == have_.addresses.end() || found->second != ip.bits()) emit(PutAddress{ip, dns});
+  bool tunnelled() const { return want_.tunnel && have_.mode == Mode::nexthop; }
+
+  // Returns whether its MTU is to shrink once the routes are smaller.
+  bool tunnel_device() {
+    auto& t = have_.tunnel;
+    if (!tunnelled()) {
+      if (t) after_nexthops_.push_back(DeleteTunnel{});
+      return false;
     }
-    for (const auto& [ip, length] : have_.addresses)
-      if (!wanted.count(ip) || length != ip.bits()) after_routes_.push_back(DeleteAddress{ip, length});
+    bool right = t && t->kind == "tun";
+    if (!right) {
+      if (t) emit(DeleteTunnel{});
+      emit(CreateTunnel{});
+      lost_with_device(true);
+      have_.tunnel_addresses.clear();
+    }
+    if (right && !(t->up && t->carrier)) emit(HoldTunnel{});
+    if (right && t->alias != kAlias) emit(SetTunnelAlias{});
+    bool shrinks = right && tunnel_mtu_ < t->mtu;
+    if (!right || tunnel_mtu_ > t->mtu) emit(SetTunnelMtu{tunnel_mtu_});
+    for (const auto& s : device_sysctls(want_, kTunnelDevice)) sysctl(s, !right);
+    addresses(true);
+    if (!right || !t->up) emit(SetTunnelUp{});
+    return shrinks;
+  }
+
+  // The same addresses on both devices: masquerading speaks as the one that packets leave by.
+  void addresses(bool tunnel) {
+    std::set<Ip> wanted;
+    const auto& have = tunnel ? have_.tunnel_addresses : have_.addresses;
+    for (const auto& c : want_.pod_cidrs) wanted.insert(vtep_ip(c));
+    if (!tunnel) wanted.insert(want_.dns.begin(), want_.dns.end());
+    for (const auto& ip : wanted) {
+      auto found = have.find(ip);
+      bool dns = std::find(want_.dns.begin(), want_.dns.end(), ip) != want_.dns.end();
+      if (found == have.end() || found->second != ip.bits()) emit(PutAddress{ip, dns, tunnel});
+    }
+    for (const auto& [ip, length] : have)
+      if (!wanted.count(ip) || length != ip.bits()) after_routes_.push_back(DeleteAddress{ip, length, tunnel});
+  }
+
+  void choose_paths() {
+    if (!tunnelled()) return;
+    std::map<Ip, bool> now;
+    for (const auto& [id, nexthop] : have_.nexthops) now.emplace(nexthop.gateway, nexthop.tunnel);
+    for (auto& r : remotes_) {
+      auto path = want_.encrypt && !r.peer->clear ? Path::tunnel : r.peer->path;
+      auto kept = now.find(r.gateway);
+      r.tunnel = path == Path::keep ? kept != now.end() && kept->second : path == Path::tunnel;
+    }
   }
 
   void neighbours() {
@@ -211,8 +266,11 @@ class Planner {
     std::set<std::uint32_t> used;
     if (have_.mode == Mode::nexthop) {
       for (const auto& r : remotes_) {
-        Nexthop wanted{0, r.gateway, want_.vni, want_.underlay, r.peer->underlay, true};
-        if (auto known = by_gateway.find(r.gateway); known != by_gateway.end())
+        Nexthop wanted{0, r.gateway, want_.vni, want_.underlay, r.peer->underlay, true, false};
+        if (r.tunnel) wanted = Nexthop{0, r.gateway, {}, {}, {}, true, true};
+        auto known = by_gateway.find(r.gateway);
+        if (known == by_gateway.end()) known = by_gateway.find(r.former);
+        if (known != by_gateway.end())
           wanted.id = known->second;
         else
           wanted.id = free_id(r.gateway, taken);
@@ -220,7 +278,10 @@ class Planner {
         used.insert(wanted.id);
         ids_.emplace(r.gateway, wanted.id);
         auto found = have_.nexthops.find(wanted.id);
-        if (found == have_.nexthops.end() || !(found->second == wanted)) emit(PutNexthop{wanted, r.peer->node});
+        if (found != have_.nexthops.end() && found->second == wanted) continue;
+        // On a path with a smaller MTU packets must be smaller before; on one with a larger one they may be, after.
+        shrink_routes(r, wanted.id);
+        emit(PutNexthop{wanted, r.peer->node});
       }
     }
     for (const auto& [id, nexthop] : have_.nexthops)
@@ -233,11 +294,22 @@ class Planner {
     return kNexthopBase + place;
   }
 
+  unsigned mtu_of(const Remote& r) const { return r.tunnel ? tunnel_mtu_ : mtu_; }
+
+  void shrink_routes(const Remote& r, std::uint32_t nexthop) {
+    for (const auto& [cidr, source] : r.pods) {
+      auto found = have_.routes.find({cidr, 0});
+      if (found == have_.routes.end() || found->second.nexthop != nexthop || found->second.mtu <= mtu_of(r)) continue;
+      found->second.mtu = mtu_of(r);
+      emit(ReplaceRoute{found->second, r.peer->node});
+    }
+  }
+
   void routes() {
     std::set<RouteKey> wanted;
     for (const auto& r : remotes_) {
       for (const auto& [cidr, source] : r.pods) {
-        Route route{cidr, 0, false, 0, {}, source, mtu_};
+        Route route{cidr, 0, false, 0, {}, source, mtu_of(r)};
         if (have_.mode == Mode::nexthop)
           route.nexthop = ids_.at(r.gateway);
         else
@@ -267,7 +339,7 @@ class Planner {
   Observed have_;  // a copy: what the plan itself destroys is taken out of it
   std::vector<Remote> remotes_;
   std::map<Ip, std::uint32_t> ids_;
-  unsigned mtu_ = 0;
+  unsigned mtu_ = 0, tunnel_mtu_ = 0;
   std::vector<Op> ops_, stale_routes_, after_routes_, after_nexthops_, last_;
 };
 
@@ -286,6 +358,19 @@ unsigned wanted_mtu(const Desired& desired, const Observed& observed) {
   return observed.device && observed.device->mtu ? observed.device->mtu : overlay_mtu(desired, 0);
 }
 
+unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed) {
+  if (!desired.tunnel || observed.mode != Mode::nexthop) return 0;
+  if (desired.underlay_mtu) return tunnel_mtu(desired, desired.underlay_mtu);
+  auto uplink = observed.uplinks.find(desired.underlay);
+  if (uplink != observed.uplinks.end()) return tunnel_mtu(desired, uplink->second.mtu);
+  return observed.tunnel && observed.tunnel->mtu ? observed.tunnel->mtu : tunnel_mtu(desired, 0);
+}
+
+unsigned pod_mtu(const Desired& desired, const Observed& observed) {
+  auto tunnel = wanted_tunnel_mtu(desired, observed), vxlan = wanted_mtu(desired, observed);
+  return desired.encrypt && tunnel > 0 ? std::min(tunnel, vxlan) : vxlan;
+}
+
 std::vector<std::string> problems(const Desired& desired, const Observed& observed) {
   if (desired.absent()) return {};
   auto out = admit(desired).refused;
@@ -296,6 +381,10 @@ std::vector<std::string> problems(const Desired& desired, const Observed& observ
         "the agent another node address",
         desired.underlay.to_string()));
   }
+  if (desired.encrypt && observed.mode != Mode::nexthop)
+    out.push_back(
+        "encryption is required, but this kernel has no nexthop objects (Linux 5.3), which the tunnel needs: nothing "
+        "passes to other nodes; update the kernel, or run the cluster with --encryption off");
   unsigned underlay_mtu =
       desired.underlay_mtu ? desired.underlay_mtu : (uplink == observed.uplinks.end() ? 0 : uplink->second.mtu);
   unsigned mtu = wanted_mtu(desired, observed);
@@ -313,32 +402,30 @@ std::vector<SetSysctl> global_sysctls(const Desired& desired) {
   return out;
 }
 
-std::vector<SetSysctl> device_sysctls(const Desired& desired) {
-  std::vector<SetSysctl> out{{kRpFilterDevice, "0", false},
-                             {"net/ipv4/conf/trama0/send_redirects", "0", false},
-                             {"net/ipv4/conf/trama0/forwarding", "1", false}};
+std::vector<SetSysctl> device_sysctls(const Desired& desired, const std::string& device) {
+  auto v4 = "net/ipv4/conf/" + device, v6 = "net/ipv6/conf/" + device;
+  std::vector<SetSysctl> out{
+      {v4 + "/rp_filter", "0", false}, {v4 + "/send_redirects", "0", false}, {v4 + "/forwarding", "1", false}};
   if (cidr_of(desired.pod_cidrs, Family::v6)) {
-    out.push_back({"net/ipv6/conf/trama0/addr_gen_mode", "1", false});  // no link-local address
-    out.push_back({"net/ipv6/conf/trama0/accept_ra", "0", false});
-    out.push_back({"net/ipv6/conf/trama0/disable_ipv6", "0", false});
-    out.push_back({"net/ipv6/conf/trama0/forwarding", "1", false});
+    out.push_back({v6 + "/addr_gen_mode", "1", false});  // no link-local address
+    out.push_back({v6 + "/accept_ra", "0", false});
+    out.push_back({v6 + "/disable_ipv6", "0", false});
+    out.push_back({v6 + "/forwarding", "1", false});
   } else {
-    out.push_back({"net/ipv6/conf/trama0/disable_ipv6", "1", true});
+    out.push_back({v6 + "/disable_ipv6", "1", true});
   }
   return out;
 }
 
 std::vector<std::string> watched_sysctls() {
-  return {kForwarding4,
-          kForwarding6,
-          kRpFilterAll,
-          kRpFilterDevice,
-          "net/ipv4/conf/trama0/send_redirects",
-          "net/ipv4/conf/trama0/forwarding",
-          "net/ipv6/conf/trama0/addr_gen_mode",
-          "net/ipv6/conf/trama0/accept_ra",
-          "net/ipv6/conf/trama0/disable_ipv6",
-          "net/ipv6/conf/trama0/forwarding"};
+  std::vector<std::string> out{kForwarding4, kForwarding6, kRpFilterAll};
+  for (const char* device : {kDevice, kTunnelDevice}) {
+    for (const char* knob : {"rp_filter", "send_redirects", "forwarding"})
+      out.push_back(fmt::format("net/ipv4/conf/{}/{}", device, knob));
+    for (const char* knob : {"addr_gen_mode", "accept_ra", "disable_ipv6", "forwarding"})
+      out.push_back(fmt::format("net/ipv6/conf/{}/{}", device, knob));
+  }
+  return out;
 }
 
 unsigned effective_rp_filter(const Observed& observed) {

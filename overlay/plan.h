@@ -39,12 +39,22 @@ struct Device {
   bool up = false;
 };
 
+struct TunnelDevice {
+  base::IfIndex index;
+  std::string kind = "tun";
+  std::string alias = kAlias;
+  unsigned mtu = 0;
+  bool up = false;
+  bool carrier = false;  // somebody holds it; without, the kernel takes no nexthop over it
+};
+
 struct Nexthop {
   std::uint32_t id = 0;
   Ip gateway;  // the peer's VTEP; its neighbour entry gives the inner MAC
   Vni vni;
   Ip from, to;           // outer addresses
   bool checksum = true;  // of the outer UDP header
+  bool tunnel = false;   // through trama1; then there is no VNI and no outer address
   friend bool operator==(const Nexthop&, const Nexthop&) = default;
 };
 
@@ -72,10 +82,12 @@ struct Uplink {
 struct Observed {
   Mode mode = Mode::nexthop;  // what this kernel can do
   std::optional<Device> device;
-  std::map<Ip, unsigned> addresses;  // on the device, with prefix length; without link-local ones
-  std::map<Ip, Mac> neighbours;      // permanent ones on the device
+  std::optional<TunnelDevice> tunnel;
+  std::map<Ip, unsigned> addresses;         // on the device, with prefix length; without link-local ones
+  std::map<Ip, unsigned> tunnel_addresses;  // on the tunnel's
+  std::map<Ip, Mac> neighbours;             // permanent ones on the device
   std::map<Mac, std::set<Ip>> forwards;
-  std::map<std::uint32_t, Nexthop> nexthops;   // ours: on the device, with our protocol
+  std::map<std::uint32_t, Nexthop> nexthops;   // ours: on either device, with our protocol
   std::set<std::uint32_t> foreign_nexthops;    // ids that others hold
   std::map<RouteKey, Route> routes;            // ours: our protocol, through the device or a fence
   std::map<Ip, Uplink> uplinks;                // every other address of the machine and the link that carries it
@@ -112,13 +124,23 @@ struct SetMtu {
 struct SetUp {
   std::uint16_t port = 0;
 };
+struct CreateTunnel {};  // stays down
+struct HoldTunnel {};    // gives it its carrier
+struct DeleteTunnel {};
+struct SetTunnelAlias {};
+struct SetTunnelMtu {
+  unsigned mtu = 0;
+};
+struct SetTunnelUp {};
 struct PutAddress {
   Ip ip;
   bool never_source = false;  // this node answers there, but masquerading must not speak as it: scope host, deprecated
-};                            // as a host address
+  bool tunnel = false;
+};  // as a host address
 struct DeleteAddress {
   Ip ip;
   unsigned length = 0;
+  bool tunnel = false;
 };
 struct PutNeighbour {
   Ip ip;
@@ -157,7 +179,8 @@ struct DeleteRoute {
 };
 
 using Op = std::variant<LoadGuards, ChangeGuards, RemoveGuards, SetSysctl, CreateDevice, DeleteDevice, SetAlias,
-                        SetLocal, SetMtu, SetUp, PutAddress, DeleteAddress, PutNeighbour, DeleteNeighbour, PutForward,
+                        SetLocal, SetMtu, SetUp, CreateTunnel, HoldTunnel, DeleteTunnel, SetTunnelAlias, SetTunnelMtu,
+                        SetTunnelUp, PutAddress, DeleteAddress, PutNeighbour, DeleteNeighbour, PutForward,
                         DeleteForward, PutNexthop, DeleteNexthop, AddRoute, ReplaceRoute, DeleteRoute>;
 // One line: the log line, the golden test, the dry run.
 std::string to_text(const Op& op);
@@ -171,8 +194,13 @@ std::vector<std::string> problems(const Desired& desired, const Observed& observ
 // The MTU that trama0 and the pods should have in that world.
 unsigned wanted_mtu(const Desired& desired, const Observed& observed);
 
+// The same for packets through the tunnel; 0 = there is none.
+unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed);
+// What pods should have: the smallest that no path to any peer is below for good.
+unsigned pod_mtu(const Desired& desired, const Observed& observed);
+
 // Kernel settings, those of the device and those of the whole namespace, in the order in which they are written.
-std::vector<SetSysctl> device_sysctls(const Desired& desired);
+std::vector<SetSysctl> device_sysctls(const Desired& desired, const std::string& device);
 std::vector<SetSysctl> global_sysctls(const Desired& desired);
 // Every knob that observe() has to read, whatever is desired.
 std::vector<std::string> watched_sysctls();

@@ -37,8 +37,10 @@ void each_key(std::string& out, const char* word, const Map& map) {
 
 struct Text {
   std::string operator()(const LoadGuards& o) const {
-    return fmt::format("load guards: table inet {}, port {}, vni {}, {} peers, {} pod ranges", kGuardTable,
-                       o.guards.frame.port, o.guards.frame.vni.value, o.guards.peers.size(), o.guards.pods.size());
+    const auto& f = o.guards.frame;
+    return fmt::format("load guards: table inet {}, port {}, vni {}, {} peers, {} pod ranges{}", kGuardTable, f.port,
+                       f.vni.value, o.guards.peers.size(), o.guards.pods.size(),
+                       f.encrypt ? fmt::format(", encryption required but for {} peers", f.clear.size()) : "");
   }
   std::string operator()(const ChangeGuards& o) const {
     std::string out = "change guards:";
@@ -62,14 +64,22 @@ struct Text {
   }
   std::string operator()(const SetMtu& o) const { return fmt::format("set mtu {} of {}", o.mtu, kDevice); }
   std::string operator()(const SetUp& o) const { return fmt::format("set {} up (udp {})", kDevice, o.port); }
+  std::string operator()(const CreateTunnel&) const { return fmt::format("create device {} tun", kTunnelDevice); }
+  std::string operator()(const HoldTunnel&) const { return fmt::format("hold device {}", kTunnelDevice); }
+  std::string operator()(const DeleteTunnel&) const { return fmt::format("delete device {}", kTunnelDevice); }
+  std::string operator()(const SetTunnelAlias&) const { return fmt::format("set alias of {}", kTunnelDevice); }
+  std::string operator()(const SetTunnelMtu& o) const { return fmt::format("set mtu {} of {}", o.mtu, kTunnelDevice); }
+  std::string operator()(const SetTunnelUp&) const { return fmt::format("set {} up", kTunnelDevice); }
   std::string operator()(const PutAddress& o) const {
-    return fmt::format("put address {}/{}{}", o.ip.to_string(), o.ip.bits(),
+    return fmt::format("put address {}/{}{}{}", o.ip.to_string(), o.ip.bits(),
                        !o.never_source ? ""
                        : o.ip.is_v4()  ? " scope host"
-                                       : " deprecated");
+                                       : " deprecated",
+                       o.tunnel ? fmt::format(" dev {}", kTunnelDevice) : "");
   }
   std::string operator()(const DeleteAddress& o) const {
-    return fmt::format("delete address {}/{}", o.ip.to_string(), o.length);
+    return fmt::format("delete address {}/{}{}", o.ip.to_string(), o.length,
+                       o.tunnel ? fmt::format(" dev {}", kTunnelDevice) : "");
   }
   std::string operator()(const PutNeighbour& o) const {
     return fmt::format("put neighbour {} lladdr {}{}", o.ip.to_string(), o.mac.to_string(), behind(o.node));
@@ -83,6 +93,8 @@ struct Text {
   }
   std::string operator()(const PutNexthop& o) const {
     const auto& n = o.nexthop;
+    if (n.tunnel)
+      return fmt::format("put nexthop {} via {} dev {}{}", n.id, n.gateway.to_string(), kTunnelDevice, behind(o.node));
     return fmt::format("put nexthop {} via {} encap vni {} src {} dst {}{}", n.id, n.gateway.to_string(), n.vni.value,
                        n.from.to_string(), n.to.to_string(), behind(o.node));
   }

@@ -12,6 +12,7 @@
 namespace trama::overlay {
 namespace {
 
+constexpr const char* kDevices[] = {kDevice, kTunnelDevice};
 constexpr std::uint32_t kLoopback = 1;                  // its index in every namespace
 constexpr std::uint32_t kNetconfDefault = 0xffff'fffe;  // and "all" above it: conf/default, conf/all
 
@@ -35,6 +36,7 @@ struct Tap {
     if (seen) {
       last.mode = seen->mode;
       last.device = seen->device;
+      last.tunnel = seen->tunnel;
       last.uplinks = seen->uplinks;
       last.sysctls = seen->sysctls;
     }
@@ -46,9 +48,12 @@ struct Tap {
 // Steps that only wait for one that failed say nothing new.
 std::vector<std::string> without_echoes(const std::vector<std::string>& failures) {
   std::vector<std::string> out;
-  std::string echo = fmt::format("waits for {}", kDevice);
-  for (const auto& line : failures)
-    if (line.find(echo) == std::string::npos) out.push_back(line);
+  for (const auto& line : failures) {
+    bool echo = std::any_of(std::begin(kDevices), std::end(kDevices), [&](const char* device) {
+      return line.find(fmt::format("waits for {}", device)) != std::string::npos;
+    });
+    if (!echo) out.push_back(line);
+  }
   return out;
 }
 
@@ -74,7 +79,9 @@ struct Reconciler::Core {
     status.mode = tap.last.mode;
     status.rp_filter = effective_rp_filter(tap.last);
     if (auto desired = want.get(); desired && !desired->absent()) {
-      status.mtu = wanted_mtu(*desired, tap.last);
+      status.mtu = pod_mtu(*desired, tap.last);
+      status.vxlan_mtu = wanted_mtu(*desired, tap.last);
+      if (status.in_sync) status.tunnel_mtu = wanted_tunnel_mtu(*desired, tap.last);
       status.peers = admit(*desired).peers.size();
       status.problems = problems(*desired, tap.last);
       auto uplink = tap.last.uplinks.find(desired->underlay);
@@ -87,6 +94,7 @@ struct Reconciler::Core {
   bool concerns_us(const netlink::Monitor::Seen& seen) const {
     auto ours = [&](std::uint32_t link) {
       if (tap.last.device && tap.last.device->index.value == link) return true;
+      if (tap.last.tunnel && tap.last.tunnel->index.value == link) return true;
       return std::any_of(tap.last.uplinks.begin(), tap.last.uplinks.end(),
                          [&](auto& u) { return u.second.index.value == link; });
     };

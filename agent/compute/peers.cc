@@ -23,18 +23,33 @@ std::string names_of(const std::vector<std::string>& names) {
 
 PathState overlay_state(const PeerStatus& p) { return p.path(PathKind::overlay).state; }
 
+const PeerStatus* find_peer(const MeshStatus& s, const std::string& node) {
+  auto it = std::find_if(s.peers.begin(), s.peers.end(), [&](const auto& p) { return p.node == node; });
+  return it == s.peers.end() ? nullptr : &*it;
+}
+
 }  // namespace
 
-World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desired& overlay, unsigned mtu,
-                         bool controller_heard) {
+World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desired& overlay,
+                         const MeshContext& context) {
   World out;
   out.underlay = overlay.underlay;
-  out.mtu = mtu;
-  out.controller_heard = controller_heard;
+  out.mtu = context.mtu;
+  out.tunnel_mtu = context.tunnel_mtu;
+  out.controller_heard = context.controller_heard;
+  out.encrypt = overlay.encrypt;
+  out.mac = overlay::vtep_mac(overlay.cluster_id, overlay.node);
+  out.vni = overlay.vni;
+  out.vxlan_port = overlay.port;
   for (const auto& cidr : overlay.pod_cidrs) out.overlay.push_back(overlay::vtep_ip(cidr));
   auto admitted = overlay::admit(overlay);
   for (const auto* peer : admitted.peers) {
-    World::Peer p{peer->underlay, std::nullopt};
+    World::Peer p;
+    p.underlay = peer->underlay;
+    p.mac = overlay::vtep_mac(overlay.cluster_id, peer->node);
+    p.pods = peer->pod_cidrs;
+    p.trusted = std::any_of(context.trusted.begin(), context.trusted.end(),
+                            [&](const base::Cidr& c) { return c.contains(peer->underlay); });
     for (auto family : {base::Family::v6, base::Family::v4})  // IPv4 where both have it
       if (auto* theirs = overlay::cidr_of(peer->pod_cidrs, family);
           theirs && overlay::cidr_of(overlay.pod_cidrs, family))
@@ -51,24 +66,40 @@ World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desir
   return out;
 }
 
+void use_paths(overlay::Desired& overlay, const MeshStatus& status) {
+  for (auto& [name, peer] : overlay.peers) {
+    const auto* seen = find_peer(status, name);
+    if (!seen) continue;
+    peer.clear = overlay.encrypt && !seen->must_encrypt;
+    switch (seen->use) {
+      case Use::vxlan: peer.path = overlay::Path::vxlan; break;
+      case Use::tunnel: peer.path = overlay::Path::tunnel; break;
+      case Use::undecided: peer.path = overlay::Path::keep; break;
+    }
+  }
+}
+
 std::optional<PathVerdict> judge_paths(const MeshStatus& status) {
   auto sum = summarize(status);
   if (sum.peers == 0) return PathVerdict{true, "NoPeers", "there is no other node to reach"};
   if (status.isolated)
     return PathVerdict{false, "Isolated",
                        "no peer answers on any path: this node is cut off; nothing was taken down for it"};
-  std::vector<std::string> down;
+  std::vector<std::string> down, detours;
   std::string why;
   for (const auto& p : status.peers) {
-    if (overlay_state(p) != PathState::down) continue;
+    if (p.use == Use::tunnel && !p.must_encrypt) detours.push_back(p.node);
+    if (p.used().state != PathState::down) continue;
     down.push_back(p.node);
-    if (why.empty()) why = p.path(PathKind::overlay).reason;
+    if (why.empty()) why = p.used().reason;
   }
   if (!down.empty())
     return PathVerdict{false, "PeersUnreachable",
                        fmt::format("not reached through the overlay: {} ({})", names_of(down), why)};
   if (sum.pending > 0) return std::nullopt;
-  return PathVerdict{true, "AllPeersReachable", fmt::format("peers reached through the overlay: {}", sum.peers)};
+  auto text = fmt::format("peers reached through the overlay: {}", sum.peers);
+  if (!detours.empty()) text += fmt::format("; by the tunnel, because vxlan is not well: {}", names_of(detours));
+  return PathVerdict{true, "AllPeersReachable", std::move(text)};
 }
 
 std::vector<PathEvent> path_events(const MeshStatus& before, const MeshStatus& after) {
@@ -104,6 +135,15 @@ std::vector<PathEvent> path_events(const MeshStatus& before, const MeshStatus& a
          fmt::format("vxlan to {} works again (number {})", one_up->node, one_up->path(PathKind::overlay).downs)});
   else if (!came.empty())
     out.push_back({false, "OverlayPathUp", fmt::format("vxlan works again to {} (number {})", names_of(came), downs)});
+  for (const auto& p : after.peers) {
+    const auto* old = find_peer(before, p.node);
+    if (!old || p.must_encrypt || old->use == p.use || old->use == Use::undecided) continue;
+    bool detour = p.use == Use::tunnel;
+    out.push_back(
+        {detour, detour ? "OverlayTunnelUsed" : "OverlayTunnelLeft",
+         detour ? fmt::format("packets to {} take the tunnel, because of {} (number {})", p.node, p.why, p.switches)
+                : fmt::format("packets to {} take vxlan again (number {})", p.node, p.switches)});
+  }
   if (after.isolated && !before.isolated)
     out.push_back(
         {true, "OverlayIsolated", fmt::format("no peer answers on any path: this node is cut off (number {})", downs)});

@@ -16,9 +16,17 @@ namespace trama::agent {
 
 using overlay::peers::MeshStatus;
 
-// `mtu` is the overlay's, 0 until it stands.
+struct MeshContext {
+  unsigned mtu = 0, tunnel_mtu = 0;  // of packets through VXLAN and through the tunnel; 0 until they stand
+  bool controller_heard = false;
+  std::vector<base::Cidr> trusted;  // underlay addresses that need not be encrypted to
+};
 overlay::peers::World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desired& overlay,
-                                         unsigned mtu, bool controller_heard);
+                                         const MeshContext& context);
+
+// The paths that the mesh has chosen, and whom it may speak to in the clear. Who it has not decided about keeps what
+// the kernel has.
+void use_paths(overlay::Desired& overlay, const MeshStatus& status);
 
 // For the node condition OverlayReady; nothing while it is too early to say.
 struct PathVerdict {

@@ -85,6 +85,8 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
   want.cluster_cidrs = context.cluster_cidrs;
   want.masquerade = context.masquerade;
   want.dns = context.dns;
+  want.tunnel = context.tunnel;
+  want.encrypt = context.encrypt;
   if (auto self = nodes.find(context.node_name); self != nodes.end()) out.pod_cidrs = node_pod_cidrs(*self->second);
   if (context.node_ips.empty() || out.pod_cidrs.empty()) return out;
   want.underlay = context.node_ips.front();
@@ -97,6 +99,7 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
     overlay::Peer peer;
     peer.node = node->key.name;
     peer.pod_cidrs = node_pod_cidrs(*node);
+    if (context.tunnel) peer.path = overlay::Path::keep;
     auto addresses = node_addresses(*node);
     auto underlay = std::find_if(addresses.begin(), addresses.end(),
                                  [&](const Ip& ip) { return ip.family() == want.underlay.family(); });

@@ -19,6 +19,7 @@ struct TopologyContext {
   std::string cluster_id;
   bool masquerade = true;
   std::vector<base::Ip> dns;  // addresses that this node answers, as every other
+  bool tunnel = false, encrypt = false;
 };
 
 struct TopologyOutcome {

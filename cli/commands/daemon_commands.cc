@@ -159,6 +159,16 @@ void add_agent(Program& p) {
                 "Where this node answers its pods' DNS questions: ADDRESS[,ADDRESS], \"none\", or \"auto\", the tenth "
                 "address of --service-cidr")
       ->capture_default_str();
+  c->add_option("--encryption", o.encryption,
+                "Between nodes: off, or required: packets take the sealed tunnel, and none goes in the clear")
+      ->capture_default_str();
+  c->add_option("--trusted-subnets", o.trusted_subnets,
+                "CIDR[,CIDR] of the underlay where \"required\" is not: between two nodes that both say so")
+      ->delimiter(',');
+  c->add_flag(
+       "--tunnel", o.tunnel,
+       "The second path to each node, over the peers' port, for when VXLAN does not pass; =false does without it")
+      ->capture_default_str();
   c->add_flag("--no-masquerade", a->no_masquerade, "Pods keep their own address beyond the cluster");
   c->add_flag("--allow-external-ips", o.allow_external_ips,
               "Honour externalIPs of Services: whoever may write a Service can then claim any address (CVE-2020-8554)");

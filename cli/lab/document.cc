@@ -35,7 +35,7 @@ class LabParser {
     lab_.file = d_.file;
     const auto* spec = object_in(o, "spec");
     if (!spec) return d_.mistake("spec", "expected an object with at least nodes");
-    if (auto r = known_fields(*spec, "spec", {"nodes", "links", "underlay", "podCIDR", "serviceCIDR"}); !r)
+    if (auto r = known_fields(*spec, "spec", {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption"}); !r)
       return std::move(r).error();
     if (auto r = parse_networks(*spec); !r) return std::move(r).error();
     if (auto r = parse_nodes(*spec); !r) return std::move(r).error();
@@ -93,6 +93,13 @@ class LabParser {
       return d_.mistake("spec.underlay", "expected one IPv4 prefix of /28 or wider");
     lab_.underlay = *prefix;
     lab_.switch_address = prefix->address().plus(1);
+    if (const auto* v = spec.if_contains("encryption"); v && !v->is_null()) {
+      // YAML 1.1 reads off as false.
+      bool off = (v->is_bool() && !v->get_bool()) || (v->is_string() && v->get_string() == "off");
+      if (!off && !(v->is_string() && v->get_string() == "required"))
+        return d_.mistake("spec.encryption", fmt::format("expected off or required, got {}", shown(*v)));
+      lab_.encryption = off ? "off" : "required";
+    }
     auto pods = cidrs(spec, "podCIDR", "10.244.0.0/16");
     if (!pods) return std::move(pods).error();
     lab_.pod_cidrs = std::move(*pods);

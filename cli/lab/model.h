@@ -27,12 +27,14 @@ struct LabSpec {
   std::vector<NodeSpec> nodes;  // in the order of the document
   std::vector<LinkSpec> links;
   std::vector<std::string> pod_cidrs, service_cidrs;
+  std::string encryption = "off";  // between nodes; or "required"
   std::vector<Manifest> manifests;
 };
 
 // The documents of one file: exactly one Lab (apiVersion trama.dev/v1), the others are ordinary objects.
 //   spec.nodes        {n1: {labels: {…}, address: …}, n2: {}} or [{name: n1}, n2]; at least one
 //   spec.links        {n1-n2: {delay: 20ms, loss: 1%}} or a list with `link`; see docs/links.md
+//   spec.encryption   off (default) or required, between nodes
 //   spec.underlay     172.30.0.0/24      spec.podCIDR, spec.serviceCIDR   one prefix, or one per family with a comma
 // Every mistake is an error with file, line, field and what was expected.
 base::Result<LabSpec> parse_lab(std::vector<YamlDocument> documents);

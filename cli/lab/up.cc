@@ -260,6 +260,8 @@ class LabUp {
                      directory("resolv.conf"),
                      "--lease-period",
                      "1s",
+                     "--encryption",
+                     lab_.encryption,
                      "--log-level",
                      options_.log_level};
       for (const auto& c : lab_.service_cidrs) d.arguments.insert(d.arguments.end(), {"--service-cidr", c});

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "overlay/mesh/datagram_socket.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
+#include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/icmp.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include "base/sockaddr.h"
 #include "base/unique_fd.h"
+#include "overlay/peers/tunnel_port.h"
+
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 namespace trama::overlay::mesh {
 
@@ -41,6 +50,11 @@ std::uint16_t checksum(std::string_view data) {
 }  // namespace
 
 Result<std::shared_ptr<DatagramSocket>> DatagramSocket::open(asio::any_io_executor ex, Kind kind, const IpPort& local) {
+  return open(std::move(ex), kind, local, false);
+}
+
+Result<std::shared_ptr<DatagramSocket>> DatagramSocket::open(asio::any_io_executor ex, Kind kind, const IpPort& local,
+                                                             bool shared) {
   bool v4 = local.ip.is_v4();
   int type = kind == Kind::udp ? SOCK_DGRAM : SOCK_RAW;
   int protocol = kind == Kind::udp ? IPPROTO_UDP
@@ -50,6 +64,11 @@ Result<std::shared_ptr<DatagramSocket>> DatagramSocket::open(asio::any_io_execut
   base::UniqueFd fd(::socket(v4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
   if (!fd) return Error::from_errno(errno, what);
   set(fd.get(), SOL_SOCKET, SO_RCVBUF, kBuffer);
+  if (shared) {
+    set(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    // All of them or none: which one the kernel asks whether it may put datagrams together, it decides by a hash.
+    set(fd.get(), SOL_UDP, UDP_GRO, 1);
+  }
   if (v4) {
     set(fd.get(), IPPROTO_IP, IP_FREEBIND, 1);
     set(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
@@ -85,6 +104,32 @@ Result<std::shared_ptr<DatagramSocket>> DatagramSocket::open(asio::any_io_execut
   return out;
 }
 
+Result<DatagramSocket::Shared> DatagramSocket::open_shared(asio::any_io_executor ex, const IpPort& local,
+                                                           unsigned others) {
+  Shared out;
+  auto own = open(ex, Kind::udp, local, others > 0);
+  if (!own) return std::move(own).error();
+  out.own = std::move(*own);
+  if (others == 0) return out;
+  // The group's order is that of the binds: we are 0. A datagram that is too short for a load ends the program with 0.
+  std::array<sock_filter, 7> program{
+      {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 2), BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, peers::kFirstPacketType, 1, 0),
+       BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 3), BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, others),
+       BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, 1), BPF_STMT(BPF_RET | BPF_A, 0)}};
+  sock_fprog attached{program.size(), program.data()};
+  if (::setsockopt(out.own->fd_.native_handle(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &attached, sizeof attached) < 0)
+    return Error::from_errno(errno, fmt::format("share UDP {} by the datagrams' type", local.to_string()));
+  for (unsigned i = 0; i < others; ++i) {
+    auto next = open(ex, Kind::udp, out.own->local(), true);
+    if (!next) return std::move(next).error();
+    base::UniqueFd fd((*next)->fd_.release());
+    int flags = ::fcntl(fd.get(), F_GETFL);
+    (void)::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK);
+    out.others.push_back(std::move(fd));
+  }
+  return out;
+}
+
 Result<> DatagramSocket::send(const IpPort& to, std::string_view datagram) {
   if (!fd_.is_open()) return Error::from_errno(EBADF, "send");
   sockaddr_storage where;
@@ -102,8 +147,16 @@ void DatagramSocket::drain(const OnDatagram& on_datagram) {
   for (unsigned i = 0; i < kAtOnce && fd_.is_open(); ++i) {
     sockaddr_storage from{};
     socklen_t size = sizeof from;
-    auto n = ::recvfrom(fd_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT,
-                        reinterpret_cast<sockaddr*>(&from), &size);
+    iovec piece{buffer.data(), buffer.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_name = &from;
+    message.msg_namelen = size;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    auto n = ::recvmsg(fd_.native_handle(), &message, MSG_DONTWAIT);
     if (n < 0) {
       // What an ICMP error said of an earlier datagram is taken from the socket by reading it.
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
@@ -115,7 +168,18 @@ void DatagramSocket::drain(const OnDatagram& on_datagram) {
       if (header < kIp4Header || datagram.size() < header) continue;
       datagram.remove_prefix(header);
     }
-    on_datagram(base::from_sockaddr(reinterpret_cast<sockaddr*>(&from)).value_or(IpPort()), datagram);
+    auto who = base::from_sockaddr(reinterpret_cast<sockaddr*>(&from)).value_or(IpPort());
+    std::size_t segment = datagram.size();
+    for (auto* c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+      if (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO) continue;
+      int together = 0;
+      std::memcpy(&together, CMSG_DATA(c), sizeof together);
+      if (together > 0) segment = static_cast<std::size_t>(together);
+    }
+    do {
+      on_datagram(who, datagram.substr(0, segment));
+      datagram.remove_prefix(std::min(segment, datagram.size()));
+    } while (!datagram.empty());
   }
 }
 

@@ -5,12 +5,14 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 #include "base/async/event.h"
 #include "base/ip.h"
 #include "base/result.h"
+#include "base/unique_fd.h"
 
 namespace trama::overlay::mesh {
 
@@ -27,6 +29,11 @@ class DatagramSocket {
   // bounds what is sent. A raw ICMP socket gets echo requests and replies, nothing else.
   static base::Result<std::shared_ptr<DatagramSocket>> open(asio::any_io_executor ex, Kind kind, const IpPort& local);
 
+  // A UDP socket with others at the same address, which the kernel gives the datagrams of types from
+  // peers::kFirstPacketType to: by the fourth byte, modulo their number. What this one gets waits behind none of those.
+  struct Shared;
+  static base::Result<Shared> open_shared(asio::any_io_executor ex, const IpPort& local, unsigned others);
+
   base::Result<> send(const IpPort& to, std::string_view datagram);
   // Calls back for each datagram until the socket is closed or the task cancelled. ICMP comes with its own header, but
   // without an IPv4 header.
@@ -37,10 +44,17 @@ class DatagramSocket {
 
  private:
   DatagramSocket(asio::any_io_executor ex, Kind kind, const IpPort& local) : fd_(ex), kind_(kind), local_(local) {}
+  static base::Result<std::shared_ptr<DatagramSocket>> open(asio::any_io_executor ex, Kind kind, const IpPort& local,
+                                                            bool shared);
   void drain(const OnDatagram& on_datagram);
   asio::posix::stream_descriptor fd_;
   Kind kind_;
   IpPort local_;
+};
+
+struct DatagramSocket::Shared {
+  std::shared_ptr<DatagramSocket> own;
+  std::vector<base::UniqueFd> others;
 };
 
 // Echo request or reply around `payload`; the checksum of ICMPv6 is the kernel's.

@@ -50,6 +50,7 @@ class Link {
   bool foreign() const { return foreign_; }
   // Once: what the keys of datagrams are made of.
   std::string take_exported() { return std::exchange(secured_.exported, {}); }
+  std::string take_tunnel_exported() { return std::exchange(secured_.tunnel_exported, {}); }
   Millis established{0};
 
  private:

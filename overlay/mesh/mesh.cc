@@ -57,6 +57,7 @@ void Mesh::Impl::apply_world() {
     p.overlay = overlay;
     if (overlay) by_overlay.emplace(*overlay, name);
   }
+  tell_tunnel();
   changed = true;
 }
 
@@ -105,7 +106,10 @@ void Mesh::Impl::choose_neighbours() {
 void Mesh::Impl::forget_peer(const std::string& name) {
   auto it = entries.find(name);
   if (it == entries.end()) return;
-  for (const auto& key : it->second.keys) by_index.erase(key->keys.my_index());
+  for (const auto& key : it->second.keys) {
+    by_index.erase(key->keys.my_index());
+    if (key->tunnel) options.tunnel->close(key->keys.my_index());
+  }
   for (const auto& link : links)
     if (link->who().node == name) {
       link->session().close("this node is no member of the cluster any more");
@@ -132,7 +136,7 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
   e.self = options.node;
   e.peer = p.member.node;
   e.kind = kind;
-  auto other = kind == PathKind::overlay ? PathKind::control : PathKind::overlay;
+  auto other = kind == PathKind::control ? PathKind::overlay : PathKind::control;
   const auto& path = p.path(kind);
   e.other_path_works = peers::works(p.path(other).liveness.state());
   e.heard_lately = path.arrivals.any() && path.arrivals.age(now()) < kNotHeard;
@@ -144,13 +148,15 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
 
 void Mesh::Impl::update_reasons() {
   for (auto& [name, p] : entries) {
-    for (auto kind : {PathKind::overlay, PathKind::control}) {
+    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel}) {
       auto& path = p.path(kind);
       std::string reason;
       if (path.liveness.state() == peers::PathState::down) {
         reason = peers::explain_down(evidence(p, kind));
       } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::overlay) {
-        reason = echo_error;
+        reason = must_encrypt(p) ? "not in use: nothing may go to it in the clear" : echo_error;
+      } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::tunnel) {
+        reason = why_no_tunnel(p);
       } else if (path.liveness.state() == peers::PathState::unknown) {
         if (!talks())
           reason = why_silent();
@@ -172,6 +178,10 @@ MeshStatus Mesh::Impl::status() const {
   out.protocol_off = talks() ? "" : why_silent();
   out.listening = listen_error;
   out.mtu = world.mtu;
+  out.encrypt = world.encrypt;
+  out.tunnel_mtu = options.tunnel ? world.tunnel_mtu : 0;
+  out.tunnel_off = !options.tunnel ? "there is no tunnel in this agent" : options.tunnel->trouble();
+  if (options.tunnel) out.tunnel = options.tunnel->traffic();
   out.isolated = isolated;
   out.uptime = now() - started;
   out.slept = clock.slept();
@@ -188,6 +198,12 @@ MeshStatus Mesh::Impl::status() const {
     s.overlay = p.overlay ? p.overlay->to_string() : "";
     s.hearsay = p.hearsay;
     s.trouble = p.trouble;
+    s.use = p.choice.use();
+    s.why = p.choice.why();
+    s.switches = p.choice.switches();
+    s.keys = p.keys_made;
+    s.must_encrypt = must_encrypt(p);
+    if (const auto* key = p.sealing(); key && key->tunnel) s.cipher = key->cipher;
     if (p.link) {
       s.connection = peers::Connection::established;
       s.outbound = p.link->side() == Side::dialer;
@@ -226,9 +242,10 @@ void Mesh::Impl::tick() {
   clock.advance(real_ms());
   open_listener();
   open_sockets();
+  if (options.tunnel && world.tunnel_mtu > 0) options.tunnel->tick();
   for (auto& [name, p] : entries) {
     probe(p);
-    for (auto kind : {PathKind::overlay, PathKind::control}) {
+    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel}) {
       auto& path = p.path(kind);
       if (!path.liveness.tick(now())) continue;
       changed = true;
@@ -239,7 +256,9 @@ void Mesh::Impl::tick() {
   }
   tick_links();
   dial_due();
+  if (options.tunnel) renew_keys();
   update_reasons();
+  choose_paths();
   if (!changed) return;
   auto snapshot = status();
   isolated = peers::is_isolated(snapshot.peers);
@@ -307,7 +326,9 @@ awaitable<void> Mesh::stop() {
     link->flush();
   }
   if (any) co_await async::sleep_for(kFarewell);
+  if (self.datagrams && self.options.tunnel) self.options.tunnel->use_sockets({}, {});
   if (self.datagrams) self.datagrams->close();
+  if (self.vxlan_probes) self.vxlan_probes->close();
   for (const auto& [family, socket] : self.echoes) socket->close();
   for (const auto& link : self.links) link->shut();
   co_await self.tasks.stop();

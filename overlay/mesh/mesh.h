@@ -14,6 +14,7 @@
 #include "overlay/mesh/tls.h"
 #include "overlay/peers/neighbours.h"
 #include "overlay/peers/status.h"
+#include "overlay/peers/tunnel_port.h"
 #include "overlay/peers/world.h"
 
 namespace trama::overlay::mesh {
@@ -29,6 +30,11 @@ struct MeshOptions {
   std::uint16_t port = 6783;  // TCP and UDP, the same on every node; 0 = no conversation, only echoes
   peers::LivenessTimers timers;
   std::size_t full_mesh = peers::kFullMesh;
+  // Carries packets over our UDP port; null = nobody does. Outlives the mesh.
+  peers::TunnelPort* tunnel = nullptr;
+  // Keys of a tunnel that is in use are renewed after that time, or so many packets, by a new conversation.
+  Millis renew_after{600'000};
+  std::uint64_t renew_packets = std::uint64_t{1} << 26;
 };
 
 // Everything on one executor, in the network namespace of the thread that calls run(). Blocks nowhere.

@@ -54,7 +54,9 @@ struct Mesh::Impl {
   void closed(std::shared_ptr<Link> link, const peers::Session::Closed& event);
   void tick_links();
   void dial_due();
-  peers::Hello hello();
+  peers::Hello hello(const std::string& to);
+  void confirm(PeerEntry& p, const std::shared_ptr<Link>& link);
+  void renew_keys();
   bool talks() const { return options.port != 0 && credentials.complete(); }
   std::string why_silent() const;
 
@@ -66,6 +68,16 @@ struct Mesh::Impl {
   void on_datagram(const IpPort& from, std::string_view datagram);
   void on_icmp(base::Family family, const IpPort& from, std::string_view message);
   peers::Report report_for(const PeerEntry& p) const;
+  void send_tunnel_probe(PeerEntry& p);
+  void send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint64_t sequence);
+  bool tunnel_works() const { return options.tunnel && world.tunnel_mtu > 0 && options.tunnel->trouble().empty(); }
+
+  // ---- mesh_paths.cc
+  const World::Peer* in_world(const std::string& name) const;
+  bool must_encrypt(const PeerEntry& p) const;
+  void tell_tunnel();
+  void choose_paths();
+  std::string why_no_tunnel(const PeerEntry& p) const;
   void retire_keys(PeerEntry& p);
 
   asio::any_io_executor ex;
@@ -88,7 +100,7 @@ struct Mesh::Impl {
   std::shared_ptr<asio::ssl::context> server_context, client_context;
 
   std::shared_ptr<tcp::acceptor> acceptor;
-  std::shared_ptr<DatagramSocket> datagrams;
+  std::shared_ptr<DatagramSocket> datagrams, vxlan_probes;
   std::map<base::Family, std::shared_ptr<DatagramSocket>> echoes;
   Ip bound;  // of acceptor and datagrams
   std::string listen_error, echo_error;
@@ -100,6 +112,7 @@ struct Mesh::Impl {
   bool isolated = false, changed = true;
   std::uint64_t handshakes_failed = 0, strangers = 0, foreign = 0, datagrams_seen = 0, forged = 0;
   Millis started{0}, said_foreign{-3'600'000};
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);  // asked by what comes from other threads
   async::TaskGroup tasks;
 };
 

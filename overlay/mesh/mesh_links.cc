@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A Mesh's conversations: who is let in, who is dialed, which of two connections stays.
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 
 #include <netinet/in.h>
+#include <openssl/crypto.h>
 #include <sys/socket.h>
 
 #include "base/async/dial.h"
@@ -16,11 +18,19 @@ namespace {
 
 constexpr Millis kListenAgain{5'000};
 constexpr Millis kOtherSideFirst{2'000};  // the node with the lower name dials; the other one only if that did not help
+constexpr Millis kOtherSideLate{10'000};
 constexpr Millis kYoung{5'000};           // two connections that crossed are both younger
 constexpr Millis kForeignAgain{600'000};  // between two log lines about a foreign program
 constexpr Millis kReport{1'000};          // between reports by TCP while datagrams do not pass
 constexpr int kBacklog = 256;
-constexpr const char* kCapabilities[] = {"vxlan"};
+
+// Capabilities. `encrypt`: the sender requires encryption; `clear`: it does not for the one that it says this to.
+constexpr const char *kVxlan = "vxlan", *kTunnel = "tunnel", *kTunnelAes = "tunnel-aes", *kEncrypt = "encrypt",
+                     *kClear = "clear";
+
+bool has(const peers::Hello& hello, const char* capability) {
+  return std::find(hello.capabilities.begin(), hello.capabilities.end(), capability) != hello.capabilities.end();
+}
 
 std::int64_t wall_clock() { return static_cast<std::int64_t>(std::time(nullptr)); }
 
@@ -52,6 +62,7 @@ void Mesh::Impl::open_listener() {
     acceptor->close(ignored);
     acceptor.reset();
   }
+  if (datagrams && options.tunnel) options.tunnel->use_sockets({}, {});
   if (datagrams) datagrams->close();
   datagrams.reset();
   if (!wanted || now() < listen_again) return;
@@ -59,7 +70,7 @@ void Mesh::Impl::open_listener() {
   bound = world.underlay;
   IpPort where{world.underlay, options.port};
   auto listening = listen_on(ex, where);
-  auto udp = DatagramSocket::open(ex, DatagramSocket::Kind::udp, where);
+  auto udp = DatagramSocket::open_shared(ex, where, options.tunnel ? options.tunnel->sockets_wanted() : 0);
   if (!listening || !udp) {
     auto why = (listening ? udp.error() : listening.error()).to_string();
     if (why != listen_error)
@@ -77,7 +88,16 @@ void Mesh::Impl::open_listener() {
   if (!listen_error.empty()) log->info("listening on {}", where.to_string());
   listen_error.clear();
   acceptor = std::move(*listening);
-  datagrams = std::move(*udp);
+  datagrams = std::move(udp->own);
+  if (options.tunnel) {
+    auto stray = [this, ex = ex, still = std::weak_ptr<bool>(alive)](const IpPort& from, std::string datagram) {
+      auto there = [this, still, from, datagram = std::move(datagram)] {
+        if (!still.expired()) on_datagram(from, datagram);
+      };
+      asio::post(ex, std::move(there));
+    };
+    options.tunnel->use_sockets(std::move(udp->others), std::move(stray));
+  }
   changed = true;
   tasks.spawn("accept peers", accept(acceptor));
   auto handler = [this](const IpPort& from, std::string_view datagram) { on_datagram(from, datagram); };
@@ -178,7 +198,7 @@ awaitable<void> Mesh::Impl::dial(std::string name) {
   begin(link);
 }
 
-peers::Hello Mesh::Impl::hello() {
+peers::Hello Mesh::Impl::hello(const std::string& to) {
   peers::Hello h;
   h.node = options.node;
   h.uid = uid;
@@ -186,12 +206,16 @@ peers::Hello Mesh::Impl::hello() {
   h.udp_port = options.port;
   do h.udp_index = static_cast<std::uint32_t>(random());
   while (h.udp_index == 0 || by_index.contains(h.udp_index));
-  h.capabilities.assign(std::begin(kCapabilities), std::end(kCapabilities));
+  h.capabilities = {kVxlan};
+  if (options.tunnel) h.capabilities.push_back(kTunnel);
+  if (options.tunnel && options.tunnel->prefers_aes()) h.capabilities.push_back(kTunnelAes);
+  if (world.encrypt) h.capabilities.push_back(kEncrypt);
+  if (const auto* p = in_world(to); p && p->trusted) h.capabilities.push_back(kClear);
   return h;
 }
 
 void Mesh::Impl::begin(std::shared_ptr<Link> link) {
-  link->begin(hello(), now());
+  link->begin(hello(link->who().node), now());
   links.push_back(link);
   const auto& name = link->who().node;
   if (!entries.contains(name)) {
@@ -211,6 +235,7 @@ void Mesh::Impl::on_event(std::shared_ptr<Link> link, const peers::Session::Even
   if (entry == entries.end()) return;
   if (std::holds_alternative<peers::Session::Established>(event)) return established(link);
   if (auto* said = std::get_if<peers::Session::Members>(&event)) {
+    confirm(entry->second, link);  // the first thing it says once it has keys
     auto others = said->members;
     std::erase_if(others, [this](const Member& m) { return m.node == options.node; });
     auto news = table.peer_says(others);
@@ -246,9 +271,31 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
     link->flush();
     return;
   }
-  for (const auto& key : p.keys)
-    if (!key->retires) key->retires = now() + Millis(10'000);
   auto keyed = std::make_shared<Keyed>(std::move(*keys), p.member.node);
+  keyed->made = now();
+  p.has_tunnel = has(theirs, kTunnel);
+  p.wants_encryption = has(theirs, kEncrypt);
+  p.grants_clear = has(theirs, kClear);
+  auto packets = link->take_tunnel_exported();
+  if (p.has_tunnel && has(session.mine(), kTunnel)) {
+    peers::TunnelPort::Keys secret;
+    secret.node = p.member.node;
+    secret.my_index = session.mine().udp_index;
+    secret.their_index = theirs.udp_index;
+    secret.aes = has(theirs, kTunnelAes) && has(session.mine(), kTunnelAes);
+    bool dialer = link->side() == Side::dialer;
+    std::memcpy((dialer ? secret.sending : secret.receiving).data(), packets.data(), secret.sending.size());
+    std::memcpy((dialer ? secret.receiving : secret.sending).data(), packets.data() + secret.sending.size(),
+                secret.receiving.size());
+    auto opened = options.tunnel->open(secret);
+    if (!opened) log->warn("{}: {}", p.member.node, opened.error().to_string());
+    keyed->tunnel = static_cast<bool>(opened);
+    keyed->cipher = secret.aes ? "AES-256-GCM" : "ChaCha20-Poly1305";
+    OPENSSL_cleanse(&secret.sending, sizeof secret.sending);
+    OPENSSL_cleanse(&secret.receiving, sizeof secret.receiving);
+  }
+  OPENSSL_cleanse(packets.data(), packets.size());
+  OPENSSL_cleanse(exported.data(), exported.size());
   by_index[keyed->keys.my_index()] = keyed;
   p.keys.push_back(keyed);
   p.link = link;
@@ -260,6 +307,34 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
   link->flush();
   log->info("{} {} ({}): established, version {}", link->side() == Side::dialer ? "->" : "<-", p.member.node,
             link->remote().to_string(), peers::common_version(theirs.mine, peers::Versions{}));
+}
+
+// Both have the keys of that conversation: from now on they seal. Those before still open what is underway.
+void Mesh::Impl::confirm(PeerEntry& p, const std::shared_ptr<Link>& link) {
+  if (p.link != link || p.keys.empty() || p.keys.back()->confirmed) return;
+  for (const auto& key : p.keys)
+    if (key != p.keys.back() && !key->retires) key->retires = now() + Millis(10'000);
+  auto& key = *p.keys.back();
+  key.confirmed = true;
+  ++p.keys_made;
+  if (key.tunnel) options.tunnel->seal_with(key.keys.my_index());
+}
+
+// A new conversation makes new keys, with nothing of the old ones in them.
+void Mesh::Impl::renew_keys() {
+  for (auto& [name, p] : entries) {
+    const auto* key = p.sealing();
+    if (!key || !key->tunnel || !p.link || p.dialing || p.choice.use() != peers::Use::tunnel) continue;
+    auto sealed = options.tunnel->sealed(key->keys.my_index());
+    // Usually the one that dialed; the other one if that has not helped.
+    auto late = p.link->side() == Side::dialer ? Millis{0} : kOtherSideLate;
+    bool old = now() - key->made >= options.renew_after + late;
+    bool used = sealed >= options.renew_packets * (p.link->side() == Side::dialer ? 1 : 2);
+    if ((!old && !used) || now() < p.dial_at) continue;
+    p.dialing = true;
+    p.dial_at = now() + std::min(kOtherSideLate, options.renew_after);
+    tasks.spawn("renew keys with " + name, dial(name));
+  }
 }
 
 void Mesh::Impl::closed(std::shared_ptr<Link> link, const peers::Session::Closed& event) {
@@ -308,7 +383,9 @@ void Mesh::Impl::dial_due() {
   if (!talks() || world.underlay.is_unspecified()) return;
   for (auto& [name, p] : entries) {
     if (p.link || p.dialing || !p.neighbour) continue;
-    auto patience = options.node < name || p.backoff.delay().count() > 0 ? Millis{0} : kOtherSideFirst;
+    // Where nothing may pass in the clear, pods wait for keys.
+    bool first = options.node < name || p.backoff.delay().count() > 0 || must_encrypt(p);
+    auto patience = first ? Millis{0} : kOtherSideFirst;
     if (now() < p.dial_at + patience) continue;
     if (p.member.underlay.family() != world.underlay.family()) continue;
     p.dialing = true;

@@ -2,7 +2,10 @@
 // A Mesh's probes. Through the overlay: ICMP echo requests of full size between the nodes' overlay addresses, answered
 // by the peer's kernel; so what is judged is the path, and an agent that is stopped, killed or updated is not mistaken
 // for a broken one. On 6783/udp: sealed datagrams, answered by the peer's agent; they say what each side receives.
+#include <algorithm>
+
 #include "overlay/mesh/mesh_impl.h"
+#include "overlay/peers/vxlan_probe.h"
 
 namespace trama::overlay::mesh {
 
@@ -42,13 +45,48 @@ void Mesh::Impl::open_sockets() {
 }
 
 void Mesh::Impl::probe(PeerEntry& p) {
-  if (p.overlay && world.mtu > 0 && p.path(PathKind::overlay).liveness.due(now())) send_echo(p);
+  if (p.overlay && world.mtu > 0 && !must_encrypt(p) && p.path(PathKind::overlay).liveness.due(now())) send_echo(p);
+  if (!p.sealing() || !datagrams) return;
   auto& control = p.path(PathKind::control);
-  bool keyed = !p.keys.empty() && !p.keys.back()->retires;
-  if (keyed && datagrams && control.liveness.due(now())) {
+  if (control.liveness.due(now())) {
     auto sequence = control.probe(now(), real_us());
     send_heartbeat(p, peers::DatagramType::probe, sequence);
   }
+  if (tunnel_works() && p.sealing()->tunnel && p.path(PathKind::tunnel).liveness.due(now())) send_tunnel_probe(p);
+}
+
+// As large as the largest packet makes a datagram, so that what is judged is what packets need.
+void Mesh::Impl::send_tunnel_probe(PeerEntry& p) {
+  constexpr std::size_t kFrame = 4;  // in front of a packet in the tunnel
+  auto& path = p.path(PathKind::tunnel);
+  peers::Heartbeat body{path.probe(now(), real_us()), report_for(p)};
+  auto datagram =
+      p.sealing()->keys.seal(peers::DatagramType::tunnel_probe, peers::encode(body, world.tunnel_mtu + kFrame));
+  auto sent = datagrams->send(IpPort{p.member.underlay, options.port}, datagram);
+  path.send_error = sent ? "" : sent.error().to_string();
+}
+
+// Routes lead elsewhere, or nobody knows where they lead: so the request is put into VXLAN here.
+void Mesh::Impl::send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint64_t sequence) {
+  auto& path = p.path(PathKind::overlay);
+  const auto* peer = in_world(p.member.node);
+  auto own = std::find_if(world.overlay.begin(), world.overlay.end(),
+                          [&](const Ip& ip) { return ip.family() == p.overlay->family(); });
+  if (!peer || own == world.overlay.end()) return;
+  if (!vxlan_probes || vxlan_probes->local().ip != world.underlay) {
+    if (vxlan_probes) vxlan_probes->close();
+    vxlan_probes.reset();
+    auto opened = DatagramSocket::open(ex, DatagramSocket::Kind::udp, IpPort{world.underlay, 0});
+    if (!opened) {
+      path.send_error = opened.error().to_string();
+      return;
+    }
+    vxlan_probes = std::move(*opened);
+  }
+  peers::VxlanProbe probe{
+      world.vni, world.mac, peer->mac, *own, *p.overlay, kEchoId, static_cast<std::uint16_t>(sequence)};
+  auto sent = vxlan_probes->send(IpPort{peer->underlay, world.vxlan_port}, peers::encode(probe, body));
+  path.send_error = sent ? "" : sent.error().to_string();
 }
 
 void Mesh::Impl::send_echo(PeerEntry& p) {
@@ -58,6 +96,7 @@ void Mesh::Impl::send_echo(PeerEntry& p) {
   auto sequence = path.probe(now(), real_us());
   auto header = (p.overlay->is_v4() ? kIp4Header : kIp6Header) + kEchoHeader;
   auto body = peers::encode(peers::EchoBody{token, sequence}, world.mtu > header ? world.mtu - header : 0);
+  if (options.tunnel && p.choice.use() != peers::Use::vxlan) return send_vxlan_probe(p, body, sequence);
   auto message = icmp_echo_request(p.overlay->family(), kEchoId, static_cast<std::uint16_t>(sequence), body);
   auto sent = socket->second->send(IpPort{*p.overlay, 0}, message);
   path.send_error = sent ? "" : sent.error().to_string();
@@ -76,7 +115,7 @@ peers::Report Mesh::Impl::report_for(const PeerEntry& p) const {
 
 void Mesh::Impl::send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence) {
   peers::Heartbeat body{sequence, report_for(p)};
-  auto datagram = p.keys.back()->keys.seal(type, peers::encode(body));
+  auto datagram = p.sealing()->keys.seal(type, peers::encode(body));
   auto sent = datagrams->send(IpPort{p.member.underlay, options.port}, datagram);
   if (type == peers::DatagramType::probe) p.path(PathKind::control).send_error = sent ? "" : sent.error().to_string();
 }
@@ -99,15 +138,19 @@ void Mesh::Impl::on_datagram(const IpPort&, std::string_view datagram) {
   auto heartbeat = peers::parse_heartbeat(opened->body);
   if (!heartbeat) return;
   auto& p = entry->second;
-  auto& path = p.path(PathKind::control);
+  using Type = peers::DatagramType;
+  bool tunnel = opened->type == Type::tunnel_probe || opened->type == Type::tunnel_answer;
+  auto& path = p.path(tunnel ? PathKind::tunnel : PathKind::control);
   p.report = heartbeat->report;
   p.reported = now();
-  if (opened->type == peers::DatagramType::answer) {
+  if (opened->type == Type::answer || opened->type == Type::tunnel_answer) {
     path.answered(heartbeat->sequence, now(), real_us());
     return;
   }
   path.arrivals.arrived(heartbeat->sequence, now());
-  if (!p.keys.empty() && datagrams) send_heartbeat(p, peers::DatagramType::answer, heartbeat->sequence);
+  // Packets would not be delivered here: no answer is the truth.
+  if (tunnel && !tunnel_works()) return;
+  if (p.sealing() && datagrams) send_heartbeat(p, tunnel ? Type::tunnel_answer : Type::answer, heartbeat->sequence);
 }
 
 void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_view message) {
@@ -129,6 +172,7 @@ void Mesh::Impl::retire_keys(PeerEntry& p) {
   std::erase_if(p.keys, [&](const auto& key) {
     if (!key->retires || now() < *key->retires) return false;
     by_index.erase(key->keys.my_index());
+    if (key->tunnel) options.tunnel->close(key->keys.my_index());
     return true;
   });
 }

@@ -10,6 +10,7 @@
 
 #include "base/backoff.h"
 #include "overlay/mesh/link.h"
+#include "overlay/peers/choice.h"
 #include "overlay/peers/status.h"
 
 namespace trama::overlay::mesh {
@@ -26,6 +27,10 @@ struct Keyed {
   peers::DatagramKeys keys;
   std::string peer;
   std::optional<Millis> retires;  // replaced: still opens, does not seal any more
+  bool confirmed = false;         // the peer has them too: before that, nothing is sealed with them
+  bool tunnel = false;            // there are keys for packets, too
+  std::string cipher;             // of those
+  Millis made{0};
 };
 
 // A path with what was seen on it.
@@ -63,9 +68,18 @@ struct PeerEntry {
   base::Backoff backoff{std::chrono::milliseconds(1'000), std::chrono::milliseconds(60'000)};
   std::string trouble;
 
-  std::vector<std::shared_ptr<Keyed>> keys;  // the last one seals
-  std::optional<peers::Report> report;       // what it receives of us
-  Millis reported{0}, told{0};               // when it has said so; when we last told it by TCP
+  std::vector<std::shared_ptr<Keyed>> keys;  // the last confirmed one seals
+  Keyed* sealing() const {
+    for (auto it = keys.rbegin(); it != keys.rend(); ++it)
+      if ((*it)->confirmed && !(*it)->retires) return it->get();
+    return nullptr;
+  }
+  // What it said when it was last spoken with.
+  bool has_tunnel = false, wants_encryption = false, grants_clear = false;
+  peers::PathChoice choice;
+  std::uint64_t keys_made = 0;
+  std::optional<peers::Report> report;  // what it receives of us
+  Millis reported{0}, told{0};          // when it has said so; when we last told it by TCP
 
   // How long ago the peer says that it has heard us on that path, if it has said so lately.
   std::optional<Millis> heard_us(PathKind k, Millis now) const {

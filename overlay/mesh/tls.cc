@@ -65,9 +65,13 @@ Result<Secured> look_at_peer(SSL* ssl, const WhoIs& who_is) {
   if (!who) return std::move(who).error();
   Secured out;
   out.who = std::move(*who);
-  out.exported.resize(peers::kExportedSize);
-  if (SSL_export_keying_material(ssl, reinterpret_cast<unsigned char*>(out.exported.data()), out.exported.size(),
-                                 peers::kExporterLabel, std::strlen(peers::kExporterLabel), nullptr, 0, 0) != 1)
+  auto exported = [&](std::string& to, std::size_t bytes, const char* label) {
+    to.resize(bytes);
+    return SSL_export_keying_material(ssl, reinterpret_cast<unsigned char*>(to.data()), to.size(), label,
+                                      std::strlen(label), nullptr, 0, 0) == 1;
+  };
+  if (!exported(out.exported, peers::kExportedSize, peers::kExporterLabel) ||
+      !exported(out.tunnel_exported, peers::kTunnelExportedSize, peers::kTunnelExporterLabel))
     return Error::text("TLS did not export keys for datagrams");
   return out;
 }

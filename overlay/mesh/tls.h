@@ -37,7 +37,7 @@ base::Result<std::shared_ptr<boost::asio::ssl::context>> make_context(const Cred
 
 struct Secured {
   Certified who;
-  std::string exported;  // keying material, see overlay/peers/keys.h
+  std::string exported, tunnel_exported;  // keying material, see overlay/peers/keys.h
 };
 // After the handshake.
 base::Result<Secured> look_at_peer(ssl_st* ssl, const WhoIs& who_is);

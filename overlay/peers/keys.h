@@ -16,6 +16,9 @@
 namespace trama::overlay::peers {
 
 constexpr const char* kExporterLabel = "EXPORTER-trama-peer-datagrams-v1";
+// Of what carries packets: overlay/tunnel.
+constexpr const char* kTunnelExporterLabel = "EXPORTER-trama-peer-tunnel-v1";
+constexpr std::size_t kTunnelExportedSize = 2 * 32;  // dialer to acceptor first
 constexpr std::size_t kKeySize = 32, kSaltSize = 4;
 constexpr std::size_t kExportedSize = 2 * (kKeySize + kSaltSize);  // dialer to acceptor first
 

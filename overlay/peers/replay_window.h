@@ -6,11 +6,12 @@
 
 namespace trama::overlay::peers {
 
-// Which counters of the last 2048 have been taken (RFC 6479's ring of words). Counters begin with 1.
+// Which counters of the last `Bits` have been taken (RFC 6479's ring of words). Counters begin with 1.
 // fresh() before a message is opened, take() after it has proved genuine: a forgery must not move the window.
-class ReplayWindow {
+template <std::uint64_t Bits>
+class BasicReplayWindow {
  public:
-  static constexpr std::uint64_t kBits = 2048;
+  static constexpr std::uint64_t kBits = Bits;
 
   bool fresh(std::uint64_t counter) const {
     if (counter == 0) return false;
@@ -36,5 +37,6 @@ class ReplayWindow {
   std::array<std::uint64_t, kWords> words_{};
   std::uint64_t highest_ = 0;
 };
+using ReplayWindow = BasicReplayWindow<2048>;
 
 }  // namespace trama::overlay::peers

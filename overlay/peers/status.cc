@@ -5,7 +5,23 @@
 
 namespace trama::overlay::peers {
 
-const char* to_string(PathKind kind) { return kind == PathKind::overlay ? "vxlan" : "control"; }
+const char* to_string(PathKind kind) {
+  switch (kind) {
+    case PathKind::overlay: return "vxlan";
+    case PathKind::control: return "control";
+    case PathKind::tunnel: return "tunnel";
+  }
+  return "?";
+}
+
+const char* to_string(Use use) {
+  switch (use) {
+    case Use::undecided: return "undecided";
+    case Use::vxlan: return "vxlan";
+    case Use::tunnel: return "tunnel";
+  }
+  return "?";
+}
 
 const char* to_string(Connection connection) {
   switch (connection) {
@@ -25,7 +41,7 @@ bool is_isolated(const std::vector<PeerStatus>& peers) {
     if (any) return false;
     bool went = std::any_of(p.paths.begin(), p.paths.end(),
                             [](const PathStatus& path) { return path.state == PathState::down && path.downs > 0; });
-    if (went && p.path(PathKind::overlay).state == PathState::down) ++lost;
+    if (went && p.used().state == PathState::down) ++lost;
   }
   return lost >= 2;
 }
@@ -38,6 +54,11 @@ std::string explain_down(const Evidence& e) {
     return fmt::format("one way: what {} sends to {} is lost, the other direction works", e.peer, e.self);
   if (e.kind == PathKind::overlay && e.other_path_works)
     return fmt::format("UDP 6784 does not pass between {} and {}, although 6783 does", e.self, e.peer);
+  if (e.kind == PathKind::tunnel && e.other_path_works)
+    return fmt::format(
+        "datagrams of full size do not pass on UDP 6783 between {} and {}, although small ones do: a "
+        "link underway has a smaller MTU",
+        e.self, e.peer);
   if (e.kind == PathKind::control && e.other_path_works)
     return fmt::format("the agent of {} does not answer, or UDP 6783 does not pass; pods reach each other all the same",
                        e.peer);
@@ -57,7 +78,8 @@ Summary summarize(const MeshStatus& status) {
     if (p.connection == Connection::established) ++out.established;
     if (p.overlay.empty()) continue;
     ++out.peers;
-    switch (p.path(PathKind::overlay).state) {
+    if (p.use == Use::tunnel) ++out.tunnelled;
+    switch (p.used().state) {
       case PathState::up: ++out.up; break;
       case PathState::degraded: ++out.degraded; break;
       case PathState::down: ++out.down; break;

@@ -9,11 +9,16 @@
 
 #include "base/ip.h"
 #include "overlay/peers/liveness.h"
+#include "overlay/peers/tunnel_port.h"
 #include "overlay/peers/wire.h"
 
 namespace trama::overlay::peers {
 
-const char* to_string(PathKind kind);  // "vxlan", "control"
+const char* to_string(PathKind kind);  // "vxlan", "control", "tunnel"
+
+// The path that packets to a peer take. Undecided: too early to say; what the kernel has, stays.
+enum class Use : std::uint8_t { undecided, vxlan, tunnel };
+const char* to_string(Use use);
 
 struct PathStatus {
   PathState state = PathState::unknown;
@@ -42,8 +47,16 @@ struct PeerStatus {
   unsigned version = 0;
   std::vector<std::string> capabilities;
   std::array<PathStatus, kPaths> paths;
+  Use use = Use::undecided;
+  std::string why;             // why not vxlan
+  std::uint64_t switches = 0;  // how often the path in use has changed
+  bool must_encrypt = false;   // nothing may go to it in the clear
+  std::string cipher;          // of its tunnel; "" = there are no keys for one
+  std::uint64_t keys = 0;      // how often keys were agreed on with it
   const PathStatus& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
   PathStatus& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
+  // The one that its packets take.
+  const PathStatus& used() const { return path(use == Use::tunnel ? PathKind::tunnel : PathKind::overlay); }
 };
 
 struct MeshStatus {
@@ -53,6 +66,10 @@ struct MeshStatus {
   std::string protocol_off;  // why there is no conversation with peers; "" = there is
   std::string listening;     // why we do not listen; "" = we do
   unsigned mtu = 0;          // of the probes through the overlay
+  bool encrypt = false;      // this node requires it
+  unsigned tunnel_mtu = 0;   // 0 = there is no tunnel
+  std::string tunnel_off;    // why this node has none, or why it carries nothing; "" = it does
+  TunnelTraffic tunnel;
   bool isolated = false;
   Millis uptime{0}, slept{0};
   std::vector<PeerStatus> peers;  // by name
@@ -78,7 +95,8 @@ std::string explain_down(const Evidence& e);
 std::string explain_loss(const Evidence& e, unsigned loss, unsigned in, std::optional<unsigned> out);
 
 struct Summary {
-  std::size_t peers = 0, up = 0, degraded = 0, down = 0, pending = 0;  // of overlay paths
+  std::size_t peers = 0, up = 0, degraded = 0, down = 0, pending = 0;  // of the paths in use
+  std::size_t tunnelled = 0;                                           // peers whose packets take the tunnel
   std::size_t established = 0;
 };
 Summary summarize(const MeshStatus& status);

@@ -198,7 +198,8 @@ std::optional<DatagramHeader> parse_datagram_header(std::string_view datagram) {
   Reader r(datagram);
   if (r.u8() != kDatagramMagic || r.u8() != kDatagramVersion) return std::nullopt;
   auto type = r.u8();
-  if (type != static_cast<std::uint8_t>(DatagramType::probe) && type != static_cast<std::uint8_t>(DatagramType::answer))
+  if (type < static_cast<std::uint8_t>(DatagramType::probe) ||
+      type > static_cast<std::uint8_t>(DatagramType::tunnel_answer))
     return std::nullopt;
   if (r.u8() != 0) return std::nullopt;
   DatagramHeader h;
@@ -208,11 +209,13 @@ std::optional<DatagramHeader> parse_datagram_header(std::string_view datagram) {
   return h;
 }
 
-std::string encode(const Heartbeat& h) {
+std::string encode(const Heartbeat& h, std::size_t padded_to) {
   Writer w;
   w.u64(h.sequence);
   put(w, h.report);
-  return w.take();
+  auto out = w.take();
+  if (out.size() < padded_to) out.resize(padded_to, '\0');
+  return out;
 }
 
 Result<Heartbeat> parse_heartbeat(std::string_view body) {

@@ -8,6 +8,7 @@
 //             passed over: that is how later versions add things
 // UDP:
 //   datagram  u8 'T', u8 version, u8 type, u8 0, u32 receiver's index, u64 counter, sealed body, 16 bytes tag
+//             types from 16 carry packets: overlay/tunnel/lane.h
 #pragma once
 
 #include <cstdint>
@@ -97,8 +98,9 @@ base::Result<std::vector<Member>> parse_members(std::string_view body);
 
 // ---- what one side receives of the other -------------------------------------------------------------------------
 
-enum class PathKind : std::uint8_t { overlay = 0, control = 1 };  // VXLAN on 6784/udp; our own datagrams on 6783/udp
-constexpr std::size_t kPaths = 2;
+// VXLAN on 6784/udp; our own small datagrams on 6783/udp; those of full size there, as packets in the tunnel have it.
+enum class PathKind : std::uint8_t { overlay = 0, control = 1, tunnel = 2 };
+constexpr std::size_t kPaths = 3;
 constexpr std::uint32_t kNever = 0xffff'ffff;
 
 struct Heard {
@@ -116,9 +118,9 @@ base::Result<Report> parse_report(std::string_view body);
 
 constexpr std::uint8_t kDatagramMagic = 'T', kDatagramVersion = 1;
 constexpr std::size_t kDatagramHeader = 16, kTagSize = 16;
-constexpr std::size_t kLargestDatagram = 2048;
+constexpr std::size_t kLargestDatagram = 16 * 1024;
 
-enum class DatagramType : std::uint8_t { probe = 1, answer = 2 };
+enum class DatagramType : std::uint8_t { probe = 1, answer = 2, tunnel_probe = 3, tunnel_answer = 4 };
 
 struct DatagramHeader {
   DatagramType type = DatagramType::probe;
@@ -128,13 +130,14 @@ struct DatagramHeader {
 std::string encode(const DatagramHeader& header);
 std::optional<DatagramHeader> parse_datagram_header(std::string_view datagram);
 
-// Body of probes and answers: an answer repeats the sequence of its probe.
+// Body of probes and answers: an answer repeats the sequence of its probe. Probes of the tunnel are filled up to the
+// size of the largest datagram with a packet; answers are short.
 struct Heartbeat {
   std::uint64_t sequence = 0;
   Report report;
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
-std::string encode(const Heartbeat& heartbeat);
+std::string encode(const Heartbeat& heartbeat, std::size_t padded_to = 0);
 base::Result<Heartbeat> parse_heartbeat(std::string_view body);
 
 // ---- echo: the body of an ICMP echo request through the overlay --------------------------------------------------

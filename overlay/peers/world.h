@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/strong.h"
 #include "overlay/peers/members.h"
 
 namespace trama::overlay::peers {
@@ -18,12 +19,21 @@ struct World {
   struct Peer {
     Ip underlay;
     std::optional<Ip> overlay;
+    base::Mac mac;                 // of its VXLAN device
+    std::vector<base::Cidr> pods;  // that it may speak for
+    bool trusted = false;          // the way to it need not be encrypted, as far as we are concerned
     friend bool operator==(const Peer&, const Peer&) = default;
   };
   std::map<std::string, Peer> peers;  // those that the overlay is programmed for
   std::vector<Member> members;        // all Nodes but ourselves
   bool controller_heard = false;      // that list is the controller's, and of now
   unsigned mtu = 0;                   // of the overlay; 0 = it does not stand yet, nothing is sent into it
+  unsigned tunnel_mtu = 0;            // of packets in the tunnel; 0 = there is none
+  bool encrypt = false;               // nothing goes between nodes in the clear
+  // Of VXLAN, to look at that path while packets take another.
+  base::Mac mac;
+  base::Vni vni;
+  std::uint16_t vxlan_port = 6784;
   friend bool operator==(const World&, const World&) = default;
 };
 

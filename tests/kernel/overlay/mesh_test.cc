@@ -36,8 +36,8 @@ class Meshes {
     return (*this)[n].wait(
         [](const MeshStatus& s) {
           for (const auto& p : s.peers)
-            for (const auto& path : p.paths)
-              if (path.state != PathState::up) return false;
+            for (auto kind : {PathKind::overlay, PathKind::control})
+              if (p.path(kind).state != PathState::up) return false;
           return !s.peers.empty();
         },
         ms);

@@ -51,9 +51,16 @@ peers::World world_of(const Node& node, unsigned mtu) {
   w.underlay = node.desired.underlay;
   w.mtu = mtu;
   w.controller_heard = true;
+  w.mac = vtep_mac(node.desired.cluster_id, node.desired.node);
+  w.vni = node.desired.vni;
   w.overlay = {vtep_ip(node.desired.pod_cidrs.front())};
   for (const auto& [name, peer] : node.desired.peers) {
-    w.peers[name] = {peer.underlay, vtep_ip(peer.pod_cidrs.front())};
+    peers::World::Peer p;
+    p.underlay = peer.underlay;
+    p.overlay = vtep_ip(peer.pod_cidrs.front());
+    p.mac = vtep_mac(node.desired.cluster_id, name);
+    p.pods = peer.pod_cidrs;
+    w.peers[name] = std::move(p);
     w.members.push_back({name, 1, peer.underlay});
   }
   return w;
@@ -72,8 +79,9 @@ struct RunningMesh::Loop {
   }
 };
 
-RunningMesh::RunningMesh(const PrivateNetns& netns, mesh::MeshOptions options, mesh::Credentials credentials)
-    : options_(std::move(options)), credentials_(std::move(credentials)) {
+RunningMesh::RunningMesh(const PrivateNetns& netns, mesh::MeshOptions options, mesh::Credentials credentials,
+                         bool tunnel)
+    : options_(std::move(options)), credentials_(std::move(credentials)), with_tunnel_(tunnel) {
   thread_ = std::thread([this, &netns] { netns.run([&] { body(); }); });
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return loop_ != nullptr; });
@@ -91,9 +99,19 @@ void RunningMesh::note(const MeshStatus& status) {
 }
 
 void RunningMesh::body() {
+  if (with_tunnel_) tunnel_ = std::make_unique<tunnel::Tunnel>(tunnel::Tunnel::Options{});
+  options_.tunnel = tunnel_.get();
   Loop loop;
   Mesh::Events events;
-  events.changed = [this](const MeshStatus& s) { note(s); };
+  events.changed = [this](const MeshStatus& s) {
+    note(s);
+    std::function<void(const MeshStatus&)> then;
+    {
+      std::lock_guard lock(mutex_);
+      then = then_;
+    }
+    if (then) then(s);
+  };
   events.members = [this](std::vector<peers::Member> m) {
     std::lock_guard lock(mutex_);
     members_ = std::move(m);
@@ -107,6 +125,8 @@ void RunningMesh::body() {
     changed_.notify_all();
   }
   loop.context.run();
+  loop.mesh.reset();
+  tunnel_.reset();
 }
 
 RunningMesh::~RunningMesh() {
@@ -145,6 +165,10 @@ std::vector<peers::Member> RunningMesh::members() {
 bool RunningMesh::wait(const std::function<bool(const MeshStatus&)>& condition, int milliseconds) {
   return trama::test::eventually([&] { return condition(status()); }, milliseconds);
 }
+void RunningMesh::on_change(std::function<void(const MeshStatus&)> then) {
+  std::lock_guard lock(mutex_);
+  then_ = std::move(then);
+}
 std::vector<std::string> RunningMesh::history() {
   std::lock_guard lock(mutex_);
   return history_;
@@ -168,7 +192,8 @@ std::string describe(const MeshStatus& status) {
   std::string out = fmt::format("{}{}\n", status.node, status.isolated ? " isolated" : "");
   for (const auto& p : status.peers) {
     out += fmt::format("  {} {} {}", p.node, peers::to_string(p.connection), p.trouble);
-    for (auto kind : {PathKind::overlay, PathKind::control}) {
+    out += fmt::format(" use {} ({})", peers::to_string(p.use), p.why);
+    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel}) {
       const auto& path = p.path(kind);
       out += fmt::format(" | {} {} {} loss {} in {} out {} rtt {} us", peers::to_string(kind),
                          peers::to_string(path.state), path.reason, path.loss, path.loss_in, path.loss_out,

@@ -9,6 +9,7 @@
 
 #include "control/pki/authority.h"
 #include "overlay/mesh/mesh.h"
+#include "overlay/tunnel/tunnel.h"
 #include "tests/kernel/overlay/lab.h"
 
 namespace trama::overlay::test {
@@ -38,10 +39,10 @@ base::Result<mesh::Certified> who_is(x509_st* certificate);
 // What a lab's node should know of the others.
 peers::World world_of(const Node& node, unsigned mtu = 1450);
 
-// A mesh with its thread in a namespace.
+// A mesh with its thread in a namespace, and a tunnel if it is to have one.
 class RunningMesh {
  public:
-  RunningMesh(const PrivateNetns& netns, mesh::MeshOptions options, mesh::Credentials credentials);
+  RunningMesh(const PrivateNetns& netns, mesh::MeshOptions options, mesh::Credentials credentials, bool tunnel = false);
   ~RunningMesh();
   void set_world(peers::World world);
   void set_credentials(mesh::Credentials credentials, const std::string& why_not = "");
@@ -52,6 +53,8 @@ class RunningMesh {
   bool wait(const std::function<bool(const MeshStatus&)>& condition, int milliseconds = 5000);
   // States that any path to any peer has gone through since the start: "n2 vxlan down".
   std::vector<std::string> history();
+  // Called on the mesh's thread at each change.
+  void on_change(std::function<void(const MeshStatus&)> then);
   // The thread stops for so long, as if the agent had been stopped.
   void stall(std::chrono::milliseconds time);
 
@@ -64,6 +67,9 @@ class RunningMesh {
 
   mesh::MeshOptions options_;
   mesh::Credentials credentials_;
+  std::unique_ptr<tunnel::Tunnel> tunnel_;  // made and destroyed on the thread
+  bool with_tunnel_;
+  std::function<void(const MeshStatus&)> then_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::string> history_;

@@ -29,9 +29,11 @@ overlay::Desired two_nodes() {
   d.cluster_id = "test";
   d.underlay = base::Ip::v4(10, 0, 0, 1);
   d.pod_cidrs = {*base::Cidr::parse("10.244.1.0/24"), *base::Cidr::parse("fd00:244:1::/64")};
-  d.peers["n2"] = {"n2", base::Ip::v4(10, 0, 0, 2), {*base::Cidr::parse("10.244.2.0/24")}};
-  d.peers["n3"] = {"n3", base::Ip::v4(10, 0, 0, 3), {*base::Cidr::parse("fd00:244:3::/64")}};
-  d.peers["bad"] = {"bad", base::Ip::v4(10, 0, 0, 1), {*base::Cidr::parse("10.244.9.0/24")}};
+  d.peers["n2"] = {"n2", base::Ip::v4(10, 0, 0, 2), {*base::Cidr::parse("10.244.2.0/24")}, overlay::Path::keep, false};
+  d.peers["n3"] = {
+      "n3", base::Ip::v4(10, 0, 0, 3), {*base::Cidr::parse("fd00:244:3::/64")}, overlay::Path::keep, false};
+  d.peers["bad"] = {
+      "bad", base::Ip::v4(10, 0, 0, 1), {*base::Cidr::parse("10.244.9.0/24")}, overlay::Path::keep, false};
   return d;
 }
 
@@ -40,7 +42,10 @@ TEST(MeshWorld, HasWhomTheOverlayReachesAndWhoMaySpeak) {
   nodes["n1"] = node("n1", "10.0.0.1", 3);
   nodes["n2"] = node("n2", "10.0.0.2", 4);
   nodes["n5"] = node("n5", "10.0.0.5", 5);  // no pods yet
-  auto w = compute_mesh_world(nodes, two_nodes(), 1450, true);
+  auto w = compute_mesh_world(nodes, two_nodes(), {1450, 1436, true, {*base::Cidr::parse("10.0.0.2/32")}});
+  EXPECT_TRUE(w.peers.at("n2").trusted);
+  EXPECT_FALSE(w.peers.at("n3").trusted);
+  EXPECT_EQ(w.tunnel_mtu, 1436u);
   EXPECT_EQ(w.underlay.to_string(), "10.0.0.1");
   ASSERT_EQ(w.peers.size(), 2u) << "a refused peer is not probed";
   EXPECT_EQ(w.peers.at("n2").overlay->to_string(), "10.244.2.0");
@@ -119,7 +124,7 @@ TEST(PeerPages, AreReadable) {
   EXPECT_THAT(overlay_summary(s), HasSubstr("Paths: 1 up, 0 degraded, 1 down, 0 not known yet\n"));
   EXPECT_THAT(overlay_peers(s), HasSubstr("n2    10.0.0.2  10.244.2.0  established  controller\n"));
   EXPECT_THAT(overlay_paths(s),
-              HasSubstr("n3    vxlan    down     0s   0.32ms  0%    0%   0%  1      no answer from n3\n"));
+              HasSubstr("n3    vxlan    down     0s   0.32ms  0%    0%   0%  1            no answer from n3\n"));
   int code = 0;
   EXPECT_EQ(overlay_ready(s, code), "1 peers down, 0 not known yet\n");
   EXPECT_EQ(code, 503);

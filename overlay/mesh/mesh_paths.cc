@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which path packets to each peer take, and what the tunnel has to know for it.
+#include "overlay/mesh/mesh_impl.h"
+
+namespace trama::overlay::mesh {
+
+const World::Peer* Mesh::Impl::in_world(const std::string& name) const {
+  auto known = world.peers.find(name);
+  return known == world.peers.end() ? nullptr : &known->second;
+}
+
+// One side that demands it is enough; both must agree that it need not be.
+bool Mesh::Impl::must_encrypt(const PeerEntry& p) const {
+  const auto* known = in_world(p.member.node);
+  bool exempt = known && known->trusted && p.grants_clear;
+  return (world.encrypt || p.wants_encryption) && !exempt;
+}
+
+void Mesh::Impl::tell_tunnel() {
+  if (!options.tunnel) return;
+  std::vector<peers::TunnelPort::Peer> out;
+  for (const auto& [name, peer] : world.peers) out.push_back({name, IpPort{peer.underlay, options.port}, peer.pods});
+  options.tunnel->set_peers(std::move(out));
+}
+
+std::string Mesh::Impl::why_no_tunnel(const PeerEntry& p) const {
+  if (!options.tunnel || world.tunnel_mtu == 0) return "this node has no tunnel";
+  if (!talks()) return why_silent();
+  if (auto why = options.tunnel->trouble(); !why.empty()) return why;
+  if (!p.neighbour) return "not a neighbour: no conversation is kept with it, so there are no keys";
+  if (!p.sealing()) return p.trouble.empty() ? "no keys yet" : "no keys: " + p.trouble;
+  return p.has_tunnel ? "" : fmt::format("{} has no tunnel", p.member.node);
+}
+
+void Mesh::Impl::choose_paths() {
+  for (auto& [name, p] : entries) {
+    bool forced = must_encrypt(p);
+    auto& vxlan = p.path(PathKind::overlay);
+    if (forced && vxlan.liveness.state() != peers::PathState::unknown) vxlan.liveness.forget(now());
+    peers::Situation s;
+    s.vxlan = vxlan.liveness.state();
+    s.vxlan_loss = vxlan.liveness.loss();
+    s.vxlan_reason = vxlan.reason;
+    if (s.vxlan == peers::PathState::degraded) s.vxlan_reason = "much of it is lost";
+    s.tunnel = p.path(PathKind::tunnel).liveness.state();
+    s.tunnel_loss = p.path(PathKind::tunnel).liveness.loss();
+    s.must_encrypt = forced;
+    if (forced) s.who_demands = fmt::format("{} requires encryption", world.encrypt ? options.node : name);
+    auto before = p.choice.use();
+    if (!p.choice.decide(s)) continue;
+    changed = true;
+    if (before != p.choice.use() && before != peers::Use::undecided)
+      log->info("{}: packets take {}{}{}", name, to_string(p.choice.use()), p.choice.why().empty() ? "" : ", because ",
+                p.choice.why());
+  }
+}
+
+}  // namespace trama::overlay::mesh

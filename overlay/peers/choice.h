@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which of the paths to a peer its packets take. Pure.
+//
+// Each side chooses for what it sends; the other direction is the peer's affair. VXLAN is the fast path and is returned
+// to as soon as it is well again: what counts as well is PathLiveness' affair, which also damps what flaps. Nothing is
+// ever torn down: with no path that works, packets stay on the one they take.
+#pragma once
+
+#include <string>
+
+#include "overlay/peers/status.h"
+
+namespace trama::overlay::peers {
+
+struct Situation {
+  PathState vxlan = PathState::unknown, tunnel = PathState::unknown;
+  unsigned vxlan_loss = 0, tunnel_loss = 0;  // percent
+  std::string vxlan_reason;
+  bool must_encrypt = false;
+  std::string who_demands;  // "n1 requires encryption"
+};
+
+class PathChoice {
+ public:
+  // Loss from which a path that still works is left for one that loses next to nothing.
+  static constexpr unsigned kBad = 25, kFine = 5;
+
+  // True when the choice or its reason has changed.
+  bool decide(const Situation& s);
+  Use use() const { return use_; }
+  const std::string& why() const { return why_; }
+  std::uint64_t switches() const { return switches_; }
+
+ private:
+  Use choose(const Situation& s) const;
+  Use use_ = Use::undecided;
+  std::string why_;
+  std::uint64_t switches_ = 0;
+};
+
+}  // namespace trama::overlay::peers

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The keys of one session with a peer, and the tables that workers look things up in. Tables never change: who changes
+// something publishes new ones.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <sys/socket.h>
+
+#include "base/ip.h"
+#include "overlay/peers/tunnel_port.h"
+#include "overlay/tunnel/lane.h"
+#include "overlay/tunnel/packet.h"
+
+namespace trama::overlay::tunnel {
+
+class Session {
+ public:
+  // `workers` lanes seal, one for each worker.
+  static base::Result<std::shared_ptr<Session>> make(const peers::TunnelPort::Keys& keys, unsigned workers);
+  ~Session();
+
+  // By worker number `lane` alone.
+  bool seal(unsigned lane, std::byte* datagram, std::size_t size);
+  // By any thread.
+  OpeningLane::Verdict open(const DataHeader& header, Bytes datagram, Bytes& body);
+  std::uint64_t busiest() const;
+
+  const std::string& node() const { return node_; }
+  std::uint32_t my_index() const { return my_index_; }
+
+ private:
+  Session() = default;
+  struct Sealing {
+    SealingLane lane;
+    std::atomic<std::uint64_t> sealed{0};
+  };
+  struct Opening {
+    std::mutex mutex;
+    std::optional<OpeningLane> lane;  // made when the first datagram comes
+  };
+  std::string node_;
+  std::uint32_t my_index_ = 0, their_index_ = 0;
+  Cipher cipher_ = Cipher::chacha20_poly1305;
+  Secret receiving_{};
+  std::vector<std::unique_ptr<Sealing>> sealing_;
+  std::array<Opening, kLanes> opening_;
+};
+
+// A prefix as bytes: the test that every packet goes through.
+struct Prefix {
+  explicit Prefix(const base::Cidr& cidr);
+  bool v4;
+  std::array<std::uint8_t, 16> address{}, mask{};
+  bool contains(const std::byte* ip) const;
+};
+
+struct Target {
+  std::string node;
+  sockaddr_storage to{};
+  socklen_t to_size = 0;
+  std::vector<Prefix> pods;
+  std::shared_ptr<Session> sealing;
+  bool speaks_for(const PacketView& packet) const;
+};
+
+struct Tables {
+  std::vector<Target> targets;
+  // Pod ranges of all targets, disjoint, by first address.
+  struct Range {
+    std::array<std::uint8_t, 16> first{}, last{};
+    std::uint32_t target = 0;
+  };
+  std::vector<Range> ranges4, ranges6;
+  struct Receiving {
+    std::shared_ptr<Session> session;
+    std::uint32_t target = 0;
+  };
+  std::unordered_map<std::uint32_t, Receiving> by_index;
+  std::vector<std::shared_ptr<const base::UniqueFd>> devices, sockets;  // one for each worker, or none
+
+  const Target* to(const PacketView& packet) const;
+};
+
+}  // namespace trama::overlay::tunnel

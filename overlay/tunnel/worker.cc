@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "overlay/tunnel/worker.h"
+
+#include <cstring>
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+
+#include "base/sockaddr.h"
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+namespace trama::overlay::tunnel {
+namespace {
+
+constexpr std::size_t kPiece = sizeof(VnetHeader) + kLargestPacket + 1;
+constexpr unsigned kReads = 64;      // pieces from the device before the socket has its turn
+constexpr unsigned kMessages = 64;   // that leave in one call
+constexpr unsigned kArrivals = 8;    // that come in one call
+constexpr std::size_t kArena = 512 * 1024;
+constexpr std::size_t kDatagrams = 65'000;  // in one message, UDP's limit with something to spare
+constexpr unsigned kSegments = 64;          // UDP_MAX_SEGMENTS of older kernels
+
+void count(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) {
+  counter.fetch_add(n, std::memory_order_relaxed);
+}
+
+struct SegmentControl {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> bytes{};
+};
+
+}  // namespace
+
+void Board::publish(std::shared_ptr<const Tables> tables) {
+  std::lock_guard lock(mutex_);
+  tables_.swap(tables);
+  generation_.fetch_add(1, std::memory_order_release);
+}
+
+std::shared_ptr<const Tables> Board::read(std::uint64_t& generation) const {
+  std::lock_guard lock(mutex_);
+  generation = generation_.load(std::memory_order_relaxed);
+  return tables_;
+}
+
+struct Worker::Buffers {
+  // Out: messages are datagrams of one size, the last one may be shorter, to one peer.
+  struct Message {
+    const Target* target = nullptr;
+    std::size_t offset = 0, size = 0, segment = 0;
+    unsigned datagrams = 0;
+    bool closed = false;
+  };
+  std::array<std::byte, kPiece> piece;
+  std::array<std::byte, kArena> arena;
+  std::size_t used = 0;
+  std::array<Message, kMessages> messages;
+  unsigned count = 0;
+  std::array<mmsghdr, kMessages> out{};
+  std::array<iovec, kMessages> out_pieces{};
+  std::array<SegmentControl, kMessages> out_control;
+  // In.
+  std::array<std::array<std::byte, 65536>, kArrivals> arrived;
+  std::array<mmsghdr, kArrivals> in{};
+  std::array<iovec, kArrivals> in_pieces{};
+  std::array<SegmentControl, kArrivals> in_control;
+  std::array<sockaddr_storage, kArrivals> from;
+};
+
+Worker::Worker(unsigned number, const Board& board, Counters& counters, peers::TunnelPort::OnStray stray)
+    : number_(number),
+      board_(board),
+      counters_(counters),
+      stray_(std::move(stray)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      buffers_(new Buffers) {
+  thread_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "trama-tunnel");
+    run();
+  });
+}
+
+Worker::~Worker() {
+  stop_ = true;
+  wake();
+  thread_.join();
+}
+
+void Worker::wake() {
+  std::uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);
+}
+
+void Worker::refresh() {
+  if (board_.generation() == generation_) return;
+  auto fresh = board_.read(generation_);
+  int device = number_ < fresh->devices.size() ? fresh->devices[number_]->get() : -1;
+  if (!tables_ || fresh->devices != tables_->devices) lost_ = false;
+  device_ = lost_ ? -1 : device;
+  socket_ = number_ < fresh->sockets.size() ? fresh->sockets[number_]->get() : -1;
+  tables_ = std::move(fresh);
+}
+
+void Worker::run() {
+  while (!stop_) {
+    refresh();
+    std::array<pollfd, 3> waits{{{wake_.get(), POLLIN, 0}, {device_, POLLIN, 0}, {socket_, POLLIN, 0}}};
+    if (::poll(waits.data(), waits.size(), -1) < 0) continue;
+    if (waits[0].revents) {
+      std::uint64_t n = 0;
+      (void)!::read(wake_.get(), &n, sizeof n);
+      continue;
+    }
+    if (waits[2].revents) receive();
+    if (waits[1].revents) transmit();
+  }
+}
+
+// ---- out ----------------------------------------------------------------------------------------------------------
+
+void Worker::transmit() {
+  auto& b = *buffers_;
+  for (unsigned i = 0; i < kReads; ++i) {
+    auto n = ::read(device_, b.piece.data(), b.piece.size());
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN) {
+        lost_ = true;
+        device_ = -1;
+      }
+      break;
+    }
+    if (n <= static_cast<ssize_t>(sizeof(VnetHeader))) continue;
+    VnetHeader vnet;
+    std::memcpy(&vnet, b.piece.data(), sizeof vnet);
+    auto packet = std::span(b.piece).subspan(sizeof vnet, static_cast<std::size_t>(n) - sizeof vnet);
+    Cutter cutter;
+    if (!cutter.start(vnet, packet)) {
+      count(counters_.not_sent);
+      continue;
+    }
+    const auto* target = tables_->to(cutter.view());
+    if (!target || !target->sealing) {
+      count(target ? counters_.no_session : counters_.no_peer);
+      continue;
+    }
+    while (!cutter.done()) {
+      auto size = cutter.next_size() + kSealedOverhead;
+      if (b.used + size > kArena) flush();
+      auto* datagram = b.arena.data() + b.used;
+      auto body = cutter.next_size();
+      cutter.next(datagram + kHeaderSize);
+      if (!target->sealing->seal(number_, datagram, body)) {
+        count(counters_.not_sent);
+        continue;
+      }
+      auto* last = b.count > 0 ? &b.messages[b.count - 1] : nullptr;
+      bool joins = last && segments_ && !last->closed && last->target == target && size <= last->segment &&
+                   last->datagrams < kSegments && last->size + size <= kDatagrams;
+      if (joins) {
+        last->size += size;
+        ++last->datagrams;
+        last->closed = size < last->segment;
+        b.used += size;
+        continue;
+      }
+      if (b.count == kMessages) {
+        // The datagram itself must not be overwritten: it moves to the front.
+        auto at = b.used;
+        flush();
+        std::memmove(b.arena.data(), b.arena.data() + at, size);
+      }
+      b.messages[b.count++] = {target, b.used, size, size, 1, false};
+      b.used += size;
+    }
+  }
+  flush();
+}
+
+void Worker::flush() {
+  auto& b = *buffers_;
+  for (unsigned i = 0; i < b.count; ++i) {
+    auto& m = b.messages[i];
+    b.out_pieces[i] = {b.arena.data() + m.offset, m.size};
+    auto& header = b.out[i].msg_hdr;
+    header = msghdr{};
+    header.msg_name = const_cast<sockaddr_storage*>(&m.target->to);
+    header.msg_namelen = m.target->to_size;
+    header.msg_iov = &b.out_pieces[i];
+    header.msg_iovlen = 1;
+    if (m.datagrams > 1) {
+      header.msg_control = b.out_control[i].bytes.data();
+      header.msg_controllen = CMSG_SPACE(sizeof(std::uint16_t));
+      auto* control = CMSG_FIRSTHDR(&header);
+      control->cmsg_level = SOL_UDP;
+      control->cmsg_type = UDP_SEGMENT;
+      control->cmsg_len = CMSG_LEN(sizeof(std::uint16_t));
+      auto segment = static_cast<std::uint16_t>(m.segment);
+      std::memcpy(CMSG_DATA(control), &segment, sizeof segment);
+    }
+  }
+  for (unsigned done = 0; done < b.count;) {
+    int sent = socket_ < 0 ? -1 : ::sendmmsg(socket_, b.out.data() + done, b.count - done, MSG_NOSIGNAL);
+    if (sent < 0 && socket_ >= 0 && errno == EINTR) continue;
+    for (int i = 0; i < sent; ++i) {
+      auto& m = b.messages[done + static_cast<unsigned>(i)];
+      count(counters_.sent_packets, m.datagrams);
+      count(counters_.sent_bytes, m.size);
+    }
+    if (sent > 0) {
+      done += static_cast<unsigned>(sent);
+      continue;
+    }
+    auto& m = b.messages[done];
+    bool uncut = socket_ >= 0 && m.datagrams > 1 && (errno == EIO || errno == EINVAL || errno == EOPNOTSUPP);
+    if (!uncut || !send_singly(done)) count(counters_.not_sent, m.datagrams);
+    ++done;
+  }
+  b.count = 0;
+  b.used = 0;
+}
+
+// A device or a kernel that does not cut datagrams.
+bool Worker::send_singly(std::size_t message) {
+  auto& b = *buffers_;
+  auto& m = b.messages[message];
+  segments_ = false;
+  bool any = false;
+  for (std::size_t at = 0; at < m.size; at += m.segment) {
+    auto size = std::min(m.segment, m.size - at);
+    auto sent = ::sendto(socket_, b.arena.data() + m.offset + at, size, MSG_NOSIGNAL,
+                         reinterpret_cast<const sockaddr*>(&m.target->to), m.target->to_size);
+    if (sent < 0) continue;
+    any = true;
+    count(counters_.sent_packets);
+    count(counters_.sent_bytes, size);
+  }
+  return any;
+}
+
+// ---- in -----------------------------------------------------------------------------------------------------------
+
+void Worker::receive() {
+  auto& b = *buffers_;
+  for (unsigned i = 0; i < kArrivals; ++i) {
+    b.in_pieces[i] = {b.arrived[i].data(), b.arrived[i].size()};
+    auto& header = b.in[i].msg_hdr;
+    header = msghdr{};
+    header.msg_name = &b.from[i];
+    header.msg_namelen = sizeof b.from[i];
+    header.msg_iov = &b.in_pieces[i];
+    header.msg_iovlen = 1;
+    header.msg_control = b.in_control[i].bytes.data();
+    header.msg_controllen = b.in_control[i].bytes.size();
+  }
+  int n = ::recvmmsg(socket_, b.in.data(), kArrivals, MSG_DONTWAIT, nullptr);
+  // After that: what was sealed with keys that were published before it was sent, finds them.
+  refresh();
+  for (int i = 0; i < n; ++i) {
+    auto& message = b.in[static_cast<unsigned>(i)];
+    auto whole = std::span(b.arrived[static_cast<unsigned>(i)]).first(message.msg_len);
+    std::size_t segment = whole.size();
+    for (auto* c = CMSG_FIRSTHDR(&message.msg_hdr); c; c = CMSG_NXTHDR(&message.msg_hdr, c)) {
+      if (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO) continue;
+      int size = 0;
+      std::memcpy(&size, CMSG_DATA(c), sizeof size);
+      if (size > 0) segment = static_cast<std::size_t>(size);
+    }
+    if (segment == 0) continue;
+    for (std::size_t at = 0; at < whole.size(); at += segment)
+      take(b.from[static_cast<unsigned>(i)], whole.subspan(at, std::min(segment, whole.size() - at)));
+  }
+  joiner_.flush([this](Joiner::Pieces pieces) { deliver(pieces); });
+}
+
+void Worker::take(const sockaddr_storage& from, Bytes datagram) {
+  bool stray = datagram.size() > 2 && static_cast<std::uint8_t>(datagram[2]) < peers::kFirstPacketType;
+  if (stray) {
+    auto who = base::from_sockaddr(reinterpret_cast<const sockaddr*>(&from));
+    if (who && stray_) stray_(*who, std::string(reinterpret_cast<const char*>(datagram.data()), datagram.size()));
+    return;
+  }
+  auto header = parse_data_header(datagram);
+  auto known = header ? tables_->by_index.find(header->index) : tables_->by_index.end();
+  if (known == tables_->by_index.end()) return count(counters_.forged);
+  Bytes body;
+  auto verdict = known->second.session->open(*header, datagram, body);
+  if (verdict == OpeningLane::Verdict::forged) return count(counters_.forged);
+  if (verdict == OpeningLane::Verdict::replayed) return count(counters_.replayed);
+  PacketView view;
+  if (!Joiner::body_is_sound(body, view)) return count(counters_.malformed);
+  if (!tables_->targets[known->second.target].speaks_for(view)) return count(counters_.wrong_source);
+  count(counters_.received_packets);
+  count(counters_.received_bytes, body.size() - kFrameSize);
+  joiner_.add(body, [this](Joiner::Pieces pieces) { deliver(pieces); });
+}
+
+void Worker::deliver(Joiner::Pieces pieces) {
+  if (device_ >= 0 && ::writev(device_, pieces.data(), static_cast<int>(pieces.size())) >= 0) return;
+  count(counters_.not_delivered);
+}
+
+}  // namespace trama::overlay::tunnel
