@@ -73,6 +73,7 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news, const Link* sour
     auto [it, fresh] = entries.try_emplace(name);
     auto& p = it->second;
     if (fresh) {
+      p.backoff = base::Backoff(options.redial, std::chrono::minutes(1));
       auto step = options.timers.steady.count();
       for (auto& path : p.paths) {
         Millis phase(

@@ -30,6 +30,8 @@ struct MeshOptions {
   std::uint16_t port = 6783;  // TCP and UDP, the same on every node; 0 = no conversation, only echoes
   peers::LivenessTimers timers;
   std::size_t full_mesh = peers::kFullMesh;
+  Millis other_side_first{2'000};  // the node with the lower name dials; the other one only if that did not help
+  Millis redial{1'000};            // after a failure; then longer, up to a minute
   // Carries packets over our UDP port; null = nobody does. Outlives the mesh.
   peers::TunnelPort* tunnel = nullptr;
   // Keys of a tunnel that is in use are renewed after that time, or so many packets, by a new conversation.

@@ -17,7 +17,6 @@ namespace trama::overlay::mesh {
 namespace {
 
 constexpr Millis kListenAgain{5'000};
-constexpr Millis kOtherSideFirst{2'000};  // the node with the lower name dials; the other one only if that did not help
 constexpr Millis kOtherSideLate{10'000};
 constexpr Millis kYoung{5'000};           // two connections that crossed are both younger
 constexpr Millis kForeignAgain{600'000};  // between two log lines about a foreign program
@@ -316,6 +315,7 @@ void Mesh::Impl::confirm(PeerEntry& p, const std::shared_ptr<Link>& link) {
     if (key != p.keys.back() && !key->retires) key->retires = now() + Millis(10'000);
   auto& key = *p.keys.back();
   key.confirmed = true;
+  log->debug("{}: keys agreed on", p.member.node);
   ++p.keys_made;
   if (key.tunnel) options.tunnel->seal_with(key.keys.my_index());
 }
@@ -385,7 +385,7 @@ void Mesh::Impl::dial_due() {
     if (p.link || p.dialing || !p.neighbour) continue;
     // Where nothing may pass in the clear, pods wait for keys.
     bool first = options.node < name || p.backoff.delay().count() > 0 || must_encrypt(p);
-    auto patience = first ? Millis{0} : kOtherSideFirst;
+    auto patience = first ? Millis{0} : options.other_side_first;
     if (now() < p.dial_at + patience) continue;
     if (p.member.underlay.family() != world.underlay.family()) continue;
     p.dialing = true;

@@ -20,10 +20,10 @@ constexpr std::uint8_t kFirstPacketType = 16;  // datagram types from here on ar
 
 struct TunnelTraffic {
   std::uint64_t sent_packets = 0, sent_bytes = 0, received_packets = 0, received_bytes = 0;
-  std::uint64_t no_peer = 0;       // packets to nobody's pods
-  std::uint64_t no_session = 0;    // to a peer that there are no keys for
-  std::uint64_t not_sent = 0;      // the kernel did not take them
-  std::uint64_t forged = 0;        // datagrams of an unknown session, or not genuine
+  std::uint64_t no_peer = 0;     // packets to nobody's pods
+  std::uint64_t no_session = 0;  // to a peer that there are no keys for
+  std::uint64_t not_sent = 0;    // the kernel did not take them
+  std::uint64_t forged = 0;      // datagrams of an unknown session, or not genuine
   std::uint64_t replayed = 0;
   std::uint64_t malformed = 0;     // sealed by a peer, but no packet
   std::uint64_t wrong_source = 0;  // from a peer, but not of its pods

@@ -22,9 +22,7 @@ std::uint16_t checksum(std::uint64_t sum) {
   return static_cast<std::uint16_t>(~sum);
 }
 
-std::string bytes_of(std::span<const std::byte> raw) {
-  return {reinterpret_cast<const char*>(raw.data()), raw.size()};
-}
+std::string bytes_of(std::span<const std::byte> raw) { return {reinterpret_cast<const char*>(raw.data()), raw.size()}; }
 
 void put16(std::string& out, std::size_t at, std::uint16_t v) {
   out[at] = static_cast<char>(v >> 8);

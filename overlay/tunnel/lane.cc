@@ -73,9 +73,7 @@ Result<Context> make_context(Cipher cipher, const Secret& secret, std::uint8_t l
 
 }  // namespace
 
-const char* to_string(Cipher cipher) {
-  return cipher == Cipher::aes_256_gcm ? "AES-256-GCM" : "ChaCha20-Poly1305";
-}
+const char* to_string(Cipher cipher) { return cipher == Cipher::aes_256_gcm ? "AES-256-GCM" : "ChaCha20-Poly1305"; }
 
 bool aes_is_fast() {
 #if defined(__x86_64__)

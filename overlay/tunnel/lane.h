@@ -3,10 +3,10 @@
 //
 //   datagram  u8 'T', u8 version, u8 type (16), u8 lane, u32 receiver's index, u64 counter, sealed body, 16 bytes tag
 //
-// A lane is one sender's thread: it counts by itself and has a key of its own, so threads share nothing while they seal.
-// Keys come from the secret of one direction of one TLS session (RFC 8446 section 7.5), expanded for each lane (RFC
-// 5869); the nonce is the counter, masked (RFC 9001 section 5.3). Nothing that was sealed for one session, direction or
-// lane opens in another.
+// A lane is one sender's thread: it counts by itself and has a key of its own, so threads share nothing while they
+// seal. Keys come from the secret of one direction of one TLS session (RFC 8446 section 7.5), expanded for each lane
+// (RFC 5869); the nonce is the counter, masked (RFC 9001 section 5.3). Nothing that was sealed for one session,
+// direction or lane opens in another.
 #pragma once
 
 #include <array>
@@ -51,8 +51,8 @@ std::optional<DataHeader> parse_data_header(std::span<const std::byte> datagram)
 class SealingLane {
  public:
   static base::Result<SealingLane> make(Cipher cipher, const Secret& secret, std::uint8_t lane);
-  // In place: the body, `size` bytes, stands at datagram + kHeaderSize. The datagram is then kSealedOverhead longer than
-  // the body. False once the lane is used up.
+  // In place: the body, `size` bytes, stands at datagram + kHeaderSize. The datagram is then kSealedOverhead longer
+  // than the body. False once the lane is used up.
   bool seal(std::uint32_t index, std::byte* datagram, std::size_t size);
   std::uint64_t sealed() const { return counter_; }
   void skip_to(std::uint64_t counter) { counter_ = counter; }  // for tests

@@ -141,9 +141,7 @@ bool Cutter::start(const VnetHeader& vnet, std::span<std::byte> packet) {
   return true;
 }
 
-std::size_t Cutter::next_size() const {
-  return kFrameSize + (cut_ ? view_.headers : 0) + std::min(payload_, left_);
-}
+std::size_t Cutter::next_size() const { return kFrameSize + (cut_ ? view_.headers : 0) + std::min(payload_, left_); }
 
 void Cutter::next(std::byte* out) {
   out[0] = static_cast<std::byte>(flags_);

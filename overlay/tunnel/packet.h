@@ -40,9 +40,9 @@ constexpr std::size_t kLargestPacket = 65535;
 // An IP packet as far as it concerns us. Every offset lies inside of it.
 struct PacketView {
   bool v4 = true;
-  std::uint8_t protocol = 0;      // of what follows the fixed header; IPv6 extension headers are not walked
-  std::size_t network = 0;        // size of the IP header, options included
-  std::size_t headers = 0;        // and of the TCP or UDP header; = network for others and fragments
+  std::uint8_t protocol = 0;  // of what follows the fixed header; IPv6 extension headers are not walked
+  std::size_t network = 0;    // size of the IP header, options included
+  std::size_t headers = 0;    // and of the TCP or UDP header; = network for others and fragments
   bool fragment = false;
   base::Ip source() const;
   base::Ip destination() const;

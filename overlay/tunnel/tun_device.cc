@@ -29,7 +29,8 @@ Result<UniqueFd> open_queue(const std::string& name) {
   ifreq request{};
   name.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
-  if (::ioctl(fd.get(), TUNSETIFF, &request) < 0) return Error::from_errno(errno, fmt::format("open a queue of {}", name));
+  if (::ioctl(fd.get(), TUNSETIFF, &request) < 0)
+    return Error::from_errno(errno, fmt::format("open a queue of {}", name));
   return fd;
 }
 

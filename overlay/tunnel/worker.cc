@@ -22,9 +22,9 @@ namespace trama::overlay::tunnel {
 namespace {
 
 constexpr std::size_t kPiece = sizeof(VnetHeader) + kLargestPacket + 1;
-constexpr unsigned kReads = 64;      // pieces from the device before the socket has its turn
-constexpr unsigned kMessages = 64;   // that leave in one call
-constexpr unsigned kArrivals = 8;    // that come in one call
+constexpr unsigned kReads = 64;     // pieces from the device before the socket has its turn
+constexpr unsigned kMessages = 64;  // that leave in one call
+constexpr unsigned kArrivals = 8;   // that come in one call
 constexpr std::size_t kArena = 512 * 1024;
 constexpr std::size_t kDatagrams = 65'000;  // in one message, UDP's limit with something to spare
 constexpr unsigned kSegments = 64;          // UDP_MAX_SEGMENTS of older kernels

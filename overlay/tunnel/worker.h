@@ -14,10 +14,10 @@ namespace trama::overlay::tunnel {
 
 struct Counters {
   std::atomic<std::uint64_t> sent_packets{0}, sent_bytes{0}, received_packets{0}, received_bytes{0};
-  std::atomic<std::uint64_t> no_peer{0};       // packets to nobody's pods
-  std::atomic<std::uint64_t> no_session{0};    // to a peer that there are no keys for
-  std::atomic<std::uint64_t> not_sent{0};      // the kernel did not take them
-  std::atomic<std::uint64_t> forged{0};        // unknown session, or not genuine
+  std::atomic<std::uint64_t> no_peer{0};     // packets to nobody's pods
+  std::atomic<std::uint64_t> no_session{0};  // to a peer that there are no keys for
+  std::atomic<std::uint64_t> not_sent{0};    // the kernel did not take them
+  std::atomic<std::uint64_t> forged{0};      // unknown session, or not genuine
   std::atomic<std::uint64_t> replayed{0};
   std::atomic<std::uint64_t> malformed{0};     // sealed by a peer, but no packet
   std::atomic<std::uint64_t> wrong_source{0};  // a peer sent what is not its pods'

@@ -18,6 +18,8 @@
 #include <linux/neighbour.h>
 #include <sys/socket.h>
 
+#include "base/log.h"
+#include "tests/bench/overlay_throughput.h"
 #include "tests/bench/report.h"
 #include "tests/kernel/overlay/lab.h"
 
@@ -183,9 +185,11 @@ void rtt(std::vector<Row>& rows) {
 }  // namespace
 
 int main() {
+  trama::base::configure_logging("error");
   std::vector<Row> rows;
   program(500, rows);
   program(2000, rows);
   rtt(rows);
+  trama::bench::throughput(rows);
   trama::bench::print(rows);
 }

@@ -103,24 +103,39 @@ TEST_F(Peers, MeetNoticeABlockedPathAndTellEverybody) {
       << paths("n1");
   EXPECT_LE(std::chrono::duration<double>(Clock::now() - begin).count(), 4.0);
   EXPECT_THAT(paths("n1"), HasSubstr("n2    control  up"));
-  EXPECT_TRUE(eventually([&] { return condition(cluster, "n1", "reason") == "PeersUnreachable"; }));
-  EXPECT_THAT(condition(cluster, "n1", "message"), HasSubstr("not reached through the overlay: n2"));
+  // Packets take the tunnel, and everybody is told.
+  EXPECT_TRUE(eventually([&] {
+    return connections("n1").find("encrypted tunnel=up n2 mtu=1436") != std::string::npos;
+  })) << connections("n1");
+  EXPECT_LE(std::chrono::duration<double>(Clock::now() - begin).count(), 4.0);
+  EXPECT_TRUE(eventually([&] {
+    return condition(cluster, "n1", "message").find("by the tunnel, because vxlan is not well: n2") !=
+           std::string::npos;
+  })) << condition(cluster, "n1", "message");
+  EXPECT_EQ(condition(cluster, "n1", "status"), "True");
+  EXPECT_TRUE(eventually([&] {
+    return cluster.trama("get events", &out) == 0 && out.find("OverlayTunnelUsed") != out.npos;
+  })) << out;
   EXPECT_TRUE(eventually([&] {
     return cluster.trama("get events", &out) == 0 && out.find("OverlayPathDown") != out.npos;
   })) << out;
   EXPECT_EQ(cluster.trama("doctor", &out), 1);
   EXPECT_THAT(out, HasSubstr("FAIL  paths      vxlan to n2"));
-  EXPECT_EQ(condition(cluster, "n1", "status"), "False");
-  // It looks and tells; nothing was taken down for it.
+  EXPECT_THAT(out, HasSubstr("packets take the tunnel meanwhile"));
+  EXPECT_EQ(cluster.on_node("n1", "ip nexthop | grep -c 'dev trama1'", &out), 0);
+  EXPECT_EQ(out, "1\n") << "n2's alone";
+  // Nothing was taken down for it.
   EXPECT_EQ(cluster.on_node("n1", "ip route show proto 116 | grep -c nhid", &out), 0);
   EXPECT_EQ(out, "2\n");
   unblock("n2");
   begin = Clock::now();
   EXPECT_TRUE(ready("n1")) << paths("n1");
   EXPECT_LE(std::chrono::duration<double>(Clock::now() - begin).count(), 15.0);
-  EXPECT_TRUE(eventually([&] { return condition(cluster, "n1", "status") == "True"; }));
+  EXPECT_TRUE(
+      eventually([&] { return condition(cluster, "n1", "message").find("tunnel") == std::string::npos; }, 15000));
   EXPECT_TRUE(eventually([&] {
-    return cluster.trama("get events", &out) == 0 && out.find("OverlayPathUp") != out.npos;
+    return cluster.trama("get events", &out) == 0 && out.find("OverlayPathUp") != out.npos &&
+           out.find("OverlayTunnelLeft") != out.npos;
   })) << out;
 }
 
@@ -148,6 +163,26 @@ TEST_F(Peers, SwitchedOffAndWithoutACertificatePathsAreWatchedAllTheSame) {
   std::string out;
   EXPECT_EQ(cluster.trama("doctor", &out), 0) << out;
   EXPECT_THAT(out, HasSubstr("no conversation with other agents: switched off"));
+}
+
+TEST_F(Peers, EncryptionRequiredByFlagIsInForceAtOnceAndShown) {
+  up({"n1", "n2"}, "--encryption required");
+  for (auto node : {"n1", "n2"}) {
+    EXPECT_TRUE(ready(node)) << paths(node);
+    EXPECT_THAT(connections(node), HasSubstr("encrypted tunnel=up"));
+    EXPECT_TRUE(eventually([&] { return condition(cluster, node, "status") == "True"; })) << node;
+  }
+  EXPECT_THAT(cluster.page("n1", "http://127.0.0.1:6784/status"), HasSubstr("Encryption: required\n"));
+  EXPECT_THAT(cluster.page("n1", "http://127.0.0.1:6784/metrics"),
+              HasSubstr("trama_overlay_peers{path=\"tunnel\"} 1\n"));
+  std::string out;
+  EXPECT_EQ(cluster.on_node("n1", "nft list table inet trama-overlay", &out), 0);
+  EXPECT_THAT(out, HasSubstr("in the clear, where encryption is required"));
+  EXPECT_EQ(cluster.trama("doctor", &out), 0) << out;
+  // One alone is enough, and what is not possible is said at once.
+  cluster.stop_agent("n2", SIGTERM);
+  cluster.start_agent("n2");
+  EXPECT_TRUE(ready("n2")) << paths("n2");
 }
 
 // Five seconds of SIGSTOP, and ten minutes without a processor to spare.

@@ -133,6 +133,32 @@ TEST_P(KernelContract, ConvergesInOnePlan) {
   EXPECT_EQ(o.nexthops.size(), GetParam().mode == Mode::nexthop ? 3u : 0u);
 }
 
+TEST_P(KernelContract, TheTunnelComesChangesPathsAndGoes) {
+  bool nexthops = GetParam().mode == Mode::nexthop;
+  auto in_tunnel = [&] {
+    auto o = look();
+    return std::count_if(o.nexthops.begin(), o.nexthops.end(), [](const auto& n) { return n.second.tunnel; });
+  };
+  ASSERT_THAT(apply(desired), testing::IsEmpty());  // as before there was a tunnel
+  desired.tunnel = true;
+  for (auto path : {Path::vxlan, Path::tunnel, Path::keep, Path::vxlan}) {
+    for (auto& [name, p] : desired.peers) p.path = path;
+    EXPECT_THAT(apply(desired), testing::IsEmpty());
+    EXPECT_EQ(text_of(planned(desired)), "");
+    EXPECT_EQ(in_tunnel(), nexthops && path != Path::vxlan ? 3 : 0);
+    EXPECT_EQ(look().routes.size(), 4u + 6u);
+  }
+  EXPECT_EQ(look().tunnel.has_value(), nexthops);
+  desired.encrypt = true;
+  EXPECT_THAT(apply(desired), testing::IsEmpty());
+  EXPECT_EQ(text_of(planned(desired)), "");
+  EXPECT_EQ(in_tunnel(), nexthops ? 3 : 0);
+  desired.tunnel = desired.encrypt = false;
+  EXPECT_THAT(apply(desired), testing::IsEmpty());
+  EXPECT_EQ(text_of(planned(desired)), "");
+  EXPECT_FALSE(look().tunnel);
+}
+
 TEST_P(KernelContract, HealsADeletedDevice) {
   ASSERT_THAT(apply(desired), testing::IsEmpty());
   machine->delete_device();

@@ -40,12 +40,11 @@ class Tunnel : public testing::Test {
     lab.reset();
   }
   std::string table(unsigned n) { return describe(nodes.at(n)->status()); }
-  bool both_take(Use use, int ms = 5000) {
-    return nodes[1]->takes("n2", use, ms) && nodes[2]->takes("n1", use, ms);
-  }
+  bool both_take(Use use, int ms = 5000) { return nodes[1]->takes("n2", use, ms) && nodes[2]->takes("n1", use, ms); }
   void block(unsigned n, const std::string& what) {
     (*lab)[n].host.shell(
-        "nft 'add table inet test; add chain inet test in { type filter hook prerouting priority -400; }; add rule inet "
+        "nft 'add table inet test; add chain inet test in { type filter hook prerouting priority -400; }; add rule "
+        "inet "
         "test in " +
         what + " drop'");
   }
@@ -258,7 +257,8 @@ TEST_F(Tunnel, ADeletedDeviceComesBackAndPacketsPass) {
   }
 }
 
-// ---- who may send what ------------------------------------------------------------------------------------------------
+// ---- who may send what
+// ------------------------------------------------------------------------------------------------
 
 TEST_F(Tunnel, WhatIsNotThePeersOwnIsDroppedAndCounted) {
   Demands demands;
@@ -313,11 +313,13 @@ TEST_F(Tunnel, NothingForgedReplayedOrReflectedIsTaken) {
   EXPECT_EQ(after.received_packets, before.received_packets);
   EXPECT_GT(after.forged + after.replayed - before.forged - before.replayed, static_cast<unsigned>(tries) / 2)
       << "the control: they have come";
-  EXPECT_EQ(udp_round_trip((*lab)[1].pod, (*lab)[2].pod, (*lab)[2].pod4(), 1000), "") << "who belongs here still passes";
+  EXPECT_EQ(udp_round_trip((*lab)[1].pod, (*lab)[2].pod, (*lab)[2].pod4(), 1000), "")
+      << "who belongs here still passes";
   EXPECT_TRUE(nodes[1]->takes("n2", Use::tunnel, 100)) << table(1);
 }
 
-// ---- encryption -------------------------------------------------------------------------------------------------------
+// ---- encryption
+// -------------------------------------------------------------------------------------------------------
 
 TEST_F(Tunnel, NothingIsSeenOnTheWireWhereEncryptionIsRequired) {
   up(2);

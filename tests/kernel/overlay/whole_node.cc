@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tests/kernel/overlay/whole_node.h"
 
+#include <cstring>
+
 #include <poll.h>
 #include <sys/socket.h>
-
-#include <cstring>
 
 namespace trama::overlay::test {
 
@@ -55,7 +55,8 @@ bool WholeNode::programmed(const std::string& peer, peers::Use use) {
   auto to = cidr_of(node_.desired.peers.at(peer).pod_cidrs, Family::v4)->address().plus(5).to_string();
   std::string out;
   node_.host.netns().shell("ip route get " + to, &out);
-  return out.find(std::string("dev ") + device) != std::string::npos;
+  // With all that belongs to it: the MTU of a path that is larger comes after the change.
+  return out.find(std::string("dev ") + device) != std::string::npos && reconciler_->wait(true, 0);
 }
 
 bool WholeNode::takes(const std::string& peer, peers::Use use, int milliseconds) {
@@ -90,8 +91,8 @@ Pinger::Pinger(const PrivateNetns& from, const PrivateNetns& to, const Ip& addre
         std::memcpy(&number, buffer.data(), sizeof number);
         if (number >= answered.size() || answered[number]) continue;
         answered[number] = true;
-        result_.longest_gap = std::max(result_.longest_gap,
-                                       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - last));
+        result_.longest_gap =
+            std::max(result_.longest_gap, std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - last));
         last = Clock::now();
       }
     };

@@ -281,5 +281,83 @@ TEST(Plan, RpFilterIsTheStricterOfTheTwo) {
   EXPECT_EQ(effective_rp_filter(o), 2u);
 }
 
+// ---- the tunnel -----------------------------------------------------------------------------------------------------
+
+class PlanTunnel : public testing::Test {
+ protected:
+  FakeKernel kernel;
+  Desired desired = test::node(1, 3);
+  void SetUp() override {
+    kernel.world = test::empty_machine(desired);
+    desired.tunnel = true;
+    ASSERT_EQ(run(kernel, desired), "");
+    ASSERT_EQ(text_of(plan(desired, kernel.world)), "");
+  }
+  std::string gateway(const char* node) const {
+    return tunnel_gateway(ip("fd00:244:2::"), vtep_mac("test", node)).to_string();
+  }
+};
+
+TEST_F(PlanTunnel, AChangeIsOneReplaceTheMtuShrinksBeforeAndGrowsAfter) {
+  desired.peers.at("n2").path = Path::tunnel;
+  auto there = plan(desired, kernel.world);
+  ASSERT_EQ(there.size(), 3u) << text_of(there);
+  EXPECT_THAT(to_text(there[0]), HasSubstr("mtu 1436"));
+  EXPECT_THAT(to_text(there[1]), HasSubstr("mtu 1436"));
+  EXPECT_THAT(to_text(there[2]), HasSubstr("via " + gateway("n2") + " dev trama1"));
+  ASSERT_EQ(run(kernel, desired), "");
+  EXPECT_EQ(text_of(plan(desired, kernel.world)), "");
+  desired.peers.at("n2").path = Path::keep;
+  EXPECT_EQ(text_of(plan(desired, kernel.world)), "") << "undecided: what is there, stays";
+  desired.peers.at("n2").path = Path::vxlan;
+  auto back = plan(desired, kernel.world);
+  ASSERT_EQ(back.size(), 3u) << text_of(back);
+  EXPECT_THAT(to_text(back[0]), HasSubstr("encap vni 116"));
+  EXPECT_THAT(to_text(back[1]), HasSubstr("mtu 1450"));
+  EXPECT_THAT(to_text(back[2]), HasSubstr("mtu 1450"));
+}
+
+TEST_F(PlanTunnel, EncryptionTakesNoOtherPathAndGuardsBeforeAnythingElse) {
+  desired.encrypt = true;
+  for (auto& [name, p] : desired.peers) p.path = Path::vxlan;
+  auto ops = plan(desired, kernel.world);
+  EXPECT_THAT(to_text(ops.front()), HasSubstr("encryption required but for 0 peers"));
+  ASSERT_EQ(run(kernel, desired), "");
+  for (const auto& [id, nexthop] : kernel.world.nexthops) EXPECT_TRUE(nexthop.tunnel);
+  desired.peers.at("n3").clear = true;
+  ASSERT_EQ(run(kernel, desired), "");
+  EXPECT_EQ(std::count_if(kernel.world.nexthops.begin(), kernel.world.nexthops.end(),
+                          [](const auto& n) { return n.second.tunnel; }),
+            1);
+  EXPECT_EQ(pod_mtu(desired, kernel.world), 1436u);
+  kernel.world.mode = Mode::fdb;
+  EXPECT_THAT(problems(desired, kernel.world), testing::Contains(HasSubstr("no nexthop objects")));
+}
+
+TEST_F(PlanTunnel, DamageIsRepairedAndWithoutATunnelNothingOfItIsLeft) {
+  desired.peers.at("n2").path = Path::tunnel;
+  ASSERT_EQ(run(kernel, desired), "");
+  const auto whole = kernel.world;
+  for (auto damage : std::initializer_list<std::function<void()>>{
+           [&] { kernel.delete_tunnel(); }, [&] { kernel.world.tunnel->up = false; },
+           [&] { kernel.world.tunnel->carrier = false; }, [&] { kernel.world.tunnel->mtu = 9000; },
+           [&] { kernel.world.tunnel_addresses.clear(); }, [&] { kernel.delete_device(); }}) {
+    kernel.world = whole;
+    damage();
+    EXPECT_NE(text_of(plan(desired, kernel.world)), "");
+    EXPECT_EQ(run(kernel, desired), "");
+    EXPECT_EQ(text_of(plan(desired, kernel.world)), "");
+  }
+  kernel.world = whole;
+  desired.tunnel = false;
+  ASSERT_EQ(run(kernel, desired), "");
+  EXPECT_FALSE(kernel.world.tunnel);
+  for (const auto& [id, nexthop] : kernel.world.nexthops) EXPECT_FALSE(nexthop.tunnel);
+  EXPECT_EQ(kernel.world.routes.size(), whole.routes.size());
+  kernel.world = whole;
+  ASSERT_EQ(run(kernel, Desired{}), "");
+  EXPECT_FALSE(kernel.world.tunnel);
+}
+
 }  // namespace
 }  // namespace trama::overlay

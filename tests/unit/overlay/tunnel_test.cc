@@ -234,7 +234,8 @@ TEST(Packets, ALargePieceIsCutIntoWholePacketsAndComesBackAsOne) {
     EXPECT_EQ(back[0].vnet.gso_type, v4 ? kGsoTcp4 : kGsoTcp6);
     EXPECT_EQ(back[0].vnet.csum_start, network);
     auto same = [&](std::size_t from, std::size_t to) {
-      return std::equal(whole.begin() + static_cast<std::ptrdiff_t>(from), whole.begin() + static_cast<std::ptrdiff_t>(to),
+      return std::equal(whole.begin() + static_cast<std::ptrdiff_t>(from),
+                        whole.begin() + static_cast<std::ptrdiff_t>(to),
                         back[0].packet.begin() + static_cast<std::ptrdiff_t>(from));
     };
     ASSERT_EQ(back[0].packet.size(), whole.size());
