@@ -89,6 +89,13 @@ Result<Observed> KernelLinux::observe() {
   tunnel_failed_ = false;
   auto link = find_link(kDevice);
   if (!link) return std::move(link).error();
+  if (!tunnel_possible_) {
+    auto possible = tunnel::can_make_tun();
+    tunnel_possible_ = static_cast<bool>(possible);
+    if (!possible) out.no_tunnel = possible.error().to_string();
+    if (!possible && !std::exchange(said_no_tunnel_, true))
+      base::logger("overlay")->warn("no second path to other nodes, for when VXLAN does not pass: {}", out.no_tunnel);
+  }
   auto other = find_link(kTunnelDevice);
   if (!other) return std::move(other).error();
   device_.reset();

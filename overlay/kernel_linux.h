@@ -59,6 +59,7 @@ class KernelLinux : public Kernel {
   std::optional<base::IfIndex> device_, tunnel_;
   bool device_failed_ = false, tunnel_failed_ = false;
   base::UniqueFd tunnel_hold_;
+  bool tunnel_possible_ = false, said_no_tunnel_ = false;
   // The guards as last verified, and the moment of it.
   std::optional<SeenGuards> guards_;
   std::uint64_t guards_epoch_ = 0;

@@ -175,13 +175,15 @@ class Planner {
     have_.addresses.clear();
   }
 
-  bool tunnelled() const { return want_.tunnel && have_.mode == Mode::nexthop; }
+  bool tunnelled() const { return want_.tunnel && have_.mode == Mode::nexthop && have_.no_tunnel.empty(); }
 
   // Returns whether its MTU is to shrink once the routes are smaller.
   bool tunnel_device() {
     auto& t = have_.tunnel;
     if (!tunnelled()) {
-      if (t) after_nexthops_.push_back(DeleteTunnel{});
+      // At once: the kernel takes no gateway over trama0 that it has a route to over this one.
+      if (t) emit(DeleteTunnel{});
+      lost_with_device(true);
       return false;
     }
     bool right = t && t->kind == "tun";
@@ -359,7 +361,7 @@ unsigned wanted_mtu(const Desired& desired, const Observed& observed) {
 }
 
 unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed) {
-  if (!desired.tunnel || observed.mode != Mode::nexthop) return 0;
+  if (!desired.tunnel || observed.mode != Mode::nexthop || !observed.no_tunnel.empty()) return 0;
   if (desired.underlay_mtu) return tunnel_mtu(desired, desired.underlay_mtu);
   auto uplink = observed.uplinks.find(desired.underlay);
   if (uplink != observed.uplinks.end()) return tunnel_mtu(desired, uplink->second.mtu);
@@ -385,6 +387,10 @@ std::vector<std::string> problems(const Desired& desired, const Observed& observ
     out.push_back(
         "encryption is required, but this kernel has no nexthop objects (Linux 5.3), which the tunnel needs: nothing "
         "passes to other nodes; update the kernel, or run the cluster with --encryption off");
+  if (desired.encrypt && !observed.no_tunnel.empty())
+    out.push_back(
+        fmt::format("encryption is required, but there can be no tunnel, so nothing passes to other nodes: {}",
+                    observed.no_tunnel));
   unsigned underlay_mtu =
       desired.underlay_mtu ? desired.underlay_mtu : (uplink == observed.uplinks.end() ? 0 : uplink->second.mtu);
   unsigned mtu = wanted_mtu(desired, observed);

@@ -83,6 +83,7 @@ struct Observed {
   Mode mode = Mode::nexthop;  // what this kernel can do
   std::optional<Device> device;
   std::optional<TunnelDevice> tunnel;
+  std::string no_tunnel;                    // why this machine can have none; "" = it can
   std::map<Ip, unsigned> addresses;         // on the device, with prefix length; without link-local ones
   std::map<Ip, unsigned> tunnel_addresses;  // on the tunnel's
   std::map<Ip, Mac> neighbours;             // permanent ones on the device

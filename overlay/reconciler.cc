@@ -37,6 +37,7 @@ struct Tap {
       last.mode = seen->mode;
       last.device = seen->device;
       last.tunnel = seen->tunnel;
+      last.no_tunnel = seen->no_tunnel;
       last.uplinks = seen->uplinks;
       last.sysctls = seen->sysctls;
     }
@@ -81,7 +82,8 @@ struct Reconciler::Core {
     if (auto desired = want.get(); desired && !desired->absent()) {
       status.mtu = pod_mtu(*desired, tap.last);
       status.vxlan_mtu = wanted_mtu(*desired, tap.last);
-      if (status.in_sync) status.tunnel_mtu = wanted_tunnel_mtu(*desired, tap.last);
+      if (status.in_sync || (tap.last.tunnel && tap.last.tunnel->up))
+        status.tunnel_mtu = wanted_tunnel_mtu(*desired, tap.last);
       status.peers = admit(*desired).peers.size();
       status.problems = problems(*desired, tap.last);
       auto uplink = tap.last.uplinks.find(desired->underlay);

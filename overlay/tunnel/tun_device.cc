@@ -20,12 +20,17 @@ namespace {
 constexpr const char* kNode = "/dev/net/tun";
 constexpr unsigned kUdpSegments = 0x20 | 0x40;  // TUN_F_USO4, TUN_F_USO6: Linux 6.2
 
-Result<UniqueFd> open_queue(const std::string& name) {
+Result<UniqueFd> open_driver() {
   UniqueFd fd(::open(kNode, O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!fd)
-    return Error::from_errno(errno, fmt::format("open {} (the kernel's TUN driver; in a container the device must be "
-                                                "given to it)",
-                                                kNode));
+  if (fd) return fd;
+  return Error::from_errno(
+      errno, fmt::format("open {} (`modprobe tun` loads the driver; a container must be given the device)", kNode));
+}
+
+Result<UniqueFd> open_queue(const std::string& name) {
+  auto driver = open_driver();
+  if (!driver) return std::move(driver).error();
+  auto fd = std::move(*driver);
   ifreq request{};
   name.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
@@ -35,6 +40,12 @@ Result<UniqueFd> open_queue(const std::string& name) {
 }
 
 }  // namespace
+
+Result<> can_make_tun() {
+  auto driver = open_driver();
+  if (!driver) return std::move(driver).error();
+  return {};
+}
 
 Result<UniqueFd> hold_tun(const std::string& name) {
   auto fd = open_queue(name);

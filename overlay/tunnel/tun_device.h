@@ -11,6 +11,8 @@
 
 namespace trama::overlay::tunnel {
 
+// Whether this machine has TUN devices at all.
+base::Result<> can_make_tun();
 // Makes it if it is not there, and holds it: it has its carrier as long as the descriptor lives. Nothing is read there.
 // In the network namespace of the calling thread. EBUSY when another program has it.
 base::Result<base::UniqueFd> hold_tun(const std::string& name);

@@ -81,6 +81,8 @@ void Tunnel::use_sockets(std::vector<base::UniqueFd> sockets, OnStray stray) {
     (void)::setsockopt(fd.get(), SOL_UDP, UDP_GRO, &on, sizeof on);
     enlarge(fd.get(), SO_RCVBUFFORCE, SO_RCVBUF);
     enlarge(fd.get(), SO_SNDBUFFORCE, SO_SNDBUF);
+    timeval longest{0, 100'000};  // behind a card that takes nothing
+    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &longest, sizeof longest);
     sockets_.push_back(std::make_shared<const base::UniqueFd>(std::move(fd)));
   }
   if (sockets_.empty()) {

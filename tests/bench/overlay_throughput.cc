@@ -182,9 +182,10 @@ struct BareLab {
     for (unsigned n : {1u, 2u}) {
       auto& node = lab[n];
       pipes.push_back(std::make_unique<BarePipe>(node, lab[3 - n].desired.underlay));
-      node.host.shell(fmt::format("sysctl -qw net.ipv4.ip_forward=1; ip link set bare mtu 1436 up; ip route add "
-                                  "10.244.{}.0/24 dev bare",
-                                  3 - n));
+      node.host.shell(
+          fmt::format("sysctl -qw net.ipv4.ip_forward=1; ip link set bare mtu 1436 up; ip route add "
+                      "10.244.{}.0/24 dev bare",
+                      3 - n));
     }
   }
   test::Lab lab;

