@@ -185,7 +185,7 @@ void rtt(std::vector<Row>& rows) {
 }  // namespace
 
 int main() {
-  trama::base::configure_logging("error");
+  must(trama::base::configure_logging("error"));
   std::vector<Row> rows;
   program(500, rows);
   program(2000, rows);

@@ -29,6 +29,7 @@ namespace trama::bench {
 namespace {
 
 using namespace overlay;
+namespace test = trama::overlay::test;
 using test::Socket;
 using Clock = std::chrono::steady_clock;
 
