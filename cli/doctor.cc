@@ -102,12 +102,13 @@ class Examination {
       const auto* f = v.if_object();
       if (!f) continue;
       down = true;
-      auto peer = text_at(*f, "peer"), address = text_at(*f, "address");
+      auto peer = text_at(*f, "peer"), address = text_at(*f, "address"), path = text_at(*f, "path");
+      if (path.empty()) path = "vxlan";  // an older agent
       fail("paths",
-           fmt::format("{} to {} ({}) is {}: {}{}", text_at(*f, "path"), peer, address, text_at(*f, "state"),
-                       text_at(*f, "reason"), bool_at(*f, "circumvented") ? "; packets take the tunnel meanwhile" : ""),
+           fmt::format("{} to {} ({}) is {}: {}{}", path, peer, address, text_at(*f, "state"), text_at(*f, "reason"),
+                       bool_at(*f, "circumvented") ? "; packets take the tunnel meanwhile" : ""),
            fmt::format("open UDP {} between the two nodes, and ICMP echo on trama0; trama overlay paths --node {}",
-                       text_at(*f, "path") == "tunnel" ? "6783" : "6784", patient_.name));
+                       path == "tunnel" ? "6783" : "6784", patient_.name));
     }
     if (down) return;
     if (int_at(p, "pending") > 0)
