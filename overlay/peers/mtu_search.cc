@@ -15,21 +15,14 @@ const char* to_string(MtuState state) {
   return "?";
 }
 
-MtuSearch::MtuSearch(unsigned base, unsigned largest, MtuTimers timers)
-    : timers_(timers),
-      base_(std::min(base, largest)),
-      largest_(largest),
-      used_(largest),
-      passes_(largest),
-      fails_(largest + 1) {}
-
 void MtuSearch::resize(unsigned largest, Millis now) {
   if (largest == largest_) return;
+  bool first = largest_ == 0;
   largest_ = largest;
-  base_ = std::min(base_ ? base_ : largest, largest);
+  base_ = std::min(kBase, largest);
   waiting_.clear();
   unanswered_.clear();
-  if (largest <= used_) {
+  if (first || largest <= used_) {
     used_ = passes_ = largest, fails_ = largest + 1;
     state_ = MtuState::whole;
   } else {
@@ -59,13 +52,18 @@ std::optional<MtuSearch::Probe> MtuSearch::due(Millis now) {
   bool long_dead = state_ == MtuState::suspected && now - suspected_since_ > timers_.slow * 3;
   if (now - last_sent_ < (long_dead ? timers_.slow : timers_.quick)) return std::nullopt;
   switch (state_) {
-    case MtuState::whole: return std::nullopt;
+    case MtuState::whole:
+      if (used_ == base_ || (cut_ == 0 && now - verified_ < timers_.verify)) return std::nullopt;
+      return probe(used_, now);
     case MtuState::suspected: return probe(base_, now);
     case MtuState::searching: return probe(trying_, now);
     case MtuState::settled:
-      if (now - settled_at_ < timers_.raise) return std::nullopt;
-      search_from(used_, largest_, now);
-      return probe(trying_, now);
+      if (now - settled_at_ >= timers_.raise) {
+        search_from(used_, largest_, now);
+        return probe(trying_, now);
+      }
+      if (used_ == base_ || (cut_ == 0 && now - verified_ < timers_.verify)) return std::nullopt;
+      return probe(used_, now);
   }
   return std::nullopt;
 }
@@ -76,6 +74,10 @@ bool MtuSearch::answered(std::uint64_t sequence, Millis now) {
   auto size = it->size;
   waiting_.erase(it);
   if (state_ == MtuState::suspected) small_passes_ = true;
+  if (size == used_) {
+    cut_ = 0;
+    verified_ = now;
+  }
   if (state_ == MtuState::searching && size > passes_) passed(size, now);
   return true;
 }
@@ -85,6 +87,11 @@ void MtuSearch::judge(Millis now) {
     auto size = waiting_.front().size;
     waiting_.pop_front();
     if (state_ == MtuState::searching && size == trying_ && ++lost_ >= timers_.tries) failed(size, now);
+    bool well = state_ == MtuState::whole || state_ == MtuState::settled;
+    if (well && size == used_ && ++cut_ >= timers_.tries && unanswered_.empty()) {
+      used_ = base_;  // probes of liveness come back, so somebody cuts them in pieces
+      search_from(base_, size, now);
+    }
   }
   auto lost = std::count_if(unanswered_.begin(), unanswered_.end(), [&](Millis t) { return now - t >= timers_.quick; });
   if (used_ == base_ || lost == 0) return;
@@ -108,7 +115,7 @@ void MtuSearch::search_from(unsigned passes, unsigned try_first, Millis now) {
   passes_ = passes;
   fails_ = largest_ + 1;
   trying_ = try_first;
-  lost_ = 0;
+  lost_ = cut_ = 0;
   waiting_.clear();
   unanswered_.clear();
   if (passes_ >= largest_) settle(now);
@@ -138,7 +145,7 @@ void MtuSearch::settle(Millis now) {
   }
   used_ = passes_;
   state_ = used_ == largest_ ? MtuState::whole : MtuState::settled;
-  settled_at_ = now;
+  settled_at_ = verified_ = now;
   unanswered_.clear();
 }
 
