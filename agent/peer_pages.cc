@@ -55,6 +55,7 @@ json::object path_page(const PathStatus& p) {
   out["lossPercent"] = p.loss;
   out["lossInPercent"] = p.loss_in;
   out["lossOutPercent"] = p.loss_out;
+  if (p.mtu) out["mtu"] = p.mtu;
   if (p.round_trip.count() > 0) out["roundTripMs"] = static_cast<double>(p.round_trip.count()) / 1000;
   out["downs"] = p.downs;
   return out;
@@ -93,7 +94,7 @@ std::string overlay_connections(const MeshStatus& s) {
   for (const auto& p : s.peers) {
     const auto& used = p.used();
     bool tunnel = p.use == Use::tunnel;
-    auto mtu = tunnel ? s.tunnel_mtu : s.mtu;
+    auto mtu = used.mtu;
     std::string detail = fmt::format("{}{}={} {}", tunnel ? "encrypted " : "", tunnel ? "tunnel" : "vxlan",
                                      to_string(used.state), p.node);
     if (mtu > 0 && works(used.state)) detail += fmt::format(" mtu={}", mtu);
@@ -117,7 +118,7 @@ std::string overlay_peers(const MeshStatus& s) {
 
 std::string overlay_paths(const MeshStatus& s) {
   std::vector<std::vector<std::string>> rows{
-      {"PEER", "PATH", "STATE", "FOR", "RTT", "LOSS", "OUT", "IN", "DOWNS", "USED", "REASON"}};
+      {"PEER", "PATH", "STATE", "FOR", "RTT", "MTU", "LOSS", "OUT", "IN", "DOWNS", "USED", "REASON"}};
   for (const auto& p : s.peers)
     for (auto kind : kKinds) {
       const auto& path = p.path(kind);
@@ -125,8 +126,9 @@ std::string overlay_paths(const MeshStatus& s) {
       bool used = p.use != Use::undecided && &path == &p.used();
       auto percent = [](unsigned v) { return fmt::format("{}%", v); };
       rows.push_back({p.node, to_string(kind), to_string(path.state), age(path.age), round_trip(path.round_trip),
-                      percent(path.loss), percent(path.loss_out), percent(path.loss_in), std::to_string(path.downs),
-                      used ? "yes" : "", path.reason.empty() && used ? p.why : path.reason});
+                      path.mtu ? std::to_string(path.mtu) : "-", percent(path.loss), percent(path.loss_out),
+                      percent(path.loss_in), std::to_string(path.downs), used ? "yes" : "",
+                      path.reason.empty() && used ? p.why : path.reason});
     }
   return table(rows);
 }

@@ -34,6 +34,7 @@ struct Peer {
   Ip underlay;                  // where its VXLAN listens, and what it sends from
   std::vector<Cidr> pod_cidrs;  // at most one per family
   Path path = Path::vxlan;
+  unsigned mtu = 0;    // what is known to pass there; 0 = all that the device takes
   bool clear = false;  // where encryption is required: both ends agree that this peer is an exception
   friend bool operator==(const Peer&, const Peer&) = default;
 };

@@ -296,7 +296,10 @@ class Planner {
     return kNexthopBase + place;
   }
 
-  unsigned mtu_of(const Remote& r) const { return r.tunnel ? tunnel_mtu_ : mtu_; }
+  unsigned mtu_of(const Remote& r) const {
+    auto whole = r.tunnel ? tunnel_mtu_ : mtu_;
+    return r.peer->mtu ? std::min(whole, r.peer->mtu) : whole;
+  }
 
   void shrink_routes(const Remote& r, std::uint32_t nexthop) {
     for (const auto& [cidr, source] : r.pods) {

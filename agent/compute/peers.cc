@@ -71,6 +71,7 @@ void use_paths(overlay::Desired& overlay, const MeshStatus& status) {
     const auto* seen = find_peer(status, name);
     if (!seen) continue;
     peer.clear = overlay.encrypt && !seen->must_encrypt;
+    peer.mtu = seen->use == Use::undecided ? 0 : seen->used().mtu;
     switch (seen->use) {
       case Use::vxlan: peer.path = overlay::Path::vxlan; break;
       case Use::tunnel: peer.path = overlay::Path::tunnel; break;

@@ -53,7 +53,7 @@ void Mesh::Impl::apply_world() {
       p.member.underlay = known->second.underlay;
       p.dial_at = now();
     }
-    if (p.overlay != overlay) p.path(PathKind::overlay).liveness.forget(now());
+    if (p.overlay != overlay) p.path(PathKind::overlay).forget(now());
     p.overlay = overlay;
     if (overlay) by_overlay.emplace(*overlay, name);
   }
@@ -79,6 +79,7 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news, const Link* sour
         Millis phase(
             static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(std::max<std::int64_t>(1, step / 4))));
         path.liveness = PathLiveness(options.timers, phase);
+        path.mtu = peers::MtuSearch(options.mtu);
       }
       p.dial_at = now();
     }
@@ -224,6 +225,7 @@ MeshStatus Mesh::Impl::status() const {
       to.state = path.liveness.state();
       to.age = now() - path.liveness.since();
       to.loss = path.liveness.loss();
+      to.mtu = path.known_mtu;
       to.loss_in = path.arrivals.loss();
       if (p.heard_us(kind, now())) to.loss_out = (*p.report)[i].loss;
       to.round_trip = path.liveness.round_trip();

@@ -12,6 +12,7 @@
 
 #include "base/async/event.h"
 #include "overlay/mesh/tls.h"
+#include "overlay/peers/mtu_search.h"
 #include "overlay/peers/neighbours.h"
 #include "overlay/peers/status.h"
 #include "overlay/peers/tunnel_port.h"
@@ -29,6 +30,7 @@ struct MeshOptions {
   std::string node;
   std::uint16_t port = 6783;  // TCP and UDP, the same on every node; 0 = no conversation, only echoes
   peers::LivenessTimers timers;
+  peers::MtuTimers mtu;
   std::size_t full_mesh = peers::kFullMesh;
   Millis other_side_first{2'000};  // the node with the lower name dials; the other one only if that did not help
   Millis redial{1'000};            // after a failure; then longer, up to a minute

@@ -63,12 +63,15 @@ struct Mesh::Impl {
   // ---- mesh_probes.cc
   void open_sockets();
   void probe(PeerEntry& p);
+  std::optional<peers::MtuSearch::Probe> look_for_mtu(PeerEntry& p, PathKind kind, unsigned largest);
+  void note_mtu(PeerEntry& p, PathKind kind);
+  std::string echo_body(const PeerEntry& p, std::uint64_t sequence, unsigned size) const;
   void send_echo(PeerEntry& p);
   void send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence);
   void on_datagram(const IpPort& from, std::string_view datagram);
   void on_icmp(base::Family family, const IpPort& from, std::string_view message);
   peers::Report report_for(const PeerEntry& p) const;
-  void send_tunnel_probe(PeerEntry& p);
+  void send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size);
   void send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint64_t sequence);
   bool tunnel_works() const { return options.tunnel && world.tunnel_mtu > 0 && options.tunnel->trouble().empty(); }
 

@@ -36,7 +36,7 @@ void Mesh::Impl::choose_paths() {
   for (auto& [name, p] : entries) {
     bool forced = must_encrypt(p);
     auto& vxlan = p.path(PathKind::overlay);
-    if (forced && vxlan.liveness.state() != peers::PathState::unknown) vxlan.liveness.forget(now());
+    if (forced && vxlan.liveness.state() != peers::PathState::unknown) vxlan.forget(now());
     peers::Situation s;
     s.vxlan = vxlan.liveness.state();
     s.vxlan_loss = vxlan.liveness.loss();

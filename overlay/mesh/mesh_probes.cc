@@ -45,23 +45,55 @@ void Mesh::Impl::open_sockets() {
 }
 
 void Mesh::Impl::probe(PeerEntry& p) {
-  if (p.overlay && world.mtu > 0 && !must_encrypt(p) && p.path(PathKind::overlay).liveness.due(now())) send_echo(p);
+  if (p.overlay && world.mtu > 0 && !must_encrypt(p)) {
+    auto& path = p.path(PathKind::overlay);
+    auto larger = look_for_mtu(p, PathKind::overlay, world.mtu);
+    if (path.liveness.due(now())) send_echo(p);
+    // Never through the device: it lets routers cut its packets in pieces.
+    if (larger) send_vxlan_probe(p, echo_body(p, larger->sequence, larger->size), larger->sequence);
+  }
   if (!p.sealing() || !datagrams) return;
   auto& control = p.path(PathKind::control);
   if (control.liveness.due(now())) {
     auto sequence = control.probe(now(), real_us());
     send_heartbeat(p, peers::DatagramType::probe, sequence);
   }
-  if (tunnel_works() && p.sealing()->tunnel && p.path(PathKind::tunnel).liveness.due(now())) send_tunnel_probe(p);
+  if (!tunnel_works() || !p.sealing()->tunnel) return;
+  auto& tunnel = p.path(PathKind::tunnel);
+  auto larger = look_for_mtu(p, PathKind::tunnel, world.tunnel_mtu);
+  if (tunnel.liveness.due(now())) {
+    auto size = tunnel.mtu.mtu();
+    send_tunnel_probe(p, tunnel.probe(now(), real_us()), size);
+  }
+  if (larger) send_tunnel_probe(p, larger->sequence, larger->size);
 }
 
-// As large as the largest packet makes a datagram, so that what is judged is what packets need.
-void Mesh::Impl::send_tunnel_probe(PeerEntry& p) {
+// A probe of another size that is due. What the path carries may have become less by what was lost.
+std::optional<peers::MtuSearch::Probe> Mesh::Impl::look_for_mtu(PeerEntry& p, PathKind kind, unsigned largest) {
+  auto& path = p.path(kind);
+  path.mtu.resize(largest, now());
+  auto out = path.mtu.due(now());
+  note_mtu(p, kind);
+  return out;
+}
+
+void Mesh::Impl::note_mtu(PeerEntry& p, PathKind kind) {
+  auto& path = p.path(kind);
+  auto mtu = path.mtu.mtu();
+  if (mtu == path.known_mtu) return;
+  bool news = path.known_mtu != 0;
+  if (mtu < path.known_mtu) path.liveness.pardon();
+  path.known_mtu = mtu;
+  changed = true;
+  if (news) log->info("{}: {} carries packets of {} bytes now", p.member.node, to_string(kind), mtu);
+}
+
+// As large as a packet of that size makes a datagram, so that what is judged is what packets need.
+void Mesh::Impl::send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size) {
   constexpr std::size_t kFrame = 4;  // in front of a packet in the tunnel
   auto& path = p.path(PathKind::tunnel);
-  peers::Heartbeat body{path.probe(now(), real_us()), report_for(p)};
-  auto datagram =
-      p.sealing()->keys.seal(peers::DatagramType::tunnel_probe, peers::encode(body, world.tunnel_mtu + kFrame));
+  peers::Heartbeat body{sequence, report_for(p)};
+  auto datagram = p.sealing()->keys.seal(peers::DatagramType::tunnel_probe, peers::encode(body, size + kFrame));
   auto sent = datagrams->send(IpPort{p.member.underlay, options.port}, datagram);
   path.send_error = sent ? "" : sent.error().to_string();
 }
@@ -89,13 +121,19 @@ void Mesh::Impl::send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint
   path.send_error = sent ? "" : sent.error().to_string();
 }
 
+// Fills a packet of that size.
+std::string Mesh::Impl::echo_body(const PeerEntry& p, std::uint64_t sequence, unsigned size) const {
+  auto header = (p.overlay->is_v4() ? kIp4Header : kIp6Header) + kEchoHeader;
+  return peers::encode(peers::EchoBody{token, sequence}, size > header ? size - header : 0);
+}
+
 void Mesh::Impl::send_echo(PeerEntry& p) {
   auto& path = p.path(PathKind::overlay);
   auto socket = echoes.find(p.overlay->family());
   if (socket == echoes.end() || !socket->second) return;
+  auto size = path.mtu.mtu();
   auto sequence = path.probe(now(), real_us());
-  auto header = (p.overlay->is_v4() ? kIp4Header : kIp6Header) + kEchoHeader;
-  auto body = peers::encode(peers::EchoBody{token, sequence}, world.mtu > header ? world.mtu - header : 0);
+  auto body = echo_body(p, sequence, size);
   if (options.tunnel && p.choice.use() != peers::Use::vxlan) return send_vxlan_probe(p, body, sequence);
   auto message = icmp_echo_request(p.overlay->family(), kEchoId, static_cast<std::uint16_t>(sequence), body);
   auto sent = socket->second->send(IpPort{*p.overlay, 0}, message);
@@ -145,9 +183,10 @@ void Mesh::Impl::on_datagram(const IpPort&, std::string_view datagram) {
   p.reported = now();
   if (opened->type == Type::answer || opened->type == Type::tunnel_answer) {
     path.answered(heartbeat->sequence, now(), real_us());
+    if (tunnel) note_mtu(p, PathKind::tunnel);
     return;
   }
-  path.arrivals.arrived(heartbeat->sequence, now());
+  note_arrival(path, heartbeat->sequence, now());
   // Packets would not be delivered here: no answer is the truth.
   if (tunnel && !tunnel_works()) return;
   if (p.sealing() && datagrams) send_heartbeat(p, tunnel ? Type::tunnel_answer : Type::answer, heartbeat->sequence);
@@ -162,9 +201,9 @@ void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_vi
   if (!p) return;
   auto& path = p->path(PathKind::overlay);
   if (!echo->reply)
-    path.arrivals.arrived(body->sequence, now());
-  else if (body->token == token)
-    path.answered(body->sequence, now(), real_us());
+    note_arrival(path, body->sequence, now());
+  else if (body->token == token && path.answered(body->sequence, now(), real_us()))
+    note_mtu(*p, PathKind::overlay);
 }
 
 // Old keys open what is still underway; then they go.

@@ -11,6 +11,7 @@
 #include "base/backoff.h"
 #include "overlay/mesh/link.h"
 #include "overlay/peers/choice.h"
+#include "overlay/peers/mtu_search.h"
 #include "overlay/peers/status.h"
 
 namespace trama::overlay::mesh {
@@ -37,21 +38,41 @@ struct Keyed {
 struct Path {
   PathLiveness liveness;
   Arrivals arrivals;
+  peers::MtuSearch mtu;    // of VXLAN and the tunnel
+  unsigned known_mtu = 0;  // that was told
   std::string send_error;  // of the last probe
   std::string reason;
   std::array<std::pair<std::uint64_t, Micros>, 64> sent{};  // sequence and real time, for round trips
 
   std::uint64_t probe(Millis now, Micros real) {
     auto sequence = liveness.probe(now);
+    mtu.sent(now);
     sent[sequence % sent.size()] = {sequence, real};
     return sequence;
   }
+  void forget(Millis now) {
+    liveness.forget(now);
+    mtu.forget();
+    known_mtu = 0;
+  }
   bool answered(std::uint64_t sequence, Millis now, Micros real) {
+    if (sequence & peers::MtuSearch::kMark) {
+      bool known = mtu.answered(sequence, now);
+      if (known) liveness.heard(now);
+      return known;
+    }
     const auto& [known, at] = sent[sequence % sent.size()];
     if (known != sequence) return false;
-    return liveness.answered(sequence, now, std::max(real - at, Micros{1}));
+    if (!liveness.answered(sequence, now, std::max(real - at, Micros{1}))) return false;
+    mtu.answered(now);
+    return true;
   }
 };
+
+// The other side's probes of a path: what came of the numbers that are given out one after the other.
+inline void note_arrival(Path& path, std::uint64_t sequence, Millis now) {
+  if (!(sequence & peers::MtuSearch::kMark)) path.arrivals.arrived(sequence, now);
+}
 
 struct PeerEntry {
   peers::Member member;

@@ -119,8 +119,7 @@ bool PathLiveness::enter(PathState state, Millis now) {
   if (works(state) && !was_up) {
     up_since_ = now;
     ever_up_ = true;
-    // What was lost while it was down says nothing about how it is now.
-    std::erase_if(probes_, [](const Probe& p) { return !p.answered; });
+    pardon();
   }
   state_ = state;
   since_ = now;

@@ -58,6 +58,10 @@ class PathLiveness {
   bool answered(std::uint64_t sequence, Millis now, Micros round_trip);
   // Something of another size came back: the path lives, which says nothing about the probes that are lost.
   void heard(Millis now) { last_heard_ = now; }
+  // What was lost up to now says nothing about how it is from now on.
+  void pardon() {
+    std::erase_if(probes_, [](const Probe& p) { return !p.answered; });
+  }
   // Looks at the time; true when the state has changed.
   bool tick(Millis now);
   // From now on nothing is probed.

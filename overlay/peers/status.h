@@ -28,6 +28,7 @@ struct PathStatus {
   unsigned loss_in = 0;     // percent of the peer's probes that did not come
   unsigned loss_out = 0;    // percent of ours that did not arrive there, as it says
   Micros round_trip{0};     // 0 = none measured
+  unsigned mtu = 0;         // packets of that size are known, or not yet doubted, to pass; 0 = not looked for
   std::uint64_t downs = 0;  // how often it went down
 };
 

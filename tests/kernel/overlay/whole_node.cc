@@ -39,6 +39,7 @@ void WholeNode::chosen(const MeshStatus& status) {
     peer->second.path = p.use == peers::Use::tunnel  ? Path::tunnel
                         : p.use == peers::Use::vxlan ? Path::vxlan
                                                      : Path::keep;
+    peer->second.mtu = p.use == peers::Use::undecided ? 0 : p.used().mtu;
   }
   if (!(desired_ == before)) reconciler_->publish(desired_);
 }
