@@ -35,7 +35,8 @@ class LabParser {
     lab_.file = d_.file;
     const auto* spec = object_in(o, "spec");
     if (!spec) return d_.mistake("spec", "expected an object with at least nodes");
-    if (auto r = known_fields(*spec, "spec", {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption"}); !r)
+    if (auto r = known_fields(*spec, "spec", {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption"});
+        !r)
       return std::move(r).error();
     if (auto r = parse_networks(*spec); !r) return std::move(r).error();
     if (auto r = parse_nodes(*spec); !r) return std::move(r).error();
