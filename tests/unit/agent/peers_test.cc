@@ -73,6 +73,7 @@ MeshStatus status(PathState n2, PathState n3) {
     auto& path = p.path(PathKind::overlay);
     path.state = state;
     path.round_trip = Micros(320);
+    path.mtu = 1450;
     if (state == PathState::down) path.downs = 1, path.reason = std::string("no answer from ") + name;
     s.peers.push_back(std::move(p));
   }
@@ -124,7 +125,7 @@ TEST(PeerPages, AreReadable) {
   EXPECT_THAT(overlay_summary(s), HasSubstr("Paths: 1 up, 0 degraded, 1 down, 0 not known yet\n"));
   EXPECT_THAT(overlay_peers(s), HasSubstr("n2    10.0.0.2  10.244.2.0  established  controller\n"));
   EXPECT_THAT(overlay_paths(s),
-              HasSubstr("n3    vxlan    down     0s   0.32ms  0%    0%   0%  1            no answer from n3\n"));
+              HasSubstr("n3    vxlan    down     0s   0.32ms  1450  0%    0%   0%  1            no answer from n3\n"));
   int code = 0;
   EXPECT_EQ(overlay_ready(s, code), "1 peers down, 0 not known yet\n");
   EXPECT_EQ(code, 503);
