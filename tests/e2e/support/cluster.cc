@@ -68,10 +68,12 @@ Cluster::~Cluster() {
     int rc = run_agent(name, "--uninstall", &output);
     EXPECT_EQ(rc, 0) << "uninstall " << name << ": " << output;
     std::string left;
-    shell(fmt::format("ls /run/netns | grep -F '{0}.{1}.' ; ls -d /etc/netns/{0}.{1}.* 2>/dev/null; "
-                      "find /sys/fs/cgroup -maxdepth 4 -path '*trama.slice/{0}.{1}/*' -type d",
-                      prefix_, name),
-          &left);
+    // What is on its way out may vanish under the search; what stays is left behind.
+    auto look = fmt::format(
+        "ls /run/netns | grep -F '{0}.{1}.' ; ls -d /etc/netns/{0}.{1}.* 2>/dev/null; "
+        "find /sys/fs/cgroup -maxdepth 4 -path '*trama.slice/{0}.{1}/*' -type d 2>/dev/null",
+        prefix_, name);
+    (void)eventually([&] { return shell(look, &left), left.empty(); }, 2000);
     EXPECT_EQ(left, "") << "left behind by " << name;
     shell(fmt::format("ip -n {} -o link show | grep -E 'trama0|: tr[0-9a-f]{{11}}'", netns(name)), &left);
     EXPECT_EQ(left, "") << "links left behind by " << name;
