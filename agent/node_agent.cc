@@ -175,10 +175,13 @@ void NodeAgent::start_parts() {
   describe_service_ = [this](servicelb::ServiceKey key) { return rooms_->services().describe(std::move(key)); };
 }
 
+// Whoever could begin something ends before what it would begin it in: the tasks before the servers that they start,
+// and the rooms' reports are not heard any more.
 awaitable<void> NodeAgent::end_parts() {
+  ending_ = true;
+  co_await tasks_.stop();
   for (auto* server : {&api_, &health_, &metrics_, &overlay_pages_})
     if (*server) co_await (*server)->stop();
-  co_await tasks_.stop();
   if (peers_) co_await peers_->stop();
   if (health_ports_) co_await health_ports_->stop();
   if (localhost_ports_) co_await localhost_ports_->stop();
@@ -298,6 +301,7 @@ void NodeAgent::update_pods(bool service_names) {
 }
 
 void NodeAgent::overlay_status(const overlay::Status& status) {
+  if (ending_) return;
   if (status.in_sync) overlay_well_ = Clock::now();
   if ((status.in_sync || overlay_mtu_ > 0) && overlay_mtu_ != status.vxlan_mtu) {
     overlay_mtu_ = status.vxlan_mtu;
@@ -321,6 +325,7 @@ void NodeAgent::overlay_status(const overlay::Status& status) {
 }
 
 void NodeAgent::sandbox_report(const async::PassReport& report) {
+  if (ending_) return;
   sandbox_facts_.passes = rooms_->sandbox_passes();
   sandboxes_passed_ = report.generation;  // one bad pod does not make the others wait
   count_pass(sandbox_facts_, report.generation, report.operations, report.failures, sandboxes_told_);

@@ -150,7 +150,7 @@ class NodeAgent {
   async::Event changed_;
   async::TaskGroup tasks_;
 
-  bool begun_ = false, said_ready_ = false, conntrack_set_ = false;
+  bool begun_ = false, ending_ = false, said_ready_ = false, conntrack_set_ = false;
   TopologyOutcome topology_;
   std::vector<base::Ip> dns_addresses_;  // that this node answers at
   std::shared_ptr<const overlay::Desired> overlay_wanted_;

@@ -133,6 +133,18 @@ TEST_F(AgentE2e, AKilledAgentAdoptsAndChangesNothing) {
   }
 }
 
+// It starts its parts while it ends them: a server whose certificate comes late, a report of a room.
+TEST_F(AgentE2e, StoppedAtAnyMomentItEndsWell) {
+  up();
+  auto prefix = cluster.netns("n1").substr(0, cluster.netns("n1").find('.'));
+  for (int i = 0; i < 20; ++i) {
+    cluster.stop_agent("n1");  // expects exit code 0
+    EXPECT_EQ(test::shell("find /tmp/trama-e2e-" + prefix + "/n1 -name 'serving.*' -delete"), 0);
+    cluster.start_agent("n1");
+    std::this_thread::sleep_for(std::chrono::milliseconds(100 + 10 * i));
+  }
+}
+
 TEST_F(AgentE2e, WithoutAControllerARestartedAgentKeepsEverything) {
   up();
   ASSERT_TRUE(cluster.apply(kWeb));
