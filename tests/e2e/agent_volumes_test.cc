@@ -44,7 +44,7 @@ spec:
         - {name: login, mountPath: /secrets}
         - {name: info, mountPath: /etc/podinfo}
         - {name: all, mountPath: /srv/all}
-        - {name: work, mountPath: /work}
+        - {name: work, mountPath: /scratch}
     - name: side
       image: host
       command: [sh, -c, "echo from-side > /shared/hello; sleep 1000"]
@@ -118,7 +118,7 @@ TEST_F(VolumesE2e, EveryKindIsThereAndFilesFollowTheirObjects) {
   EXPECT_EQ(in("cat /etc/podinfo/labels; echo; cat /etc/podinfo/note; echo; cat /etc/podinfo/cpu"),
             "app=\"all\"\ntier=\"back\"\na \"b\"\n1500");
   EXPECT_EQ(in("cd /srv/all; cat hi who name; stat -L -c \" %a\" who; ls"), "helloanaall 440\nhi\nname\nwho\n");
-  EXPECT_EQ(in("cat /work/hello; (head -c 2000000 /dev/zero > /work/big) 2>/dev/null || echo full"),
+  EXPECT_EQ(in("cat /scratch/hello; (head -c 2000000 /dev/zero > /scratch/big) 2>/dev/null || echo full"),
             "from-side\nfull\n");
 
   // Files follow within moments, a subPath and variables do not; the container goes on.

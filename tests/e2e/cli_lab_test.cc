@@ -243,7 +243,7 @@ TEST_F(LabTest, EveryExampleComesUp) {
     }
     if (std::string_view(example) == "configuration.yaml") {
       auto seen = in_lab(
-          "exec web -- sh -c 'cat /work/said /etc/web/motd; echo; cat /etc/podinfo/labels; echo; "
+          "exec web -- sh -c 'cat /scratch/said /etc/web/motd; echo; cat /etc/podinfo/labels; echo; "
           "echo $WEB_password; stat -L -c %a /etc/web-secrets/token'");
       EXPECT_EQ(seen.out, "good morning\nas it was\napp=\"web\"\ncorrect horse\n400\n");
     }

@@ -84,11 +84,12 @@ TEST_F(VolumesTest, ScratchIsSharedBoundedAndEndsWithThePod) {
   scratch.scratch = true, scratch.size_bytes = 1 << 20;
   Volumes volumes{{"work", scratch}};
   auto spec = spec_with(
-      "until [ -e /work/hello ]; do sleep 0.02; done; cat /work/hello; ls /only; (echo x > /only/y) 2>/dev/null || "
+      "until [ -e /scratch/hello ]; do sleep 0.02; done; cat /scratch/hello; ls /only; (echo x > /only/y) 2>/dev/null "
+      "|| "
       "echo "
-      "closed; head -c 2000000 /dev/zero > /work/big 2>/dev/null || echo full; "
-      "rm /work/big; printf '#!/bin/sh\\necho ran\\n' > /work/x; chmod +x /work/x; /work/x",
-      volumes, {{"work", "/work", "", false}, {"work", "/only", "made/for it", true}});
+      "closed; head -c 2000000 /dev/zero > /scratch/big 2>/dev/null || echo full; "
+      "rm /scratch/big; printf '#!/bin/sh\\necho ran\\n' > /scratch/x; chmod +x /scratch/x; /scratch/x",
+      volumes, {{"work", "/scratch", "", false}, {"work", "/only", "made/for it", true}});
   ContainerSpec other;
   other.name = "other";
   other.command = {"sh", "-c", "stat -c %a /shared; echo hi > /shared/hello"};
@@ -106,10 +107,11 @@ TEST_F(VolumesTest, NoLinkInAVolumeLeadsOutOfIt) {
   Volumes volumes{{"work", scratch}};
   auto planted = [&](const std::string& target) {
     auto s = spec_with(
-        "if [ ! -e /work/planted ]; then touch /work/planted; mkdir /work/ok; echo mine > /work/ok/f; rm -r "
-        "/work/a; ln -s " +
-            target + " /work/a; exit 1; fi; ls /seen",
-        volumes, {{"work", "/work", "", false}, {"work", "/seen", "a", true}});
+        "if [ ! -e /scratch/planted ]; then touch /scratch/planted; mkdir /scratch/ok; echo mine > /scratch/ok/f; rm "
+        "-r "
+        "/scratch/a; ln -s " +
+            target + " /scratch/a; exit 1; fi; ls /seen",
+        volumes, {{"work", "/scratch", "", false}, {"work", "/seen", "a", true}});
     s.restart = RestartPolicy::on_failure;
     start_with(s, volumes);
     return s.uid;
