@@ -90,10 +90,11 @@ std::vector<base::IpPort> servers_of(std::string_view resolv_conf, const std::ve
   return out;
 }
 
-void Resolvers::use(std::vector<base::IpPort> servers) {
-  if (servers == servers_) return;
+bool Resolvers::use(std::vector<base::IpPort> servers) {
+  if (servers == servers_) return false;
   servers_ = std::move(servers);
   preferred_ = 0;
+  return true;
 }
 
 awaitable<base::Result<Bytes>> Resolvers::ask(Bytes query, bool tcp) {

@@ -25,7 +25,8 @@ class Resolvers {
   };
   explicit Resolvers(Options options) : options_(options) {}
 
-  void use(std::vector<base::IpPort> servers);
+  // False when they are asked already.
+  bool use(std::vector<base::IpPort> servers);
   // The reply of the first server that gives one, under the query's own number. Each attempt has a port and a number of
   // its own, and a reply to another question is not taken: nobody off the path can guess one. Over TCP when the client
   // came over TCP: then its answer has room.

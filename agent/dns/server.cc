@@ -56,10 +56,7 @@ void Server::listen_on(std::vector<Ip> addresses) {
 }
 
 void Server::use_resolvers(std::vector<base::IpPort> servers) {
-  if (servers == asked_) return;
-  cache_ = Cache();  // others may know other things
-  asked_ = servers;
-  resolvers_.use(std::move(servers));
+  if (resolvers_.use(std::move(servers))) cache_ = Cache();  // others may know other things
 }
 
 std::vector<std::string> Server::failures() const {

@@ -75,7 +75,6 @@ class Server {
   const Zone& zone_;
   Options options_;
   Resolvers resolvers_;
-  std::vector<base::IpPort> asked_;  // the resolvers that the cache has its answers from
   Cache cache_;
   Counters counters_;
   std::vector<base::Ip> wanted_;

@@ -5,6 +5,7 @@
 #include <linux/rtnetlink.h>
 
 #include "base/file.h"
+#include "base/netlink/find_link.h"
 #include "base/netlink/rtnl.h"
 #include "cli/lab/network.h"
 
@@ -16,14 +17,6 @@ using base::Result;
 namespace nl = netlink;
 
 namespace {
-
-Result<nl::Link> link_named(nl::Client& client, const std::string& name) {
-  auto request = nl::get_link(name);
-  auto reply = client.call(request);
-  if (!reply) return std::move(reply).error();
-  if (reply->empty()) return Error::from_errno(ENODEV, "find link " + name);
-  return nl::decode_link(reply->front());
-}
 
 Result<> call(nl::Client& client, nl::Request request) {
   auto reply = client.call(request);
@@ -76,7 +69,7 @@ Result<> LabNetwork::make(const MakeNamespace& op) {
   auto pinned = netns::pin(made->fd.get(), made->id, dir_ + "/" + op.name);
   if (!pinned) return pinned;
   auto& kept = made_.insert_or_assign(op.name, std::move(*made)).first->second;
-  auto lo = link_named(kept.inside, "lo");
+  auto lo = nl::find_link(kept.inside, "lo");
   if (!lo) return std::move(lo).error();
   return call(kept.inside, nl::set_link_up(lo->index, true));
 }
@@ -86,7 +79,7 @@ Result<> LabNetwork::make(const MakeSwitch& op) {
   if (!ns) return std::move(ns).error();
   auto& client = (*ns)->inside;
   if (auto r = call(client, nl::create_bridge(op.link)); !r) return r;
-  auto bridge = link_named(client, op.link);
+  auto bridge = nl::find_link(client, op.link);
   if (!bridge) return std::move(bridge).error();
   nl::Address address;
   address.link = bridge->index;
@@ -116,9 +109,9 @@ Result<> LabNetwork::make(const PlugIn& op) {
   veth.peer_mac = op.node_mac;
   veth.peer_netns_fd = (*node)->fd.get();
   if (auto r = call(outside, nl::create_veth(veth)); !r) return r;
-  auto bridge = link_named(outside, op.switch_link);
+  auto bridge = nl::find_link(outside, op.switch_link);
   if (!bridge) return std::move(bridge).error();
-  auto port = link_named(outside, op.port);
+  auto port = nl::find_link(outside, op.port);
   if (!port) return std::move(port).error();
   std::vector<nl::Request> there;
   there.push_back(nl::set_link_alias(port->index, "trama lab port of " + op.node_netns));
@@ -127,7 +120,7 @@ Result<> LabNetwork::make(const PlugIn& op) {
   there.push_back(nl::set_link_up(port->index, true));
   if (auto r = call_all(outside, std::move(there)); !r) return r;
 
-  auto eth0 = link_named(inside, "eth0");
+  auto eth0 = nl::find_link(inside, "eth0");
   if (!eth0) return std::move(eth0).error();
   nl::Address address;
   address.link = eth0->index;

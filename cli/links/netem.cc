@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/netlink/find_link.h"
 #include "base/netlink/tc.h"
 #include "cli/links/table.h"
 #include "netns/namespace.h"
@@ -56,11 +57,7 @@ Result<> call_all(nl::Client& client, std::vector<nl::Request> requests) {
 }
 
 Result<IfIndex> index_of(nl::Client& client, const std::string& name) {
-  auto look = nl::get_link(name);
-  auto reply = client.call(look);
-  if (!reply) return std::move(reply).error();
-  if (reply->empty()) return Error::from_errno(ENODEV, "find link " + name);
-  auto link = nl::decode_link(reply->front());
+  auto link = nl::find_link(client, name);
   if (!link) return std::move(link).error();
   return link->index;
 }

@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "base/log.h"
+#include "base/netlink/find_link.h"
 #include "base/netlink/rtnl.h"
 #include "cli/links/table.h"
 #include "netns/namespace.h"
@@ -151,11 +152,7 @@ class Relay : public LinkBackend {
 
 Result<> change_link(nl::Client& client, const std::string& name,
                      const std::function<std::vector<nl::Request>(base::IfIndex)>& what) {
-  auto look = nl::get_link(name);
-  auto reply = client.call(look);
-  if (!reply) return std::move(reply).error();
-  if (reply->empty()) return Error::from_errno(ENODEV, "find link " + name);
-  auto link = nl::decode_link(reply->front());
+  auto link = nl::find_link(client, name);
   if (!link) return std::move(link).error();
   auto requests = what(link->index);
   for (auto& r : client.batch(requests))

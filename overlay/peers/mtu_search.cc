@@ -52,20 +52,16 @@ std::optional<MtuSearch::Probe> MtuSearch::due(Millis now) {
   bool long_dead = state_ == MtuState::suspected && now - suspected_since_ > timers_.slow * 3;
   if (now - last_sent_ < (long_dead ? timers_.slow : timers_.quick)) return std::nullopt;
   switch (state_) {
-    case MtuState::whole:
-      if (used_ == base_ || (cut_ == 0 && now - verified_ < timers_.verify)) return std::nullopt;
-      return probe(used_, now);
     case MtuState::suspected: return probe(base_, now);
     case MtuState::searching: return probe(trying_, now);
     case MtuState::settled:
-      if (now - settled_at_ >= timers_.raise) {
-        search_from(used_, largest_, now);
-        return probe(trying_, now);
-      }
-      if (used_ == base_ || (cut_ == 0 && now - verified_ < timers_.verify)) return std::nullopt;
-      return probe(used_, now);
+      if (now - settled_at_ < timers_.raise) break;
+      search_from(used_, largest_, now);
+      return probe(trying_, now);
+    case MtuState::whole: break;
   }
-  return std::nullopt;
+  if (used_ == base_ || (cut_ == 0 && now - verified_ < timers_.verify)) return std::nullopt;
+  return probe(used_, now);
 }
 
 bool MtuSearch::answered(std::uint64_t sequence, Millis now) {

@@ -41,6 +41,10 @@ class Tunnel : public testing::Test {
   }
   std::string table(unsigned n) { return describe(nodes.at(n)->status()); }
   bool both_take(Use use, int ms = 5000) { return nodes[1]->takes("n2", use, ms) && nodes[2]->takes("n1", use, ms); }
+  // Beside VXLAN, whichever is used.
+  bool tunnel_stands() {
+    return nodes[1]->mesh().wait([](const MeshStatus& s) { return path_is(s, "n2", PathKind::tunnel, PathState::up); });
+  }
   void block(unsigned n, const std::string& what) {
     (*lab)[n].host.shell(
         "nft 'add table inet test; add chain inet test in { type filter hook prerouting priority -400; }; add rule "
@@ -158,9 +162,7 @@ TEST_F(Tunnel, CarriesPacketsOverAnIpv6Underlay) {
 TEST_F(Tunnel, TakesOverWhereVxlanDoesNotPassAndGivesBack) {
   up(2);
   ASSERT_TRUE(both_take(Use::vxlan)) << table(1) << table(2);
-  ASSERT_TRUE(nodes[1]->mesh().wait([](const MeshStatus& s) {
-    return path_is(s, "n2", PathKind::tunnel, PathState::up);
-  })) << table(1);
+  ASSERT_TRUE(tunnel_stands()) << table(1);
   auto &a = (*lab)[1], &b = (*lab)[2];
   // A connection that lives through both.
   Socket server(b.pod, Family::v4, SOCK_STREAM), client(a.pod, Family::v4, SOCK_STREAM);
@@ -214,9 +216,7 @@ TEST_F(Tunnel, OneWayOnlyThatWayTakesIt) {
 TEST_F(Tunnel, APlannedChangeLosesNothing) {
   up(2);
   ASSERT_TRUE(both_take(Use::vxlan)) << table(1) << table(2);
-  ASSERT_TRUE(nodes[1]->mesh().wait([](const MeshStatus& s) {
-    return path_is(s, "n2", PathKind::tunnel, PathState::up);
-  })) << table(1);
+  ASSERT_TRUE(tunnel_stands()) << table(1);
   auto &a = (*lab)[1], &b = (*lab)[2];
   Pinger pinger(a.pod, b.pod, b.pod4(), milliseconds(1));
   for (int flip = 0; flip < 20; ++flip) {

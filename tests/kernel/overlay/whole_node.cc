@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "agent/compute/peers.h"
+
 namespace trama::overlay::test {
 
 WholeNode::WholeNode(Node& node, const TestAuthority& authority, const Demands& demands)
@@ -32,15 +34,7 @@ void WholeNode::chosen(const MeshStatus& status) {
   std::lock_guard lock(mutex_);
   if (forced_) return;
   auto before = desired_;
-  for (const auto& p : status.peers) {
-    auto peer = desired_.peers.find(p.node);
-    if (peer == desired_.peers.end()) continue;
-    peer->second.clear = desired_.encrypt && !p.must_encrypt;
-    peer->second.path = p.use == peers::Use::tunnel  ? Path::tunnel
-                        : p.use == peers::Use::vxlan ? Path::vxlan
-                                                     : Path::keep;
-    peer->second.mtu = p.use == peers::Use::undecided ? 0 : p.used().mtu;
-  }
+  agent::use_paths(desired_, status);
   if (!(desired_ == before)) reconciler_->publish(desired_);
 }
 
