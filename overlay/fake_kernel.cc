@@ -22,21 +22,24 @@ struct FakeKernel::Step {
   Observed& world;
 
   Result<> operator()(const LoadGuards& o) const {
-    SeenGuards seen{rules_text(o.guards.frame), {}, {}};
+    SeenGuards seen{rules_text(o.guards.frame), {}, {}, {}};
     for (const auto& [ip, node] : o.guards.peers) seen.peers[ip] = {element_comment(node), false};
     for (const auto& [b, node] : o.guards.pods) seen.pods[b] = {element_comment(node), false};
+    for (const auto& [ip, node] : o.guards.clear) seen.clear[ip] = {element_comment(node), false};
     world.guards = std::move(seen);
     return {};
   }
   Result<> operator()(const ChangeGuards& o) const {
     if (!world.guards) return Error::from_errno(ENOENT, kGuardTable);
-    auto& [rules, peers, pods] = *world.guards;
+    auto& [rules, peers, pods, clear] = *world.guards;
     for (const auto& ip : o.change.remove_peers) peers.erase(ip);
+    for (const auto& ip : o.change.remove_clear) clear.erase(ip);
     for (const auto& b : o.change.remove_pods) pods.erase(b);
     for (const auto& [ip, node] : o.change.retire_peers) peers[ip].expiring = true;
     for (const auto& [b, node] : o.change.retire_pods) pods[b].expiring = true;
     for (const auto& [ip, node] : o.change.put_peers) peers[ip] = {element_comment(node), false};
     for (const auto& [b, node] : o.change.put_pods) pods[b] = {element_comment(node), false};
+    for (const auto& [ip, node] : o.change.put_clear) clear[ip] = {element_comment(node), false};
     return {};
   }
   Result<> operator()(const RemoveGuards&) const {

@@ -55,12 +55,9 @@ Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& pe
   g.frame.masquerade = desired.masquerade;
   g.frame.tunnel = desired.tunnel;
   g.frame.encrypt = desired.encrypt;
-  std::set<Cidr> clear;
-  for (const auto* peer : peers)
-    if (desired.encrypt && peer->clear) clear.insert(Cidr::host(peer->underlay));
-  g.frame.clear.assign(clear.begin(), clear.end());
   for (const auto* peer : peers) {
     g.peers.emplace(peer->underlay, peer->node);
+    if (desired.encrypt && peer->clear) g.clear.emplace(peer->underlay, peer->node);
     for (const auto& c : peer->pod_cidrs) g.pods.emplace(Binding{peer->underlay, c}, peer->node);
   }
   return g;
@@ -75,6 +72,10 @@ GuardChange change_between(const Guards& want, const SeenGuards& have) {
   auto pods_moved = [&](const Binding& b, const std::string& comment) { return ranges.count({b.pods, comment}) > 0; };
   GuardChange change;
   compare(want.peers, have.peers, peer_moved, change.put_peers, change.retire_peers, change.remove_peers);
+  // An exception is kept for no address that is not the peer's own now.
+  auto never = [](const Ip&, const std::string&) { return false; };
+  std::map<Ip, std::string> none;
+  compare(want.clear, have.clear, never, change.put_clear, none, change.remove_clear);
   compare(want.pods, have.pods, pods_moved, change.put_pods, change.retire_pods, change.remove_pods);
   return change;
 }

@@ -39,9 +39,8 @@ struct GuardFrame {
   std::vector<Cidr> cluster;  // all pods, sorted and free of overlaps
   std::vector<Cidr> dns;      // host addresses, sorted
   bool masquerade = false;
-  bool tunnel = false;      // trama1 is there
-  bool encrypt = false;     // VXLAN with peers is dropped, both ways, but for
-  std::vector<Cidr> clear;  // those; host addresses, sorted
+  bool tunnel = false;   // trama1 is there
+  bool encrypt = false;  // VXLAN with peers is dropped, both ways, but for those in Guards::clear
   friend bool operator==(const GuardFrame&, const GuardFrame&) = default;
 };
 
@@ -49,6 +48,7 @@ struct Guards {
   GuardFrame frame;
   std::map<Ip, std::string> peers;      // underlay address -> node
   std::map<Binding, std::string> pods;  // -> node
+  std::map<Ip, std::string> clear;      // peers that may be spoken with in the clear; only with frame.encrypt
   friend bool operator==(const Guards&, const Guards&) = default;
 };
 
@@ -56,13 +56,15 @@ struct Guards {
 struct GuardChange {
   std::vector<Ip> remove_peers;
   std::vector<Binding> remove_pods;
+  std::vector<Ip> remove_clear;
   std::map<Ip, std::string> retire_peers;  // become elements that expire after kRetireSeconds
   std::map<Binding, std::string> retire_pods;
   std::map<Ip, std::string> put_peers;
   std::map<Binding, std::string> put_pods;
+  std::map<Ip, std::string> put_clear;
   bool empty() const {
     return remove_peers.empty() && remove_pods.empty() && retire_peers.empty() && retire_pods.empty() &&
-           put_peers.empty() && put_pods.empty();
+           put_peers.empty() && put_pods.empty() && remove_clear.empty() && put_clear.empty();
   }
 };
 
@@ -77,6 +79,7 @@ struct SeenGuards {
   std::string rules;  // a text of all rules and constant sets; equal to rules_text(frame) when untouched
   std::map<Ip, Element> peers;
   std::map<Binding, Element> pods;
+  std::map<Ip, Element> clear;
 };
 
 Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& peers);

@@ -35,7 +35,9 @@ std::string rule_text(const std::string& chain, const std::string& code, const s
   return fmt::format("rule {} # {}\n{}", chain, comment, code);
 }
 
-bool varies(const std::string& set) { return set == kPeersSet || set == kPods4Set || set == kPods6Set; }
+bool varies(const std::string& set) {
+  return set == kPeersSet || set == kClearSet || set == kPods4Set || set == kPods6Set;
+}
 
 std::optional<Ip> ip_at(nft::Bytes bytes, std::size_t offset, std::size_t size) {
   if (bytes.size() < offset + size) return std::nullopt;
@@ -97,6 +99,8 @@ nft::Batch load_batch(const Guards& guards) {
   }
   auto peers = peers_set(guards.frame.underlay);
   for (const auto& [ip, node] : guards.peers) batch.put_element(t.table, peers, peer_element(ip, node, false));
+  auto clear = clear_set(guards.frame.underlay);
+  for (const auto& [ip, node] : guards.clear) batch.put_element(t.table, clear, peer_element(ip, node, false));
   for (Family f : {Family::v4, Family::v6}) {
     auto pods = pods_set(guards.frame.underlay, f);
     for (const auto& [b, node] : guards.pods)
@@ -110,11 +114,12 @@ nft::Batch load_batch(const Guards& guards) {
 
 nft::Batch change_batch(const GuardChange& change, Family underlay) {
   auto table = guard_table_name();
-  auto peers = peers_set(underlay);
+  auto peers = peers_set(underlay), clear = clear_set(underlay);
   std::map<Family, nft::Set> pods{{Family::v4, pods_set(underlay, Family::v4)},
                                   {Family::v6, pods_set(underlay, Family::v6)}};
   auto pods_of = [&](const Binding& b) -> const nft::Set& { return pods.at(b.pods.family()); };
   nft::Batch batch;
+  for (const auto& ip : change.remove_clear) batch.delete_element(table, clear, peer_element(ip, "", false));
   for (const auto& ip : change.remove_peers) batch.delete_element(table, peers, peer_element(ip, "", false));
   for (const auto& b : change.remove_pods) batch.delete_element(table, pods_of(b), binding_element(b, "", false));
   for (const auto& [ip, node] : change.retire_peers) {
@@ -127,6 +132,7 @@ nft::Batch change_batch(const GuardChange& change, Family underlay) {
   }
   for (const auto& [ip, node] : change.put_peers) batch.put_element(table, peers, peer_element(ip, node, false));
   for (const auto& [b, node] : change.put_pods) batch.put_element(table, pods_of(b), binding_element(b, node, false));
+  for (const auto& [ip, node] : change.put_clear) batch.put_element(table, clear, peer_element(ip, node, false));
   return batch;
 }
 
@@ -165,10 +171,10 @@ SeenGuards read_guards(const GuardDump& dump) {
       SeenGuards::Element element{e.comment, e.timeout.count() > 0};
       if (!varies(s.set.name)) {
         ranges.push_back(range_text(e));
-      } else if (s.set.name == kPeersSet) {
+      } else if (s.set.name == kPeersSet || s.set.name == kClearSet) {
         auto bytes = e.key.bytes();
         if (auto ip = ip_at(bytes, 0, bytes.size()))
-          out.peers.emplace(*ip, element);
+          (s.set.name == kPeersSet ? out.peers : out.clear).emplace(*ip, element);
         else
           odd.push_back("odd element " + range_text(e));
       } else if (auto b = binding_of(e, s.set.name == kPods4Set ? Family::v4 : Family::v6)) {

@@ -65,9 +65,6 @@ void add_range_sets(GuardTable& t, const GuardFrame& frame) {
     t.sets.push_back({range_set(std::string("dns") + digit(f), f, true, "the cluster's DNS, answered by this node"),
                       elements_of(frame.dns, f)});
   }
-  if (frame.encrypt)
-    t.sets.push_back({range_set(kClearSet, frame.underlay, true, "peers that may be spoken with in the clear"),
-                      elements_of(frame.clear, frame.underlay)});
 }
 
 // Of VXLAN with a peer, on its way in or out.
@@ -275,6 +272,14 @@ nft::Set peers_set(Family underlay) {
   return set;
 }
 
+nft::Set clear_set(Family underlay) {
+  auto set = peers_set(underlay);
+  set.name = kClearSet;
+  set.has_timeout = false;
+  set.comment = "peers that may be spoken with in the clear";
+  return set;
+}
+
 nft::Set pods_set(Family underlay, Family pods) {
   nft::Set set;
   set.name = pods == Family::v4 ? kPods4Set : kPods6Set;
@@ -293,6 +298,7 @@ GuardTable guard_table(const GuardFrame& frame) {
   t.sets.push_back({peers_set(frame.underlay), {}});
   t.sets.push_back({pods_set(frame.underlay, Family::v4), {}});
   t.sets.push_back({pods_set(frame.underlay, Family::v6), {}});
+  if (frame.encrypt) t.sets.push_back({clear_set(frame.underlay), {}});
   add_range_sets(t, frame);
   t.chains = {peer_chain(frame),   underlay_chain(frame),   inner_chain(),           masquerade_chain(),
               output_chain(frame), prerouting_chain(frame), postrouting_chain(frame)};

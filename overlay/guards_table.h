@@ -34,6 +34,7 @@ struct GuardTable {
 GuardTable guard_table(const GuardFrame& frame);
 nft::Table guard_table_name();
 nft::Set peers_set(Family underlay);
+nft::Set clear_set(Family underlay);
 // The set of bindings whose inner packets are of that family.
 nft::Set pods_set(Family underlay, Family pods);
 nft::Element peer_element(const Ip& underlay, const std::string& node, bool expiring);

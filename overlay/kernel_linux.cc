@@ -276,6 +276,7 @@ Result<> KernelLinux::observe_guards(Observed& out) {
         if (set.name == kPeersSet) guards_underlay_ = set.key_length == 16 ? Family::v6 : Family::v4;
       GuardFrame shape;
       shape.underlay = guards_underlay_;
+      shape.encrypt = true;  // of all sets there can be
       for (auto& expected : guard_table(shape).sets) {
         auto set = std::find_if(sets->begin(), sets->end(), [&](auto& s) { return s.name == expected.set.name; });
         // A set of another make is not read: its definition alone gets the table replaced.

@@ -40,16 +40,18 @@ struct Text {
     const auto& f = o.guards.frame;
     return fmt::format("load guards: table inet {}, port {}, vni {}, {} peers, {} pod ranges{}", kGuardTable, f.port,
                        f.vni.value, o.guards.peers.size(), o.guards.pods.size(),
-                       f.encrypt ? fmt::format(", encryption required but for {} peers", f.clear.size()) : "");
+                       f.encrypt ? fmt::format(", encryption required but for {} peers", o.guards.clear.size()) : "");
   }
   std::string operator()(const ChangeGuards& o) const {
     std::string out = "change guards:";
     for (const auto& ip : o.change.remove_peers) out += " -peer " + ip.to_string();
+    for (const auto& ip : o.change.remove_clear) out += " -clear " + ip.to_string();
     for (const auto& b : o.change.remove_pods) out += " -pods " + binding_text(b);
     each_key(out, "~peer", o.change.retire_peers);
     each_key(out, "~pods", o.change.retire_pods);
     each_key(out, "+peer", o.change.put_peers);
     each_key(out, "+pods", o.change.put_pods);
+    each_key(out, "+clear", o.change.put_clear);
     return out;
   }
   std::string operator()(const RemoveGuards&) const { return fmt::format("remove guards: table inet {}", kGuardTable); }

@@ -170,6 +170,23 @@ TEST_P(Guards, ARemovedPeerIsAStrangerAtOnceAndAMovedOneNot) {
   EXPECT_EQ(n1.counted(kStranger), 1u);
 }
 
+TEST_P(Guards, AnExceptionToEncryptionIsAnElementAndTheTableStays) {
+  n1.desired.encrypt = true;
+  n1.converge();
+  EXPECT_FALSE(delivered(lab[2].host.netns(), forgery(ip("10.244.2.7"), {}, 0)));
+  EXPECT_EQ(n1.counted("in the clear, where encryption is required"), 1u);
+  n1.desired.peers.at("n2").clear = true;
+  EXPECT_THAT(n1.outstanding(), HasSubstr("change guards: +clear 192.168.77.2"));
+  n1.converge();
+  EXPECT_EQ(n1.outstanding(), "");
+  EXPECT_TRUE(delivered(lab[2].host.netns(), forgery(ip("10.244.2.7"), {}, 0)));
+  EXPECT_FALSE(delivered(lab[3].host.netns(), forgery(ip("10.244.3.7"), {}, 0)));
+  n1.desired.peers.at("n2").clear = false;
+  n1.converge();
+  EXPECT_FALSE(delivered(lab[2].host.netns(), forgery(ip("10.244.2.7"), {}, 0)));
+  EXPECT_EQ(n1.counted("in the clear, where encryption is required"), 3u) << "loaded once, so counted on";
+}
+
 TEST_P(Guards, OtherTrafficOfTheMachineIsLeftAlone) {
   // UDP 6784 between others that n1 only routes, and another port to n1 itself.
   Host beyond(lab.fabric, "py", {"192.168.77.98/16"});

@@ -325,6 +325,7 @@ TEST_F(PlanTunnel, EncryptionTakesNoOtherPathAndGuardsBeforeAnythingElse) {
   ASSERT_EQ(run(kernel, desired), "");
   for (const auto& [id, nexthop] : kernel.world.nexthops) EXPECT_TRUE(nexthop.tunnel);
   desired.peers.at("n3").clear = true;
+  EXPECT_THAT(to_text(plan(desired, kernel.world).front()), HasSubstr("change guards: +clear "));
   ASSERT_EQ(run(kernel, desired), "");
   EXPECT_EQ(std::count_if(kernel.world.nexthops.begin(), kernel.world.nexthops.end(),
                           [](const auto& n) { return n.second.tunnel; }),
