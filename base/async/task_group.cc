@@ -27,26 +27,30 @@ TaskGroup::TaskGroup(asio::any_io_executor ex)
     : ex_(std::move(ex)), idle_(ex_, asio::steady_timer::time_point::max()) {}
 
 TaskGroup::~TaskGroup() {
-  if (!signals_.empty()) {
-    base::logger("task")->critical("a task group was destroyed while {} tasks run", signals_.size());
-    std::abort();
-  }
+  if (tasks_.empty()) return;
+  std::string names;
+  for (const auto& task : tasks_) names += (names.empty() ? "" : ", ") + task.name;
+  base::logger("task")->critical("a task group was destroyed while {} tasks run: {}", tasks_.size(), names);
+  std::abort();
 }
 
 void TaskGroup::spawn(std::string name, awaitable<void> task) {
-  auto it = signals_.emplace(signals_.end());
-  auto done = [this, it, name = std::move(name)](std::exception_ptr e) {
-    report(name, e);
-    signals_.erase(it);
-    if (signals_.empty()) idle_.cancel();
+  if (stopped_) return;
+  auto& begun = tasks_.emplace_back();
+  begun.name = std::move(name);
+  auto done = [this, it = std::prev(tasks_.end())](std::exception_ptr e) {
+    report(it->name, e);
+    tasks_.erase(it);
+    if (tasks_.empty()) idle_.cancel();
   };
-  asio::co_spawn(ex_, std::move(task), asio::bind_cancellation_slot(it->slot(), std::move(done)));
+  asio::co_spawn(ex_, std::move(task), asio::bind_cancellation_slot(begun.signal.slot(), std::move(done)));
 }
 
 awaitable<void> TaskGroup::stop() {
+  stopped_ = true;
   // emit() may finish a task at once and so erase its signal: step first.
-  for (auto it = signals_.begin(); it != signals_.end();) (it++)->emit(asio::cancellation_type::terminal);
-  while (!signals_.empty()) {
+  for (auto it = tasks_.begin(); it != tasks_.end();) (it++)->signal.emit(asio::cancellation_type::terminal);
+  while (!tasks_.empty()) {
     idle_.expires_at(asio::steady_timer::time_point::max());
     co_await idle_.async_wait(kTuple);
   }

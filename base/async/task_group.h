@@ -11,7 +11,7 @@
 namespace trama::async {
 
 // Owns child coroutines: nothing in trama is detached. stop() cancels all of them and waits until the last one
-// has finished; destroying a group with live tasks is a bug and aborts.
+// has finished; from then on the group begins nothing any more. Destroying one with live tasks is a bug and aborts.
 // A task that dies of an exception other than cancellation is logged under its name.
 class TaskGroup {
  public:
@@ -20,14 +20,20 @@ class TaskGroup {
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;
 
+  // Drops the task when the group has been stopped: what ends may still be told news.
   void spawn(std::string name, awaitable<void> task);
   awaitable<void> stop();
-  std::size_t live() const { return signals_.size(); }
+  std::size_t live() const { return tasks_.size(); }
 
  private:
+  struct Task {
+    std::string name;
+    asio::cancellation_signal signal;
+  };
   asio::any_io_executor ex_;
   asio::steady_timer idle_;
-  std::list<asio::cancellation_signal> signals_;
+  std::list<Task> tasks_;
+  bool stopped_ = false;
 };
 
 }  // namespace trama::async

@@ -230,6 +230,49 @@ TEST_F(AsyncTest, stopping_a_group_cancels_and_waits) {
   run(context, main(ex));
 }
 
+TEST_F(AsyncTest, a_stopped_group_begins_nothing) {
+  auto main = [](asio::any_io_executor on) -> awaitable<void> {
+    TaskGroup tasks(on);
+    int ran = 0;
+    auto count = [](int* n) -> awaitable<void> {
+      ++*n;
+      co_return;
+    };
+    // News that come while it ends.
+    struct Late {
+      TaskGroup& group;
+      awaitable<void> task;
+      ~Late() { group.spawn("late", std::move(task)); }
+    };
+    auto ending = [](TaskGroup* group, awaitable<void> late) -> awaitable<void> {
+      Late at_the_end{*group, std::move(late)};
+      co_await sleep_for(1h);
+    };
+    tasks.spawn("ending", ending(&tasks, count(&ran)));
+    co_await sleep_for(1ms);
+    co_await tasks.stop();
+    EXPECT_EQ(tasks.live(), 0u);
+    tasks.spawn("after", count(&ran));
+    EXPECT_EQ(tasks.live(), 0u);
+    co_await sleep_for(1ms);
+    EXPECT_EQ(ran, 0);
+  };
+  run(context, main(ex));
+}
+
+TEST(TaskGroupDeath, names_the_tasks_it_would_lose) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  auto lose = [] {
+    asio::io_context context;
+    TaskGroup tasks(context.get_executor());
+    auto forever = []() -> awaitable<void> { co_await sleep_for(1h); };
+    tasks.spawn("the watch", forever());
+    tasks.spawn("the lease", forever());
+    context.poll();
+  };
+  EXPECT_DEATH(lose(), "while 2 tasks run: the watch, the lease");
+}
+
 // A group that ends just when a job does: the cancellation must not reach the worker's thread behind the job.
 TEST(RunOn, a_job_that_ends_while_its_group_is_stopped_harms_nobody) {
   for (int round = 0; round < 300; ++round) {
