@@ -15,6 +15,16 @@ bool same_version(const api::ObjectPtr& a, const api::ObjectPtr& b) {
   return a && b && a->revision == b->revision && a->uid == b->uid;
 }
 
+// All that matters here of a Node. What changes most is its conditions, and many nodes together change them all day.
+bool stands_the_same(const api::Object& before, const api::Object& after) {
+  auto same = [&](const char* path) {
+    auto *a = api::at(before.body, path), *b = api::at(after.body, path);
+    return (!a && !b) || (a && b && *a == *b);
+  };
+  return same("metadata.uid") && same("metadata.labels") && same("metadata.annotations") &&
+         same("metadata.creationTimestamp") && same("spec") && same("status.addresses");
+}
+
 const json::value* addresses_of(const api::Object& service) { return api::at(service.body, "spec.clusterIPs"); }
 
 }  // namespace
@@ -112,7 +122,7 @@ void ClusterView::set(Kind kind, const std::string& name, api::ObjectPtr object)
 
 void ClusterView::note(Kind kind, const api::Object* before, const api::Object* after) {
   switch (kind) {
-    case Kind::nodes: dirty_.nodes = true; break;
+    case Kind::nodes: dirty_.nodes |= !before || !after || !stands_the_same(*before, *after); break;
     case Kind::pods: dirty_.pods = true; break;
     case Kind::services: {
       const auto& object = after ? *after : *before;

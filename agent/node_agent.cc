@@ -20,6 +20,9 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(5);  // a room may be behind for so long before the node says NotReady
 constexpr unsigned kUsualMtu = 1450;
+// After working through changes for longer than a few milliseconds it rests for twice that time.
+constexpr int kRestAfterWork = 2;
+constexpr std::chrono::milliseconds kWorthGathering{10}, kLongestRest{300};
 constexpr auto kKubeconfigLook = std::chrono::seconds(10);
 
 double milliseconds_since(std::chrono::steady_clock::time_point then) {
@@ -171,6 +174,7 @@ void NodeAgent::start_parts() {
     tasks_.spawn("resolvers", follow_resolvers());
   }
   tasks_.spawn("obstacles", watch_obstacles());
+  tasks_.spawn("neighbour tables", watch_neighbour_tables());
   if (settings_.options.hold_translation != "false") tasks_.spawn("hold translation", hold_translation());
   describe_service_ = [this](servicelb::ServiceKey key) { return rooms_->services().describe(std::move(key)); };
 }
@@ -258,9 +262,14 @@ awaitable<void> NodeAgent::follow_kubeconfig() {
 awaitable<void> NodeAgent::flow() {
   for (;;) {
     co_await changed_.wait();
+    auto begun = Clock::now();
     report_node();
     if (feed_->usable()) process_changes();
     update_peers();
+    // Where much changes at once, a large cluster that comes up, say, changes are gathered: it takes a part of the
+    // time.
+    auto rest = std::chrono::duration_cast<std::chrono::milliseconds>((Clock::now() - begun) * kRestAfterWork);
+    if (rest >= kWorthGathering) co_await async::sleep_for(std::min(rest, kLongestRest));
   }
 }
 

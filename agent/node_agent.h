@@ -79,6 +79,7 @@ class NodeAgent {
   awaitable<void> flow();
   awaitable<void> tick();
   awaitable<void> watch_obstacles();
+  awaitable<void> watch_neighbour_tables();
   awaitable<void> hold_translation();
 
   void process_changes();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A NodeAgent's eye on other people's packet filters.
+// A NodeAgent's eye on what it shares with others: their packet filters, and the kernel's table of neighbours.
 #include <algorithm>
 
+#include "agent/neighbour_table.h"
 #include "agent/node_agent.h"
 
 namespace trama::agent {
@@ -28,6 +29,21 @@ awaitable<void> NodeAgent::watch_obstacles() {
       if (news) changed_.set();
     }
     co_await async::sleep_for(std::chrono::milliseconds(1'000));
+  }
+}
+
+awaitable<void> NodeAgent::watch_neighbour_tables() {
+  constexpr std::chrono::seconds kLook{10};
+  constexpr std::chrono::minutes kSayAgain{10};
+  NeighbourTables tables;
+  std::optional<Clock::time_point> said;
+  for (;;) {
+    auto trouble = tables.look();
+    if (!trouble.empty() && (!said || Clock::now() - *said > kSayAgain)) {
+      said = Clock::now();
+      log_->warn("{}", trouble);
+    }
+    co_await async::sleep_for(kLook);
   }
 }
 

@@ -20,9 +20,15 @@ namespace trama::agent {
 
 namespace asio = async::asio;
 
+// How soon damage to the packet filter is noticed at the latest: one cheap question for all rooms.
+constexpr std::chrono::milliseconds kFilterPoll{50};
+// What the rooms do of themselves, beside that question.
+constexpr std::chrono::milliseconds kRoomPoll{500};
+
 // Everything that lives on the worker stands here; it is made and destroyed there.
 struct OnWorker {
   std::optional<nft::Session> session;
+  std::optional<nft::Session> generation;  // only made here; the brain asks with it
   std::unique_ptr<netns::PodProcessPort> processes;
   std::unique_ptr<netns::KernelLinux> sandboxes;
   std::unique_ptr<overlay::KernelLinux> overlay;
@@ -31,6 +37,9 @@ struct OnWorker {
 
   base::Result<> open(const RoomsOptions& rooms) {
     const netns::Paths& paths = rooms.paths;
+    auto asking = nft::Session::open();
+    if (!asking) return base::Error(asking.error()).in("nftables");
+    generation.emplace(std::move(*asking));
     auto opened = nft::Session::open();
     if (!opened) return base::Error(opened.error()).in("nftables");
     session.emplace(std::move(*opened));
@@ -61,6 +70,7 @@ struct OnWorker {
     sandboxes.reset();
     processes.reset();
     session.reset();
+    generation.reset();
   }
 };
 
@@ -79,13 +89,29 @@ struct Rooms::Impl {
     netns::Reconciler::Options sandbox_options;
     sandbox_options.paths = options.paths;
     sandbox_options.refresh = options.resync;
+    sandbox_options.guard_poll = kRoomPoll;
     sandbox_loop = std::make_unique<netns::Reconciler>(want_sandboxes, *port, *there.sandboxes, worker.executor(),
                                                        sandbox_options, events.sandboxes);
     overlay::Reconciler::Options overlay_options;
     overlay_options.refresh = options.resync;
+    overlay_options.guard_poll = kRoomPoll;
     overlay_loop = std::make_unique<overlay::Reconciler>(want_overlay, *there.overlay, worker.executor(),
                                                          overlay_options, events.overlay);
-    service_loop = std::make_unique<servicelb::Reconciler>(*there.services, brain, worker.executor(), events.services);
+    service_loop = std::make_unique<servicelb::Reconciler>(*there.services, brain, worker.executor(), events.services,
+                                                           servicelb::Reconciler::Options{kRoomPoll});
+  }
+
+  awaitable<void> watch_filter() {
+    std::optional<std::uint32_t> seen;
+    for (;;) {
+      co_await async::sleep_for(kFilterPoll);
+      auto now = there.generation->generation();
+      if (now && seen == *now) continue;
+      seen = now ? std::optional(*now) : std::nullopt;
+      sandbox_loop->filter_moved();
+      overlay_loop->filter_moved();
+      service_loop->filter_moved();
+    }
   }
 
   asio::any_io_executor brain;
@@ -145,6 +171,7 @@ void Rooms::start() {
   self.tasks.spawn("sandboxes", self.sandbox_loop->run());
   self.tasks.spawn("overlay", self.overlay_loop->run());
   self.tasks.spawn("services", self.service_loop->run());
+  self.tasks.spawn("packet filter", self.watch_filter());
 }
 
 awaitable<void> Rooms::stop() { co_await impl_->tasks.stop(); }

@@ -111,8 +111,9 @@ struct Reconciler::Core {
 
   awaitable<void> watch_guard() {
     auto ask = [this] { return hints.guard_touched(); };
+    moved.emplace(co_await async::asio::this_coro::executor);
     for (;;) {
-      co_await async::sleep_for(options.guard_poll);
+      (void)co_await moved->wait_for(options.guard_poll);
       if (!want.get()) continue;
       auto touched = co_await async::run_on(worker, ask);
       if (!touched || *touched) loop.wake();
@@ -166,6 +167,7 @@ struct Reconciler::Core {
   OnReport on_report;
   Tap tap;
   Loop loop;
+  std::optional<async::Event> moved;  // while somebody waits for it
   std::shared_ptr<async::Event> dirty;
   std::unique_ptr<FileWatch> files;
 };
@@ -177,6 +179,9 @@ Reconciler::~Reconciler() = default;
 
 awaitable<void> Reconciler::run() { co_await core_->run(); }
 void Reconciler::wake() { core_->loop.wake(); }
+void Reconciler::filter_moved() {
+  if (core_->moved) core_->moved->set();
+}
 std::uint64_t Reconciler::reconciled_generation() const { return core_->loop.reconciled_generation(); }
 std::uint64_t Reconciler::passes() const { return core_->loop.passes(); }
 const std::vector<std::string>& Reconciler::last_plan() const { return core_->loop.last_plan(); }

@@ -33,6 +33,8 @@ class Reconciler {
   // generation.
   async::awaitable<void> run();
   void wake();
+  // The packet filter's generation has moved: ask now whose doing it was, not only at the next guard_poll.
+  void filter_moved();
   std::uint64_t reconciled_generation() const;
   std::uint64_t passes() const;
   const std::vector<std::string>& last_plan() const;

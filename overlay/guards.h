@@ -86,6 +86,6 @@ Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& pe
 // The elements that must change; assumes that the rules are right.
 GuardChange change_between(const Guards& want, const SeenGuards& have);
 // The text that the kernel port gives for a table made from `frame` alone.
-std::string rules_text(const GuardFrame& frame);
+const std::string& rules_text(const GuardFrame& frame);  // valid until the next call
 
 }  // namespace trama::overlay

@@ -70,6 +70,26 @@ std::optional<Binding> binding_of(const nft::Element& e, Family pods) {
 
 std::chrono::milliseconds expiry(bool expiring) { return std::chrono::seconds(expiring ? kRetireSeconds : 0); }
 
+// In an order that neither the kernel's dump nor our construction decides.
+std::string make_rules_text(const GuardFrame& frame) {
+  auto t = guard_table(frame);
+  std::vector<std::string> sets, chains, rules;
+  for (const auto& s : t.sets) {
+    std::vector<std::string> ranges;
+    for (const auto& e : s.elements) ranges.push_back(range_text(e));
+    std::sort(ranges.begin(), ranges.end());
+    sets.push_back(set_text(s.set.name, s.set.flags(), s.set.key_type(), s.set.key_length(), s.set.userdata()) + "\n" +
+                   join(ranges));
+  }
+  std::sort(t.chains.begin(), t.chains.end(), [](auto& a, auto& b) { return a.chain.name < b.chain.name; });
+  for (const auto& c : t.chains) {
+    chains.push_back(c.chain.to_string());
+    for (const auto& rule : c.rules) rules.push_back(rule_text(c.chain.name, rule.code(), rule.comment()));
+  }
+  std::sort(sets.begin(), sets.end());
+  return t.table.comment + "\n" + join(sets) + join(chains) + join(rules);
+}
+
 }  // namespace
 
 nft::Element peer_element(const Ip& underlay, const std::string& node, bool expiring) {
@@ -142,24 +162,11 @@ nft::Batch remove_batch() {
   return batch;
 }
 
-// One text per table, in an order that neither the kernel's dump nor our construction decides.
-std::string rules_text(const GuardFrame& frame) {
-  auto t = guard_table(frame);
-  std::vector<std::string> sets, chains, rules;
-  for (const auto& s : t.sets) {
-    std::vector<std::string> ranges;
-    for (const auto& e : s.elements) ranges.push_back(range_text(e));
-    std::sort(ranges.begin(), ranges.end());
-    sets.push_back(set_text(s.set.name, s.set.flags(), s.set.key_type(), s.set.key_length(), s.set.userdata()) + "\n" +
-                   join(ranges));
-  }
-  std::sort(t.chains.begin(), t.chains.end(), [](auto& a, auto& b) { return a.chain.name < b.chain.name; });
-  for (const auto& c : t.chains) {
-    chains.push_back(c.chain.to_string());
-    for (const auto& rule : c.rules) rules.push_back(rule_text(c.chain.name, rule.code(), rule.comment()));
-  }
-  std::sort(sets.begin(), sets.end());
-  return t.table.comment + "\n" + join(sets) + join(chains) + join(rules);
+// Every plan asks for it, and the frame hardly ever changes.
+const std::string& rules_text(const GuardFrame& frame) {
+  thread_local std::pair<GuardFrame, std::string> last{frame, make_rules_text(frame)};
+  if (last.first != frame) last = {frame, make_rules_text(frame)};
+  return last.second;
 }
 
 SeenGuards read_guards(const GuardDump& dump) {

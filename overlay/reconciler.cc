@@ -143,8 +143,9 @@ struct Reconciler::Core {
 
   async::awaitable<void> watch_guards() {
     auto ask = [this] { return tap.kernel.guards_touched(); };
+    moved.emplace(co_await async::asio::this_coro::executor);
     for (;;) {
-      co_await async::sleep_for(options.guard_poll);
+      (void)co_await moved->wait_for(options.guard_poll);
       if (!want.get()) continue;
       bool touched = co_await async::run_on(worker, ask);
       if (touched) loop.wake();
@@ -157,6 +158,7 @@ struct Reconciler::Core {
   Options options;
   OnStatus on_status;
   Loop loop;
+  std::optional<async::Event> moved;  // while somebody waits for it
 };
 
 Reconciler::Reconciler(async::Latest<Desired>& want, Kernel& kernel, async::asio::any_io_executor worker,
@@ -173,6 +175,9 @@ async::awaitable<void> Reconciler::run() {
 }
 
 void Reconciler::wake() { core_->loop.wake(); }
+void Reconciler::filter_moved() {
+  if (core_->moved) core_->moved->set();
+}
 std::uint64_t Reconciler::reconciled_generation() const { return core_->loop.reconciled_generation(); }
 std::uint64_t Reconciler::passes() const { return core_->loop.passes(); }
 const std::vector<std::string>& Reconciler::last_plan() const { return core_->loop.last_plan(); }

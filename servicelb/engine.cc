@@ -344,6 +344,7 @@ PassOutcome Engine::pass(PassInput input, Clock::time_point now) {
   }
   if (started_ && (!settle_flows(out, now) || planner_.flows().due(now))) out.retry = true;
   out.committed = started_ && !must_verify_;
+  out.unsettled = out.retry || !out.committed || planner_.dirty() || verified_epoch_ != structure_epoch_;
   return finish(std::move(out), began);
 }
 

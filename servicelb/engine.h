@@ -22,6 +22,7 @@ struct PassOutcome {
   bool healed = false;                                       // damage done by somebody else was repaired
   std::vector<std::string> plan;                             // what was written, in nft's words; cut after kPlanLines
   bool retry = false;                                        // something must be tried again soon
+  bool unsettled = false;                                    // the next pass has something to do even if nobody calls
   std::vector<std::pair<ServiceKey, std::string>> troubled;  // those of `failures` that are one service's
   std::size_t elements = 0;                                  // in the kernel, of both families
   std::chrono::nanoseconds took{0};

@@ -6,19 +6,23 @@
 
 namespace trama::servicelb {
 namespace {
-// How soon damage by others is noticed at the latest; a look costs a microsecond.
-constexpr std::chrono::milliseconds kPoll{50};
+constexpr std::chrono::milliseconds kUnsettled{50};  // to the next pass when the last one has left something to do
 }  // namespace
 
 struct Reconciler::Impl {
   Impl(Kernel& kernel, async::asio::any_io_executor brain, async::asio::any_io_executor worker_thread,
-       std::function<void(const Report&)> on_report)
-      : engine(kernel), worker(std::move(worker_thread)), wake(std::move(brain)), report(std::move(on_report)) {}
+       std::function<void(const Report&)> on_report, Options o)
+      : engine(kernel),
+        worker(std::move(worker_thread)),
+        wake(std::move(brain)),
+        report(std::move(on_report)),
+        options(o) {}
 
   Engine engine;  // touched on the worker only
   async::asio::any_io_executor worker;
   async::Event wake;
   std::function<void(const Report&)> report;
+  Options options;
   std::map<ServiceKey, std::optional<Service>> pending;
   std::optional<NodeFacts> node;
   bool synced = false, look = false;
@@ -37,8 +41,8 @@ struct Reconciler::Impl {
 };
 
 Reconciler::Reconciler(Kernel& kernel, async::asio::any_io_executor brain, async::asio::any_io_executor worker,
-                       std::function<void(const Report&)> report)
-    : impl_(std::make_unique<Impl>(kernel, std::move(brain), std::move(worker), std::move(report))) {}
+                       std::function<void(const Report&)> report, Options options)
+    : impl_(std::make_unique<Impl>(kernel, std::move(brain), std::move(worker), std::move(report), options)) {}
 Reconciler::~Reconciler() = default;
 
 std::uint64_t Reconciler::update(const ServiceKey& key, std::optional<Service> service) {
@@ -71,16 +75,21 @@ void Reconciler::wake() {
   impl_->wake.set();
 }
 
+void Reconciler::filter_moved() { impl_->wake.set(); }
+
 async::awaitable<void> Reconciler::run() {
   Impl& self = *impl_;
+  bool unsettled = true;
   for (;;) {
-    (void)co_await self.wake.wait_for(kPoll);
+    auto pause = unsettled ? std::min(kUnsettled, self.options.poll) : self.options.poll;
+    (void)co_await self.wake.wait_for(pause);
     if (!self.synced) continue;
     std::uint64_t generation = self.told;  // before taking: what is told meanwhile belongs to the next pass
     PassInput input = self.take();
     bool told = !input.changes.empty() || input.node || input.look;
     auto job = [&self, &input] { return self.engine.pass(std::move(input), Clock::now()); };
     PassOutcome out = co_await async::run_on(self.worker, job);
+    unsettled = out.unsettled;
     if (out.committed) self.programmed = generation;
     if (!out.plan.empty()) self.last_plan = out.plan;
     bool news = told || out.operations > 0 || out.failures != self.last_failures;

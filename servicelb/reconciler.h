@@ -28,8 +28,16 @@ class Reconciler {
     std::chrono::nanoseconds took{0};                          // the pass, from taking the changes to the commit
     std::vector<std::pair<ServiceKey, std::string>> troubled;  // those of `failures` that are one Service's
   };
+  struct Options {
+    // How soon damage by others is noticed at the latest, where nobody calls filter_moved(). A look costs a
+    // microsecond, and two changes of threads.
+    std::chrono::milliseconds poll{50};
+  };
   Reconciler(Kernel& kernel, async::asio::any_io_executor brain, async::asio::any_io_executor worker,
-             std::function<void(const Report&)> report);
+             std::function<void(const Report&)> report)
+      : Reconciler(kernel, std::move(brain), std::move(worker), std::move(report), Options()) {}
+  Reconciler(Kernel& kernel, async::asio::any_io_executor brain, async::asio::any_io_executor worker,
+             std::function<void(const Report&)> report, Options options);
   ~Reconciler();
 
   // nullopt = the Service is gone. Returns the generation that will contain this change.
@@ -46,6 +54,8 @@ class Reconciler {
   async::awaitable<base::Result<std::vector<ConnectionCount>>> connections();
   // The world changed outside (tests, SIGHUP): verify now.
   void wake();
+  // The packet filter's generation has moved: see now whose doing it was, not only at the next poll.
+  void filter_moved();
 
   async::awaitable<void> run();
 

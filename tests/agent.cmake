@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 trama_test(agent_model_test LABEL unit
-  SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/local_endpoints_test.cc unit/agent/metrics_test.cc
+  SOURCES unit/agent/cluster_view_test.cc unit/agent/ipam_test.cc unit/agent/local_endpoints_test.cc unit/agent/metrics_test.cc unit/agent/neighbour_table_test.cc
   unit/agent/obstacles_test.cc unit/agent/peers_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/sources_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
   LINKS trama_agent_model)
 trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc unit/agent/settings_test.cc LINKS trama_agent)

@@ -12,14 +12,19 @@ namespace {
 using base::Cidr;
 using base::Ip;
 
-struct Claim {
-  std::string node;
-  Cidr cidr;
-};
+// Prefixes that do not overlap, and whose they are.
+using Claims = std::map<Cidr, std::string>;
+
+const Claims::value_type* overlapping(const Claims& claims, const Cidr& cidr) {
+  auto next = claims.lower_bound(cidr);
+  if (next != claims.end() && next->first.overlaps(cidr)) return &*next;
+  if (next != claims.begin() && std::prev(next)->first.overlaps(cidr)) return &*std::prev(next);
+  return nullptr;
+}
 
 // The first thing that is wrong with a peer, "" if nothing is.
-std::string objection(const overlay::Peer& peer, const std::vector<Claim>& claims,
-                      const std::map<Ip, std::string>& owners, const TopologyContext& context) {
+std::string objection(const overlay::Peer& peer, const Claims& claims, const std::map<Ip, std::string>& owners,
+                      const TopologyContext& context) {
   if (auto why = unacceptable(peer.underlay); !why.empty())
     return fmt::format("its address {} is a {}", peer.underlay.to_string(), why);
   if (auto it = owners.find(peer.underlay); it != owners.end() && it->second != peer.node)
@@ -32,12 +37,11 @@ std::string objection(const overlay::Peer& peer, const std::vector<Claim>& claim
                                    [&](const Cidr& c) { return c.family() == cidr.family(); });
     if (same_family && std::none_of(context.cluster_cidrs.begin(), context.cluster_cidrs.end(), inside))
       return fmt::format("its pod CIDR {} is not one of the cluster's", cidr.to_string());
-    for (const auto& claim : claims)
-      if (claim.cidr.overlaps(cidr))
-        return fmt::format("its pod CIDR {} overlaps that of {}", cidr.to_string(), claim.node);
-    for (const auto& [ip, owner] : owners)
-      if (cidr.contains(ip))
-        return fmt::format("its pod CIDR {} covers {}, the address of {}", cidr.to_string(), ip.to_string(), owner);
+    if (const auto* claim = overlapping(claims, cidr))
+      return fmt::format("its pod CIDR {} overlaps that of {}", cidr.to_string(), claim->second);
+    if (auto it = owners.lower_bound(cidr.address()); it != owners.end() && cidr.contains(it->first))
+      return fmt::format("its pod CIDR {} covers {}, the address of {}", cidr.to_string(), it->first.to_string(),
+                         it->second);
   }
   return "";
 }
@@ -92,8 +96,8 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
   want.underlay = context.node_ips.front();
   want.pod_cidrs = out.pod_cidrs;
 
-  std::vector<Claim> claims;
-  for (const auto& cidr : out.pod_cidrs) claims.push_back({context.node_name, cidr});
+  Claims claims;
+  for (const auto& cidr : out.pod_cidrs) claims.emplace(cidr, context.node_name);
   for (const auto& node : by_age) {
     if (node->key.name == context.node_name) continue;
     overlay::Peer peer;
@@ -109,7 +113,7 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
       out.refusals.push_back(fmt::format("node {} is no peer: {}", peer.node, why));
       continue;
     }
-    for (const auto& cidr : peer.pod_cidrs) claims.push_back({peer.node, cidr});
+    for (const auto& cidr : peer.pod_cidrs) claims.emplace(cidr, peer.node);
     want.peers.emplace(peer.node, std::move(peer));
   }
   out.overlay = std::move(want);

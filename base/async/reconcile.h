@@ -2,6 +2,8 @@
 // The reconcile loop, written once for every subsystem that recomputes its whole desired state.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -38,7 +40,8 @@ class Reconciler {
   struct Options {
     std::string name;                           // "netns", "overlay": the logger's name
     std::chrono::milliseconds refresh{30'000};  // drift check even if nobody wakes us
-    std::chrono::milliseconds settle{0};        // pause after a wake, so that bursts become one pass
+    // Pause after a wake, so that bursts become one pass; longer, but never much, where passes take long.
+    std::chrono::milliseconds settle{0};
   };
 
   Reconciler(Latest<Desired>& want, Kernel& kernel, asio::any_io_executor worker, Options options, OnReport report)
@@ -57,12 +60,16 @@ class Reconciler {
   const std::vector<std::string>& last_plan() const { return last_plan_; }
 
   awaitable<void> run() {
+    auto settle = options_.settle;
     for (;;) {
       auto pause = backoff_.delay() > backoff_.delay().zero() ? backoff_.delay() : options_.refresh;
       bool woken = co_await want_.wake().wait_for(pause);
-      if (woken && options_.settle.count() > 0) co_await sleep_for(options_.settle);
+      if (woken && options_.settle.count() > 0) co_await sleep_for(settle);
       if (!want_.get()) continue;
+      auto begun = std::chrono::steady_clock::now();
       bool ok = co_await pass();
+      auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
+      settle = std::clamp(took * 2, options_.settle, std::max(options_.settle, kLongestSettle));
       if (ok)
         backoff_.succeeded();
       else
@@ -71,6 +78,8 @@ class Reconciler {
   }
 
  private:
+  static constexpr std::chrono::milliseconds kLongestSettle{200};
+
   awaitable<bool> pass() {
     auto generation = want_.generation();  // before reading: a later publish stays dirty
     auto desired = want_.get();

@@ -31,6 +31,14 @@ Result<> call_all(nl::Client& client, std::vector<nl::Request> requests) {
   return {};
 }
 
+nl::Request neighbour(base::IfIndex link, const base::Ip& ip, const base::Mac& mac) {
+  nl::Neighbour n;
+  n.link = link;
+  n.ip = ip;
+  n.mac = mac;
+  return nl::put_neighbour(n);
+}
+
 }  // namespace
 
 Result<LabNetwork> LabNetwork::open(const std::string& netns_dir) {
@@ -118,6 +126,7 @@ Result<> LabNetwork::make(const PlugIn& op) {
   there.push_back(nl::set_addr_gen_none(port->index));
   there.push_back(nl::set_link_master(port->index, bridge->index));
   there.push_back(nl::set_link_up(port->index, true));
+  if (!op.neighbours.empty()) there.push_back(neighbour(bridge->index, op.address, op.node_mac));
   if (auto r = call_all(outside, std::move(there)); !r) return r;
 
   auto eth0 = nl::find_link(inside, "eth0");
@@ -135,6 +144,7 @@ Result<> LabNetwork::make(const PlugIn& op) {
   here.push_back(nl::put_address(address));
   here.push_back(nl::set_link_up(eth0->index, true));
   here.push_back(nl::put_route(route));
+  for (const auto& [ip, mac] : op.neighbours) here.push_back(neighbour(eth0->index, ip, mac));
   return call_all(inside, std::move(here));
 }
 

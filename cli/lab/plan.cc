@@ -51,6 +51,11 @@ std::vector<LabOp> plan_node(const LabSpec& lab, const NodeSpec& node) {
   cable.via = lab.switch_address;
   cable.port_mac = base::Mac::from_seed(fmt::format("lab {} port {}", lab.name, node.name));
   cable.node_mac = node_mac(lab, node);
+  if (lab.nodes.size() > kNodesThatAsk) {
+    cable.neighbours.emplace_back(lab.switch_address, base::Mac::from_seed(cable.switch_netns));
+    for (const auto& other : lab.nodes)
+      if (other.name != node.name) cable.neighbours.emplace_back(other.address, node_mac(lab, other));
+  }
   return {std::move(ns), std::move(cable)};
 }
 
@@ -65,9 +70,11 @@ std::string to_text(const LabOp& op) {
                           return fmt::format("bridge {}/{} {}/{}", s.netns, s.link, s.address.to_string(), s.length);
                         },
                         [](const PlugIn& p) {
-                          return fmt::format("veth {}/{} master {} <-> {}/eth0 {}/{} via {} mtu {}", p.switch_netns,
+                          auto known = p.neighbours.empty() ? std::string()
+                                                            : fmt::format(", {} neighbours known", p.neighbours.size());
+                          return fmt::format("veth {}/{} master {} <-> {}/eth0 {}/{} via {} mtu {}{}", p.switch_netns,
                                              p.port, p.switch_link, p.node_netns, p.address.to_string(), p.length,
-                                             p.via.to_string(), p.mtu);
+                                             p.via.to_string(), p.mtu, known);
                         },
                     },
                     op);

@@ -33,6 +33,7 @@ struct PlugIn {
   base::Ip via;
   base::Mac port_mac, node_mac;
   unsigned mtu = 1500;
+  std::vector<std::pair<base::Ip, base::Mac>> neighbours;  // whom the node need not ask for
 };
 using LabOp = std::variant<MakeNamespace, MakeSwitch, PlugIn>;
 
@@ -40,6 +41,11 @@ using LabOp = std::variant<MakeNamespace, MakeSwitch, PlugIn>;
 std::vector<LabOp> plan_switch(const LabSpec& lab);
 std::vector<LabOp> plan_node(const LabSpec& lab, const NodeSpec& node);
 std::string to_text(const LabOp& op);
+
+// The kernel keeps the neighbours that were asked for of all namespaces in one table, of 1,024 entries unless the
+// machine says otherwise, and drops packets when it is full. n nodes that speak with each other fill n * n; what is
+// permanent does not count. So in labs with more nodes than this they know each other from the start.
+constexpr std::size_t kNodesThatAsk = 16;
 
 // The address of a node's eth0.
 base::Mac node_mac(const LabSpec& lab, const NodeSpec& node);

@@ -11,6 +11,7 @@ namespace trama::overlay::mesh {
 namespace {
 
 constexpr Millis kTick{100};
+constexpr Millis kTell{1'000};      // between two lists of new members
 constexpr Millis kNotHeard{2'000};  // a probe that came longer ago says that they do not come any more
 constexpr Millis kFarewell{20};
 
@@ -44,7 +45,7 @@ Millis Mesh::Impl::jittered(Millis base) {
 
 void Mesh::Impl::apply_world() {
   auto news = table.controller_says(world.members, world.controller_heard);
-  apply_members(news, nullptr);
+  apply_members(news);
   by_overlay.clear();
   for (auto& [name, p] : entries) {
     auto known = world.peers.find(name);
@@ -61,8 +62,8 @@ void Mesh::Impl::apply_world() {
   changed = true;
 }
 
-// Entries follow the table; who is new is told to those that we speak with.
-void Mesh::Impl::apply_members(const std::vector<Member>& news, const Link* source) {
+// Entries follow the table; who is new is told soon to those that we speak with.
+void Mesh::Impl::apply_members(const std::vector<Member>& news) {
   const auto& members = table.entries();
   for (auto it = entries.begin(); it != entries.end();) {
     auto name = (it++)->first;
@@ -88,14 +89,22 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news, const Link* sour
     p.hearsay = table.hearsay(name);
   }
   choose_neighbours();
-  if (news.empty()) return;
+  for (const auto& member : news) untold[member.node] = member;
+  if (!news.empty()) changed = true;
+}
+
+// Nodes come in crowds: told one by one, each would tell everybody of each.
+void Mesh::Impl::tell_members() {
+  if (untold.empty() || now() < tell_again) return;
+  tell_again = now() + kTell;
+  std::vector<Member> news;
+  for (auto& [name, member] : std::exchange(untold, {})) news.push_back(std::move(member));
   for (const auto& link : links)
-    if (link.get() != source && link->session().established()) {
+    if (link->session().established()) {
       link->session().send_members(news);
       link->flush();
     }
   if (events.members) events.members(table.all());
-  changed = true;
 }
 
 void Mesh::Impl::choose_neighbours() {
@@ -257,6 +266,7 @@ void Mesh::Impl::tick() {
     }
     retire_keys(p);
   }
+  tell_members();
   tick_links();
   dial_due();
   if (options.tunnel) renew_keys();
@@ -291,7 +301,7 @@ void Mesh::set_world(World world) {
 
 void Mesh::remember(const std::vector<Member>& members) {
   auto news = impl_->table.peer_says(members);
-  impl_->apply_members(news, nullptr);
+  impl_->apply_members(news);
 }
 
 void Mesh::set_credentials(Credentials credentials, WhoIs who_is, std::string why_not) {

@@ -32,7 +32,8 @@ struct Mesh::Impl {
 
   // ---- mesh.cc
   void apply_world();
-  void apply_members(const std::vector<Member>& news, const Link* source);
+  void apply_members(const std::vector<Member>& news);
+  void tell_members();
   void choose_neighbours();
   void forget_peer(const std::string& name);
   PeerEntry* peer_of_overlay(const Ip& address);
@@ -94,6 +95,8 @@ struct Mesh::Impl {
 
   World world;
   peers::MemberTable table;
+  std::map<std::string, Member> untold;
+  Millis tell_again{0};
   std::map<std::string, PeerEntry> entries;
   std::map<Ip, std::string> by_overlay;
 

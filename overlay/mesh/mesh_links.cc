@@ -238,7 +238,7 @@ void Mesh::Impl::on_event(std::shared_ptr<Link> link, const peers::Session::Even
     auto others = said->members;
     std::erase_if(others, [this](const Member& m) { return m.node == options.node; });
     auto news = table.peer_says(others);
-    if (!news.empty()) apply_members(news, link.get());
+    if (!news.empty()) apply_members(news);
   } else if (auto* report = std::get_if<peers::Session::Reported>(&event)) {
     entry->second.report = report->report;
     entry->second.reported = now();

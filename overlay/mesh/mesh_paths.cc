@@ -43,6 +43,7 @@ void Mesh::Impl::choose_paths() {
     s.vxlan_reason = vxlan.reason;
     if (s.vxlan == peers::PathState::degraded) s.vxlan_reason = "much of it is lost";
     s.tunnel = p.path(PathKind::tunnel).liveness.state();
+    s.tunnel_doubtful = p.path(PathKind::tunnel).liveness.doubtful(now());
     s.tunnel_loss = p.path(PathKind::tunnel).liveness.loss();
     s.must_encrypt = forced;
     if (forced) s.who_demands = fmt::format("{} requires encryption", world.encrypt ? options.node : name);

@@ -54,14 +54,20 @@ void Mesh::Impl::probe(PeerEntry& p) {
   }
   if (!p.sealing() || !datagrams) return;
   auto& control = p.path(PathKind::control);
-  if (control.liveness.due(now())) {
+  const auto& vxlan = p.path(PathKind::overlay).liveness;
+  bool tunnelled = tunnel_works() && p.sealing()->tunnel;
+  // Answers of the tunnel say as much; it is the same port.
+  bool spared = tunnelled && p.path(PathKind::tunnel).liveness.state() == peers::PathState::up &&
+                control.liveness.state() == peers::PathState::up && !control.liveness.doubtful(now());
+  if (!spared && control.liveness.due(now())) {
     auto sequence = control.probe(now(), real_us());
     send_heartbeat(p, peers::DatagramType::probe, sequence);
   }
-  if (!tunnel_works() || !p.sealing()->tunnel) return;
+  if (!tunnelled) return;
   auto& tunnel = p.path(PathKind::tunnel);
   auto larger = look_for_mtu(p, PathKind::tunnel, world.tunnel_mtu);
-  if (tunnel.liveness.due(now())) {
+  bool reserve = p.choice.use() == peers::Use::vxlan && vxlan.state() == peers::PathState::up && !vxlan.doubtful(now());
+  if (tunnel.liveness.due(now(), reserve)) {
     auto size = tunnel.mtu.mtu();
     send_tunnel_probe(p, tunnel.probe(now(), real_us()), size);
   }
@@ -184,6 +190,7 @@ void Mesh::Impl::on_datagram(const IpPort&, std::string_view datagram) {
   if (opened->type == Type::answer || opened->type == Type::tunnel_answer) {
     path.answered(heartbeat->sequence, now(), real_us());
     if (tunnel) note_mtu(p, PathKind::tunnel);
+    if (tunnel) p.path(PathKind::control).liveness.heard(now());
     return;
   }
   note_arrival(path, heartbeat->sequence, now());

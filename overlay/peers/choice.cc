@@ -11,7 +11,8 @@ Use PathChoice::choose(const Situation& s) const {
     case Use::undecided:
     case Use::vxlan:
       if (works(s.vxlan)) return vxlan_bad && tunnel_fine ? Use::tunnel : Use::vxlan;
-      if (s.vxlan == PathState::down && works(s.tunnel)) return Use::tunnel;
+      // What has just failed may be the peer: then the tunnel will say so, too.
+      if (s.vxlan == PathState::down && works(s.tunnel) && !s.tunnel_doubtful) return Use::tunnel;
       return s.vxlan == PathState::down ? Use::vxlan : use_;
     case Use::tunnel:
       if (s.vxlan == PathState::up) return Use::vxlan;

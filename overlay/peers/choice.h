@@ -14,6 +14,7 @@ namespace trama::overlay::peers {
 
 struct Situation {
   PathState vxlan = PathState::unknown, tunnel = PathState::unknown;
+  bool tunnel_doubtful = false;              // an answer is overdue there
   unsigned vxlan_loss = 0, tunnel_loss = 0;  // percent
   std::string vxlan_reason;
   bool must_encrypt = false;

@@ -33,19 +33,30 @@ Millis PathLiveness::overdue_after() const {
   return std::clamp(usual, timers_.quick, timers_.steady);
 }
 
-bool PathLiveness::suspicious(Millis now) const {
-  if (state_ != PathState::up) return true;
-  auto overdue = [&](const Probe& p) {
+bool PathLiveness::overdue(Millis now) const {
+  return std::any_of(probes_.begin(), probes_.end(), [&](const Probe& p) {
     return !p.answered && p.sent > last_answer_ && now - p.sent >= overdue_after();
-  };
-  return std::any_of(probes_.begin(), probes_.end(), overdue);
+  });
 }
 
-bool PathLiveness::due(Millis now) const {
+bool PathLiveness::due(Millis now, bool reserve) const {
   if (next_ == 1) return now >= phase_;
+  auto pause = reserve ? timers_.reserve : timers_.steady;
+  if (state_ != PathState::up || overdue(now)) pause = timers_.quick;
   // A path that has been down for long is not asked five times a second.
-  bool dead = state_ == PathState::down && now - last_answer_ > timers_.patience;
-  return now - last_sent_ >= (suspicious(now) && !dead ? timers_.quick : timers_.steady);
+  if (state_ == PathState::down && now - last_answer_ > timers_.patience) pause = timers_.steady;
+  return now - last_sent_ >= pause;
+}
+
+// No answer for the time that patience lasts; where nobody asks every second, counted as if the first question that was
+// not answered had been asked a second after the last answer.
+bool PathLiveness::silent(Millis now) const {
+  auto last = std::max(last_answer_, last_heard_);
+  if (now - last < timers_.patience) return false;
+  if (!works(state_)) return true;
+  return std::any_of(probes_.begin(), probes_.end(), [&](const Probe& p) {
+    return !p.answered && p.sent > last && now - p.sent >= timers_.patience - timers_.steady;
+  });
 }
 
 std::uint64_t PathLiveness::probe(Millis now) {
@@ -91,18 +102,17 @@ void PathLiveness::count_loss(Millis now) {
 bool PathLiveness::tick(Millis now) {
   if (state_ == PathState::unknown) return false;
   count_loss(now);
-  bool silent = now - std::max(last_answer_, last_heard_) >= timers_.patience;
   switch (state_) {
     case PathState::probing:
       if (good_ > 0) return enter(PathState::up, now);
-      return silent && enter(PathState::down, now);
+      return silent(now) && enter(PathState::down, now);
     case PathState::up:
     case PathState::degraded:
-      if (silent) return enter(PathState::down, now);
+      if (silent(now)) return enter(PathState::down, now);
       if (state_ == PathState::up) return loss_ >= timers_.degraded && enter(PathState::degraded, now);
       return loss_ <= timers_.degraded / 2 && enter(PathState::up, now);
     case PathState::down:
-      if (silent) good_ = 0;
+      if (silent(now)) good_ = 0;
       return good_ >= timers_.recover && now - good_since_ >= hold() && enter(PathState::up, now);
     case PathState::unknown: break;
   }

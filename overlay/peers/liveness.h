@@ -38,6 +38,7 @@ constexpr bool works(PathState s) { return s == PathState::up || s == PathState:
 struct LivenessTimers {
   Millis steady{1000};     // between probes while all is well
   Millis quick{200};       // while something is wrong, or not yet known
+  Millis reserve{5000};    // while all is well on a path that nothing takes
   Millis patience{2500};   // without any answer until down
   Millis flap{60'000};     // a path that goes down again within that time flaps
   Millis longest{60'000};  // of the time that a flapping path must be well before it counts as up
@@ -51,7 +52,8 @@ class PathLiveness {
   // `phase`, shorter than `steady`, keeps the probes of many paths apart.
   PathLiveness(LivenessTimers timers, Millis phase) : timers_(timers), phase_(phase) {}
 
-  bool due(Millis now) const;
+  // `reserve`: nothing takes this path as long as another one is well.
+  bool due(Millis now, bool reserve = false) const;
   // A probe leaves now; its sequence, from 1.
   std::uint64_t probe(Millis now);
   // False for an answer to nothing that waits: too old, a second one, never sent.
@@ -68,6 +70,8 @@ class PathLiveness {
   void forget(Millis now);
 
   PathState state() const { return state_; }
+  // Up, but an answer is overdue: the next ones will tell.
+  bool doubtful(Millis now) const { return state_ == PathState::up && overdue(now); }
   Millis since() const { return since_; }            // when the state began
   unsigned loss() const { return loss_; }            // percent of the last probes
   Micros round_trip() const { return round_trip_; }  // smoothed; 0 = none yet
@@ -84,7 +88,8 @@ class PathLiveness {
   static constexpr std::size_t kRemembered = 32;  // probes
   static constexpr std::size_t kEnough = 10;      // probes, to speak of loss
   Millis overdue_after() const;
-  bool suspicious(Millis now) const;
+  bool overdue(Millis now) const;
+  bool silent(Millis now) const;
   void count_loss(Millis now);
   bool enter(PathState state, Millis now);
 

@@ -38,8 +38,9 @@ bool MemberTable::put(const Member& member) {
     return true;
   }
   if (found->second.revision >= member.revision) return false;
+  bool news = found->second.underlay != member.underlay;
   found->second = member;
-  return true;
+  return news;
 }
 
 std::vector<Member> MemberTable::controller_says(const std::vector<Member>& all, bool heard_now) {
@@ -50,9 +51,9 @@ std::vector<Member> MemberTable::controller_says(const std::vector<Member>& all,
   if (heard_now) std::erase_if(entries_, [&](const auto& e) { return !listed_.contains(e.first); });
   for (const auto& m : all) {
     auto found = entries_.find(m.node);
-    if (found != entries_.end() && found->second == m) continue;
+    bool known = found != entries_.end() && found->second.underlay == m.underlay;
     entries_[m.node] = m;
-    news.push_back(m);
+    if (!known) news.push_back(m);
   }
   return news;
 }

@@ -20,7 +20,7 @@ class MemberTable {
  public:
   using Entries = std::map<std::string, Member>;
 
-  // Returns what is new or newer than before.
+  // Returns what is new or lies elsewhere now. That a Node object has changed otherwise is no news.
   std::vector<Member> controller_says(const std::vector<Member>& all, bool heard_now);
   std::vector<Member> peer_says(const std::vector<Member>& some);
 

@@ -88,6 +88,31 @@ TEST_F(LabNetworkTest, NodesReachEachOtherAndTheSwitchAndNothingElseChanges) {
   std::filesystem::remove(dir_ + "/t2.n1");
 }
 
+// The kernel has one table for the neighbours of all namespaces; those who ask each other would fill it.
+TEST_F(LabNetworkTest, InALargeLabNobodyHasToAskForANeighbour) {
+  std::string names;
+  std::vector<std::string> made{"t.switch"};
+  for (std::size_t i = 1; i <= kNodesThatAsk + 1; ++i) {
+    names += fmt::format("{}n{}", names.empty() ? "[" : ", ", i);
+    made.push_back(fmt::format("t.n{}", i));
+  }
+  auto lab = lab_of(names + "]");
+  {
+    auto network = LabNetwork::open(dir_);
+    ASSERT_TRUE(network);
+    for (const auto& op : plan_switch(lab)) ASSERT_TRUE(network->apply(op));
+    for (const auto& n : lab.nodes)
+      for (const auto& op : plan_node(lab, n)) ASSERT_TRUE(network->apply(op));
+  }
+  EXPECT_THAT(in("t.n1", "ping -c1 -W2 172.30.0.27"), HasSubstr("1 received"));
+  EXPECT_THAT(in("t.switch", "ping -c1 -W2 172.30.0.11"), HasSubstr("1 received"));
+  for (const char* ns : {"t.n1", "t.switch"}) {
+    EXPECT_THAT(in(ns, "ip -4 neigh show nud permanent | wc -l"), HasSubstr(fmt::format("{}\n", kNodesThatAsk + 1)));
+    EXPECT_EQ(in(ns, "ip -4 neigh show | grep -v PERMANENT"), "") << ns;
+  }
+  ASSERT_TRUE(remove_namespaces(dir_, made, {}));
+}
+
 TEST_F(LabNetworkTest, AStepThatCannotBeDoneNamesItself) {
   auto lab = lab_of("[n1]");
   auto network = LabNetwork::open(dir_);

@@ -35,7 +35,7 @@ class Simulation {
       path.answered(it->second, now, trip);
       it = underway.erase(it);
     }
-    if (path.due(now)) {
+    if (path.due(now, reserve)) {
       auto sequence = path.probe(now);
       ++probes;
       bool lost = std::uniform_real_distribution<>(0, 1)(random) < loss;
@@ -53,6 +53,7 @@ class Simulation {
   std::multimap<Millis, std::uint64_t> underway;
   std::vector<std::pair<Millis, PathState>> history;
   unsigned probes = 0;
+  bool reserve = false;  // nothing takes the path
 };
 
 TEST(Liveness, BeginsUnknownAndIsUpWithTheFirstAnswer) {
@@ -96,6 +97,34 @@ TEST(Liveness, DeathAndReturnAreSeenWithinThreeSecondsInAnyPhase) {
     s.run(Millis(4'000), 0);
     ASSERT_EQ(s.path.state(), PathState::up) << seed;
     EXPECT_LE((s.history.back().first - returned).count(), 3'000) << seed;
+  }
+}
+
+TEST(Liveness, APathInReserveIsAskedSeldomAndStillKnown) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    Simulation s(seed, Micros(100 + seed * 400));
+    s.run(Millis(5'000 + seed * 37), 0);
+    s.reserve = true;
+    auto before = s.probes;
+    s.run(Millis(60'000), 0);
+    EXPECT_LE(s.probes - before, 13u);
+    ASSERT_EQ(s.path.state(), PathState::up);
+    EXPECT_EQ(s.downs(), 0u);
+    // Nobody takes it and it dies.
+    auto died = s.real;
+    s.run(Millis(9'000), 1);
+    ASSERT_EQ(s.path.state(), PathState::down) << seed;
+    EXPECT_LE((s.history.back().first - died).count(), 5'000 + 2'000) << seed;
+    s.run(Millis(10'000), 0);
+    ASSERT_EQ(s.path.state(), PathState::up) << seed;
+    // It has died together with the other one, and is needed as soon as that is noticed.
+    s.run(Millis(70'000), 0);
+    s.run(Millis(1'000), 1);
+    s.reserve = false;
+    s.run(Millis(300), 1);
+    EXPECT_TRUE(s.path.doubtful(s.clock.now()) || !works(s.path.state())) << seed;
+    s.run(Millis(1'700), 1);
+    EXPECT_EQ(s.path.state(), PathState::down) << seed;
   }
 }
 
@@ -144,6 +173,7 @@ TEST(Liveness, TheRealClockWouldRaiseAFalseAlarm) {
   path.answered(first, Millis(1000), Micros(400));
   path.tick(Millis(1000));
   ASSERT_EQ(path.state(), PathState::up);
+  path.probe(Millis(2000));  // its answer waits while nothing runs
   path.tick(Millis(6000));
   EXPECT_EQ(path.state(), PathState::down);
 }

@@ -335,6 +335,9 @@ TEST(Choice, LeavesVxlanWhenItIsDownAndReturnsWhenItIsUp) {
   EXPECT_EQ(c.use(), Use::vxlan);
   EXPECT_FALSE(c.decide(s));
   s.vxlan = PathState::down;
+  s.tunnel_doubtful = true;
+  EXPECT_FALSE(c.decide(s)) << "the peer may be gone";
+  s.tunnel_doubtful = false;
   s.vxlan_reason = "UDP 6784 does not pass";
   EXPECT_TRUE(c.decide(s));
   EXPECT_EQ(c.use(), Use::tunnel);
