@@ -180,8 +180,8 @@ awaitable<void> ViewFeed::save_loop(Kind kind) {
     auto begin = std::chrono::steady_clock::now();
     co_await save(kind);
     auto took = std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
-    // At most a twentieth of the time, the processor's or the disk's.
-    pause = std::max(options_.save_after, took * 20);
+    // Large files cost processor time, at most a twentieth of it; small ones only wait for the disk.
+    pause = std::max(options_.save_after, took * (took > milliseconds(100) ? 20 : 3));
   }
 }
 

@@ -333,6 +333,8 @@ awaitable<void> Mesh::stop() {
     boost::system::error_code ignored;
     self.acceptor->close(ignored);
   }
+  self.tell_again = self.now();
+  self.tell_members();
   bool any = !self.links.empty();
   for (const auto& link : self.links) {
     link->session().close("this agent stops");

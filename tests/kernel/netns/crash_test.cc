@@ -40,7 +40,9 @@ int pass_and_die_at(Node& node, const std::string& step) {
 }
 
 std::string everything(Node& node) {
-  return node.shell("ip -d link; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset; ls /run/netns") +
+  return node.shell(
+             "exec 2>/dev/null; ip -d link; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset; ls "
+             "/run/netns") +
          "\n" + [&] {
            std::string files;
            trama::test::shell("find " + node.paths.run_dir + " " + node.paths.etc_netns_dir + " -type f 2>/dev/null",

@@ -216,15 +216,17 @@ TEST_F(SandboxTest, a_pod_of_the_same_name_can_follow_at_once) {
 }
 
 TEST_F(SandboxTest, nothing_is_left_when_all_sandboxes_are_gone) {
-  std::string before =
-      node.shell("ip -d link; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset; ip netns; ls /run/netns");
+  std::string before = node.shell(
+      "exec 2>/dev/null; ip -d link; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset; ip netns; ls "
+      "/run/netns");
   make({web, db});
   node.desired = {};
   ASSERT_TRUE(node.converge());
   std::string after;
   EXPECT_TRUE(eventually([&] {
     after = node.shell(
-        "ip -d link; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset; ip netns; ls /run/netns");
+        "exec 2>/dev/null; ip -d link; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset; ip netns; ls "
+        "/run/netns");
     return after == before;
   })) << before
       << "\n--- after\n"
