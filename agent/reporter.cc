@@ -246,6 +246,7 @@ awaitable<void> Reporter::node_loop() {
   base::Backoff backoff(std::chrono::milliseconds(50), std::chrono::milliseconds(5'000));
   for (;;) {
     auto pause = backoff.delay().count() > 0 ? backoff.delay() : std::chrono::milliseconds(kIdle);
+    if (words_wait_) pause = std::min(pause, kWords);
     co_await node_wake_.wait_for(pause);
     if (!findings_) continue;
     base::Result<> result;
@@ -296,8 +297,12 @@ awaitable<base::Result<>> Reporter::update_node() {
       log_->warn("labels of the node: {}", answer.error().to_string());
   }
   auto present = api::object_at(node_->body, "status");
-  auto patch = status_patch(present, compute_node_status(present, *findings_));
-  if (patch.empty()) co_return base::Result<>();
+  auto wanted = compute_node_status(present, *findings_);
+  auto now = std::chrono::steady_clock::now();
+  words_wait_ = differ_in_words(present, wanted) && now < words_again_;
+  auto patch = status_patch(present, wanted);
+  if (patch.empty() || words_wait_) co_return base::Result<>();
+  words_again_ = now + kWords;
   json::object body;
   body["status"] = std::move(patch);
   json::value value = std::move(body);

@@ -96,6 +96,10 @@ class Reporter {
   std::optional<NodeFindings> findings_;
   api::ObjectPtr node_;
   bool registered_ = false, lease_exists_ = false;
+  // Of the node: new words alone are told at most so often, because every node hears of every update of every node.
+  static constexpr std::chrono::milliseconds kWords{5'000};
+  std::chrono::steady_clock::time_point words_again_{};
+  bool words_wait_ = false;
   std::uint64_t requests_ = 0, renewals_ = 0;
 };
 

@@ -99,4 +99,15 @@ json::object compute_node_status(const json::object& present_status, const NodeF
   return status;
 }
 
+bool differ_in_words(const json::object& one, const json::object& other) {
+  auto bare = [](json::object status) {
+    if (auto* list = status.if_contains("conditions"); list && list->is_array())
+      for (auto& item : list->get_array())
+        if (item.is_object())
+          for (auto field : {"message", "lastHeartbeatTime"}) item.get_object().erase(field);
+    return status;
+  };
+  return one != other && bare(one) == bare(other);
+}
+
 }  // namespace trama::agent

@@ -50,5 +50,7 @@ std::map<std::string, std::string> missing_labels(const api::Object& node, const
 // Conditions of others (Unknown set by the controller included) are taken over, ours replaced; lastTransitionTime is
 // kept while the condition's status stays.
 json::object compute_node_status(const json::object& present_status, const NodeFindings& findings);
+// Two node statuses that differ in nothing but what conditions say in words.
+bool differ_in_words(const json::object& one, const json::object& other);
 
 }  // namespace trama::agent

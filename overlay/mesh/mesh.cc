@@ -11,8 +11,10 @@ namespace trama::overlay::mesh {
 namespace {
 
 constexpr Millis kTick{100};
-constexpr Millis kTell{1'000};      // between two lists of new members
-constexpr Millis kNotHeard{2'000};  // a probe that came longer ago says that they do not come any more
+constexpr std::size_t kCrowd = 32;        // paths
+constexpr Millis kLongestSilence{1'000};  // of news that can wait; a report costs what there are peers
+constexpr Millis kTell{1'000};            // between two lists of new members
+constexpr Millis kNotHeard{2'000};        // a probe that came longer ago says that they do not come any more
 constexpr Millis kFarewell{20};
 
 std::uint64_t random_number() {
@@ -255,8 +257,10 @@ void Mesh::Impl::tick() {
   open_listener();
   open_sockets();
   if (options.tunnel && world.tunnel_mtu > 0) options.tunnel->tick();
+  std::size_t hurrying = 0;
   for (auto& [name, p] : entries) {
     probe(p);
+    for (const auto& path : p.paths) hurrying += path.liveness.hurries(now());
     for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel}) {
       auto& path = p.path(kind);
       if (!path.liveness.tick(now())) continue;
@@ -266,17 +270,19 @@ void Mesh::Impl::tick() {
     }
     retire_keys(p);
   }
+  crowded = hurrying > kCrowd;
   tell_members();
   tick_links();
   dial_due();
   if (options.tunnel) renew_keys();
   update_reasons();
   choose_paths();
-  if (!changed) return;
+  if (!changed || (!urgent && now() < report_again)) return;
+  report_again = now() + std::min(kTick * (1 + static_cast<int>(entries.size() / 32)), kLongestSilence);
   auto snapshot = status();
   isolated = peers::is_isolated(snapshot.peers);
   snapshot.isolated = isolated;
-  changed = false;
+  changed = urgent = false;
   if (events.changed) events.changed(std::move(snapshot));
 }
 

@@ -64,6 +64,7 @@ struct Mesh::Impl {
   // ---- mesh_probes.cc
   void open_sockets();
   void probe(PeerEntry& p);
+  PathLiveness::Pace pace() const { return crowded ? PathLiveness::Pace::calm : PathLiveness::Pace::usual; }
   std::optional<peers::MtuSearch::Probe> look_for_mtu(PeerEntry& p, PathKind kind, unsigned largest);
   void note_mtu(PeerEntry& p, PathKind kind);
   std::string echo_body(const PeerEntry& p, std::uint64_t sequence, unsigned size) const;
@@ -115,7 +116,10 @@ struct Mesh::Impl {
 
   peers::Doorman doorman;
   std::vector<std::shared_ptr<Link>> links;  // with a session, established or not
-  bool isolated = false, changed = true;
+  bool isolated = false;
+  bool changed = true, urgent = true;  // since the last report; urgent: packets have to take another way, or size
+  bool crowded = false;                // many paths hurry
+  Millis report_again{0};
   std::uint64_t handshakes_failed = 0, strangers = 0, foreign = 0, datagrams_seen = 0, forged = 0;
   Millis started{0}, said_foreign{-3'600'000};
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);  // asked by what comes from other threads

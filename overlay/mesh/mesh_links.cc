@@ -275,6 +275,7 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
   p.has_tunnel = has(theirs, kTunnel);
   p.wants_encryption = has(theirs, kEncrypt);
   p.grants_clear = has(theirs, kClear);
+  changed = urgent = true;
   auto packets = link->take_tunnel_exported();
   if (p.has_tunnel && has(session.mine(), kTunnel)) {
     peers::TunnelPort::Keys secret;

@@ -50,6 +50,7 @@ void Mesh::Impl::choose_paths() {
     auto before = p.choice.use();
     if (!p.choice.decide(s)) continue;
     changed = true;
+    urgent |= before != p.choice.use();
     if (before != p.choice.use() && before != peers::Use::undecided)
       log->info("{}: packets take {}{}{}", name, to_string(p.choice.use()), p.choice.why().empty() ? "" : ", because ",
                 p.choice.why());

@@ -48,7 +48,7 @@ void Mesh::Impl::probe(PeerEntry& p) {
   if (p.overlay && world.mtu > 0 && !must_encrypt(p)) {
     auto& path = p.path(PathKind::overlay);
     auto larger = look_for_mtu(p, PathKind::overlay, world.mtu);
-    if (path.liveness.due(now())) send_echo(p);
+    if (path.liveness.due(now(), pace())) send_echo(p);
     // Never through the device: it lets routers cut its packets in pieces.
     if (larger) send_vxlan_probe(p, echo_body(p, larger->sequence, larger->size), larger->sequence);
   }
@@ -59,7 +59,7 @@ void Mesh::Impl::probe(PeerEntry& p) {
   // Answers of the tunnel say as much; it is the same port.
   bool spared = tunnelled && p.path(PathKind::tunnel).liveness.state() == peers::PathState::up &&
                 control.liveness.state() == peers::PathState::up && !control.liveness.doubtful(now());
-  if (!spared && control.liveness.due(now())) {
+  if (!spared && control.liveness.due(now(), pace())) {
     auto sequence = control.probe(now(), real_us());
     send_heartbeat(p, peers::DatagramType::probe, sequence);
   }
@@ -67,7 +67,7 @@ void Mesh::Impl::probe(PeerEntry& p) {
   auto& tunnel = p.path(PathKind::tunnel);
   auto larger = look_for_mtu(p, PathKind::tunnel, world.tunnel_mtu);
   bool reserve = p.choice.use() == peers::Use::vxlan && vxlan.state() == peers::PathState::up && !vxlan.doubtful(now());
-  if (tunnel.liveness.due(now(), reserve)) {
+  if (tunnel.liveness.due(now(), reserve ? PathLiveness::Pace::reserve : pace())) {
     auto size = tunnel.mtu.mtu();
     send_tunnel_probe(p, tunnel.probe(now(), real_us()), size);
   }
@@ -90,7 +90,7 @@ void Mesh::Impl::note_mtu(PeerEntry& p, PathKind kind) {
   bool news = path.known_mtu != 0;
   if (mtu < path.known_mtu) path.liveness.pardon();
   path.known_mtu = mtu;
-  changed = true;
+  changed = urgent = true;
   if (news) log->info("{}: {} carries packets of {} bytes now", p.member.node, to_string(kind), mtu);
 }
 

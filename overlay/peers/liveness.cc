@@ -39,12 +39,20 @@ bool PathLiveness::overdue(Millis now) const {
   });
 }
 
-bool PathLiveness::due(Millis now, bool reserve) const {
-  if (next_ == 1) return now >= phase_;
-  auto pause = reserve ? timers_.reserve : timers_.steady;
-  if (state_ != PathState::up || overdue(now)) pause = timers_.quick;
+bool PathLiveness::hurries(Millis now) const {
+  if (state_ == PathState::unknown) return false;
   // A path that has been down for long is not asked five times a second.
-  if (state_ == PathState::down && now - last_answer_ > timers_.patience) pause = timers_.steady;
+  if (state_ == PathState::down) return now - last_answer_ <= timers_.patience;
+  return state_ != PathState::up || overdue(now);
+}
+
+bool PathLiveness::due(Millis now, Pace pace) const {
+  if (next_ == 1) return now >= phase_;
+  auto pause = timers_.steady;
+  if (hurries(now))
+    pause = pace == Pace::calm ? timers_.steady : timers_.quick;
+  else if (pace == Pace::reserve && state_ == PathState::up)
+    pause = timers_.reserve;
   return now - last_sent_ >= pause;
 }
 

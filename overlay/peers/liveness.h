@@ -52,8 +52,13 @@ class PathLiveness {
   // `phase`, shorter than `steady`, keeps the probes of many paths apart.
   PathLiveness(LivenessTimers timers, Millis phase) : timers_(timers), phase_(phase) {}
 
-  // `reserve`: nothing takes this path as long as another one is well.
-  bool due(Millis now, bool reserve = false) const;
+  //  usual    as LivenessTimers say
+  //  reserve  nothing takes this path as long as another one is well
+  //  calm     so many paths hurry at once that hurrying would be the trouble, or that the trouble is our own
+  enum class Pace : std::uint8_t { usual, reserve, calm };
+  bool due(Millis now, Pace pace = Pace::usual) const;
+  // Asked more often than usual: something is wrong, or not yet known.
+  bool hurries(Millis now) const;
   // A probe leaves now; its sequence, from 1.
   std::uint64_t probe(Millis now);
   // False for an answer to nothing that waits: too old, a second one, never sent.

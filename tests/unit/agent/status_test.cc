@@ -185,6 +185,19 @@ TEST(NodeStatus, ForeignChainsAreACondition) {
   EXPECT_NE(condition(status, "ServicesUnobstructed", "message").find("ip filter FORWARD"), std::string::npos);
   EXPECT_EQ(condition(status, "Ready"), "True") << "a warning, not a verdict about the node";
 }
+TEST(NodeStatus, WordsAloneAreTold) {
+  auto status = [](const char* text) { return boost::json::parse(text).as_object(); };
+  auto one = status(R"({"conditions":[{"type":"Ready","status":"True","reason":"R","message":"3 peers"}],"x":1})");
+  EXPECT_FALSE(differ_in_words(one, one));
+  EXPECT_TRUE(differ_in_words(one, status(R"({"conditions":[{"type":"Ready","status":"True","reason":"R",
+      "message":"4 peers","lastHeartbeatTime":"2026-01-01T00:00:00Z"}],"x":1})")));
+  for (auto other : {R"({"conditions":[{"type":"Ready","status":"False","reason":"R","message":"4 peers"}],"x":1})",
+                     R"({"conditions":[{"type":"Ready","status":"True","reason":"Q","message":"4 peers"}],"x":1})",
+                     R"({"conditions":[{"type":"Ready","status":"True","reason":"R","message":"4 peers"}],"x":2})",
+                     R"({"conditions":[],"x":1})", R"({"x":1})"})
+    EXPECT_FALSE(differ_in_words(one, status(other))) << other;
+}
+
 TEST(NodeStatus, ReadyMessageAndStability) {
   auto status = compute_node_status({}, node_findings());
   EXPECT_EQ(condition(status, "Ready"), "True");

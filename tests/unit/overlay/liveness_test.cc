@@ -35,7 +35,7 @@ class Simulation {
       path.answered(it->second, now, trip);
       it = underway.erase(it);
     }
-    if (path.due(now, reserve)) {
+    if (path.due(now, pace)) {
       auto sequence = path.probe(now);
       ++probes;
       bool lost = std::uniform_real_distribution<>(0, 1)(random) < loss;
@@ -53,7 +53,7 @@ class Simulation {
   std::multimap<Millis, std::uint64_t> underway;
   std::vector<std::pair<Millis, PathState>> history;
   unsigned probes = 0;
-  bool reserve = false;  // nothing takes the path
+  PathLiveness::Pace pace = PathLiveness::Pace::usual;
 };
 
 TEST(Liveness, BeginsUnknownAndIsUpWithTheFirstAnswer) {
@@ -104,7 +104,7 @@ TEST(Liveness, APathInReserveIsAskedSeldomAndStillKnown) {
   for (unsigned seed = 0; seed < 100; ++seed) {
     Simulation s(seed, Micros(100 + seed * 400));
     s.run(Millis(5'000 + seed * 37), 0);
-    s.reserve = true;
+    s.pace = PathLiveness::Pace::reserve;
     auto before = s.probes;
     s.run(Millis(60'000), 0);
     EXPECT_LE(s.probes - before, 13u);
@@ -120,11 +120,26 @@ TEST(Liveness, APathInReserveIsAskedSeldomAndStillKnown) {
     // It has died together with the other one, and is needed as soon as that is noticed.
     s.run(Millis(70'000), 0);
     s.run(Millis(1'000), 1);
-    s.reserve = false;
+    s.pace = PathLiveness::Pace::usual;
     s.run(Millis(300), 1);
     EXPECT_TRUE(s.path.doubtful(s.clock.now()) || !works(s.path.state())) << seed;
     s.run(Millis(1'700), 1);
     EXPECT_EQ(s.path.state(), PathState::down) << seed;
+  }
+}
+
+TEST(Liveness, WhereManyHurryNobodyDoesAndDeathIsSeenInTimeAllTheSame) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    Simulation s(seed);
+    s.pace = PathLiveness::Pace::calm;
+    s.run(Millis(70'000 + seed * 37), 0);
+    ASSERT_EQ(s.path.state(), PathState::up);
+    auto died = s.real;
+    auto before = s.probes;
+    s.run(Millis(4'000), 1);
+    EXPECT_LE(s.probes - before, 5u);
+    ASSERT_EQ(s.path.state(), PathState::down) << seed;
+    EXPECT_LE((s.history.back().first - died).count(), 3'000) << seed;
   }
 }
 
