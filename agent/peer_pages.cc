@@ -33,6 +33,15 @@ std::string port_of(const PeerStatus& p, std::uint16_t port) {
   return p.remote.empty() ? base::IpPort{p.underlay, port}.to_string() : p.remote;
 }
 
+// Where it is, if not where it announces to be, or where it sees us.
+std::string place_of(const PeerStatus& p) {
+  std::string out;
+  if (!p.found_at.empty())
+    out = fmt::format("{} {}", p.translated ? "behind NAT, seen as" : "moved, now at", p.found_at);
+  if (!p.sees_us.empty()) out += fmt::format("{}sees us behind NAT as {}", out.empty() ? "" : ", ", p.sees_us);
+  return out;
+}
+
 std::string why_not(const MeshStatus& s) {
   if (!s.protocol_off.empty()) return s.protocol_off;
   return s.listening;
@@ -100,6 +109,7 @@ std::string overlay_connections(const MeshStatus& s) {
     if (mtu > 0 && works(used.state)) detail += fmt::format(" mtu={}", mtu);
     if (works(used.state)) detail += fmt::format(" rtt={} loss={}%", round_trip(used.round_trip), used.loss);
     if (tunnel) detail += fmt::format(" ({})", p.why);
+    if (auto place = place_of(p); !place.empty()) detail += " (" + place + ")";
     if (p.connection != Connection::established && !p.trouble.empty()) detail += " error: " + p.trouble;
     bool inbound = p.connection == Connection::established && !p.outbound;
     rows.push_back({inbound ? "<-" : "->", port_of(p, s.port), to_string(p.connection), std::move(detail)});
@@ -108,11 +118,11 @@ std::string overlay_connections(const MeshStatus& s) {
 }
 
 std::string overlay_peers(const MeshStatus& s) {
-  std::vector<std::vector<std::string>> rows{{"NODE", "ADDRESS", "OVERLAY", "CONNECTION", "KNOWN FROM"}};
-  rows.push_back({s.node, s.underlay.to_string(), "", "ourselves", ""});
+  std::vector<std::vector<std::string>> rows{{"NODE", "ADDRESS", "OVERLAY", "CONNECTION", "KNOWN FROM", "PLACE"}};
+  rows.push_back({s.node, s.underlay.to_string(), "", "ourselves", "", ""});
   for (const auto& p : s.peers)
     rows.push_back({p.node, p.underlay.to_string(), p.overlay.empty() ? "-" : p.overlay, to_string(p.connection),
-                    p.hearsay ? "other nodes" : "controller"});
+                    p.hearsay ? "other nodes" : "controller", place_of(p)});
   return table(rows);
 }
 
@@ -182,6 +192,9 @@ json::object overlay_report(const MeshStatus& s) {
     }
     if (!p.trouble.empty()) connection["trouble"] = p.trouble;
     item["connection"] = std::move(connection);
+    if (!p.found_at.empty()) item["foundAt"] = p.found_at;
+    item["behindNat"] = p.translated;
+    if (!p.sees_us.empty()) item["seesUsAt"] = p.sees_us;
     item["use"] = to_string(p.use);
     if (!p.why.empty()) item["why"] = p.why;
     item["mustEncrypt"] = p.must_encrypt;

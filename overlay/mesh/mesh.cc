@@ -56,6 +56,7 @@ void Mesh::Impl::apply_world() {
       p.member.underlay = known->second.underlay;
       p.dial_at = now();
     }
+    p.where.announce({p.member.underlay, options.port});
     if (p.overlay != overlay) p.path(PathKind::overlay).forget(now());
     p.overlay = overlay;
     if (overlay) by_overlay.emplace(*overlay, name);
@@ -88,6 +89,7 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news) {
     }
     if (p.member.underlay != member.underlay) p.dial_at = now();
     p.member = member;
+    p.where.announce({member.underlay, options.port});
     p.hearsay = table.hearsay(name);
   }
   choose_neighbours();
@@ -107,6 +109,17 @@ void Mesh::Impl::tell_members() {
       link->flush();
     }
   if (events.members) events.members(table.all());
+}
+
+// Conversations from the address that we had hear nothing any more; their keys are as good as before.
+void Mesh::Impl::leave_address() {
+  const peers::Session::Closed end{"the address of " + options.node + " has changed", false};
+  for (const auto& link : std::vector(links)) {
+    if (link->session().closed()) continue;
+    link->session().close(end.why);
+    link->flush();
+    closed(link, end);
+  }
 }
 
 void Mesh::Impl::choose_neighbours() {
@@ -140,8 +153,9 @@ PeerEntry* Mesh::Impl::peer_of_overlay(const Ip& address) {
 }
 
 bool Mesh::Impl::is_member_address(const Ip& address) const {
-  return std::any_of(entries.begin(), entries.end(),
-                     [&](const auto& e) { return e.second.member.underlay == address; });
+  return std::any_of(entries.begin(), entries.end(), [&](const auto& e) {
+    return e.second.member.underlay == address || e.second.where.current().ip == address;
+  });
 }
 
 peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
@@ -156,6 +170,7 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
   if (auto age = p.heard_us(kind, now())) e.hears_us = *age < kNotHeard;
   e.send_error = path.send_error;
   e.ever_up = path.liveness.ever_up();
+  e.translation = translation(p);
   return e;
 }
 
@@ -216,6 +231,9 @@ MeshStatus Mesh::Impl::status() const {
     s.switches = p.choice.switches();
     s.keys = p.keys_made;
     s.must_encrypt = must_encrypt(p);
+    if (p.where.elsewhere()) s.found_at = p.where.current().to_string();
+    s.translated = p.translated();
+    if (p.sees_us && datagrams && *p.sees_us != datagrams->local()) s.sees_us = p.sees_us->to_string();
     if (const auto* key = p.sealing(); key && key->tunnel) s.cipher = key->cipher;
     if (p.link) {
       s.connection = peers::Connection::established;
@@ -301,7 +319,9 @@ Mesh::~Mesh() = default;
 
 void Mesh::set_world(World world) {
   if (world == impl_->world) return;
+  bool readdressed = world.underlay != impl_->world.underlay;
   impl_->world = std::move(world);
+  if (readdressed) impl_->leave_address();
   impl_->apply_world();
 }
 

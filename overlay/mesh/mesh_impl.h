@@ -35,6 +35,7 @@ struct Mesh::Impl {
   void apply_members(const std::vector<Member>& news);
   void tell_members();
   void choose_neighbours();
+  void leave_address();
   void forget_peer(const std::string& name);
   PeerEntry* peer_of_overlay(const Ip& address);
   bool is_member_address(const Ip& address) const;
@@ -70,6 +71,11 @@ struct Mesh::Impl {
   std::string echo_body(const PeerEntry& p, std::uint64_t sequence, unsigned size) const;
   void send_echo(PeerEntry& p);
   void send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence);
+  void ask(PeerEntry& p, const std::optional<peers::Whereabouts::Question>& question);
+  void note_place(PeerEntry& p, const Keyed& key, bool newest, const IpPort& from);
+  void moved(PeerEntry& p);
+  peers::Heartbeat heartbeat(const PeerEntry& p, std::uint64_t sequence) const;
+  std::string translation(const PeerEntry& p) const;
   void on_datagram(const IpPort& from, std::string_view datagram);
   void on_icmp(base::Family family, const IpPort& from, std::string_view message);
   peers::Report report_for(const PeerEntry& p) const;

@@ -19,7 +19,11 @@ bool Mesh::Impl::must_encrypt(const PeerEntry& p) const {
 void Mesh::Impl::tell_tunnel() {
   if (!options.tunnel) return;
   std::vector<peers::TunnelPort::Peer> out;
-  for (const auto& [name, peer] : world.peers) out.push_back({name, IpPort{peer.underlay, options.port}, peer.pods});
+  for (const auto& [name, peer] : world.peers) {
+    auto known = entries.find(name);
+    IpPort place{peer.underlay, options.port};
+    out.push_back({name, known == entries.end() ? place : known->second.where.current(), peer.pods});
+  }
   options.tunnel->set_peers(std::move(out));
 }
 
@@ -46,6 +50,9 @@ void Mesh::Impl::choose_paths() {
     s.tunnel_doubtful = p.path(PathKind::tunnel).liveness.doubtful(now());
     s.tunnel_loss = p.path(PathKind::tunnel).liveness.loss();
     s.must_encrypt = forced;
+    auto translated = translation(p);
+    s.translated = !translated.empty();
+    if (s.translated && s.vxlan_reason.empty()) s.vxlan_reason = translated;
     if (forced) s.who_demands = fmt::format("{} requires encryption", world.encrypt ? options.node : name);
     auto before = p.choice.use();
     if (!p.choice.decide(s)) continue;

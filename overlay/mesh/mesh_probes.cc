@@ -54,6 +54,7 @@ void Mesh::Impl::probe(PeerEntry& p) {
   }
   if (!p.sealing() || !datagrams) return;
   auto& control = p.path(PathKind::control);
+  if (control.liveness.state() == peers::PathState::down) ask(p, p.where.look_for(now(), random()));
   const auto& vxlan = p.path(PathKind::overlay).liveness;
   bool tunnelled = tunnel_works() && p.sealing()->tunnel;
   // Answers of the tunnel say as much; it is the same port.
@@ -98,9 +99,8 @@ void Mesh::Impl::note_mtu(PeerEntry& p, PathKind kind) {
 void Mesh::Impl::send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size) {
   constexpr std::size_t kFrame = 4;  // in front of a packet in the tunnel
   auto& path = p.path(PathKind::tunnel);
-  peers::Heartbeat body{sequence, report_for(p)};
-  auto datagram = p.sealing()->keys.seal(peers::DatagramType::tunnel_probe, peers::encode(body, size + kFrame));
-  auto sent = datagrams->send(IpPort{p.member.underlay, options.port}, datagram);
+  auto body = peers::encode(heartbeat(p, sequence), size + kFrame);
+  auto sent = datagrams->send(p.where.current(), p.sealing()->keys.seal(peers::DatagramType::tunnel_probe, body));
   path.send_error = sent ? "" : sent.error().to_string();
 }
 
@@ -158,13 +158,47 @@ peers::Report Mesh::Impl::report_for(const PeerEntry& p) const {
 }
 
 void Mesh::Impl::send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence) {
-  peers::Heartbeat body{sequence, report_for(p)};
-  auto datagram = p.sealing()->keys.seal(type, peers::encode(body));
-  auto sent = datagrams->send(IpPort{p.member.underlay, options.port}, datagram);
+  auto datagram = p.sealing()->keys.seal(type, peers::encode(heartbeat(p, sequence)));
+  auto sent = datagrams->send(p.where.current(), datagram);
   if (type == peers::DatagramType::probe) p.path(PathKind::control).send_error = sent ? "" : sent.error().to_string();
 }
 
-void Mesh::Impl::on_datagram(const IpPort&, std::string_view datagram) {
+peers::Heartbeat Mesh::Impl::heartbeat(const PeerEntry& p, std::uint64_t sequence) const {
+  peers::Heartbeat out{sequence, report_for(p), {}, p.heard_from};
+  if (datagrams) out.mine = datagrams->local();
+  return out;
+}
+
+// To that place alone, whatever is believed of the peer.
+void Mesh::Impl::ask(PeerEntry& p, const std::optional<peers::Whereabouts::Question>& question) {
+  if (!question || !p.sealing() || !datagrams) return;
+  auto body = peers::encode(heartbeat(p, question->number));
+  (void)datagrams->send(question->to, p.sealing()->keys.seal(peers::DatagramType::probe, body));
+}
+
+// Only what came straight from the peer, under keys that are not yet replaced, says where it is.
+void Mesh::Impl::note_place(PeerEntry& p, const Keyed& key, bool newest, const IpPort& from) {
+  if (!newest || key.retires) return;
+  p.heard_from = from;
+  ask(p, p.where.heard(from, now(), random()));
+}
+
+void Mesh::Impl::moved(PeerEntry& p) {
+  auto where = p.where.elsewhere() ? p.where.current().to_string() : p.member.underlay.to_string() + " again";
+  log->info("{}: its datagrams come from {}{}", p.member.node, where, p.translated() ? ", it is behind NAT" : "");
+  tell_tunnel();
+  changed = true;
+}
+
+// Why VXLAN cannot pass, whatever else is well.
+std::string Mesh::Impl::translation(const PeerEntry& p) const {
+  if (p.translated()) return fmt::format("{} is behind NAT, seen as {}", p.member.node, p.heard_from->to_string());
+  if (p.sees_us && datagrams && *p.sees_us != datagrams->local())
+    return fmt::format("{} is behind NAT, {} sees it as {}", options.node, p.member.node, p.sees_us->to_string());
+  return "";
+}
+
+void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram) {
   ++datagrams_seen;
   auto header = peers::parse_datagram_header(datagram);
   auto keyed = header ? by_index.find(header->index) : by_index.end();
@@ -187,6 +221,12 @@ void Mesh::Impl::on_datagram(const IpPort&, std::string_view datagram) {
   auto& path = p.path(tunnel ? PathKind::tunnel : PathKind::control);
   p.report = heartbeat->report;
   p.reported = now();
+  if (opened->newest) {
+    p.says_from = heartbeat->mine;
+    p.sees_us = heartbeat->seen;
+  }
+  note_place(p, *key, opened->newest, from);
+  if (opened->type == Type::answer && p.where.answered(from, heartbeat->sequence)) return moved(p);
   if (opened->type == Type::answer || opened->type == Type::tunnel_answer) {
     path.answered(heartbeat->sequence, now(), real_us());
     if (tunnel) note_mtu(p, PathKind::tunnel);

@@ -13,6 +13,7 @@
 #include "overlay/peers/choice.h"
 #include "overlay/peers/mtu_search.h"
 #include "overlay/peers/status.h"
+#include "overlay/peers/whereabouts.h"
 
 namespace trama::overlay::mesh {
 
@@ -76,6 +77,10 @@ inline void note_arrival(Path& path, std::uint64_t sequence, Millis now) {
 
 struct PeerEntry {
   peers::Member member;
+  peers::Whereabouts where;  // its datagrams
+  // The last newest one came from there; it had left, and ours were seen there, at.
+  std::optional<IpPort> heard_from, says_from, sees_us;
+  bool translated() const { return heard_from && says_from && *heard_from != *says_from; }
   bool hearsay = false, neighbour = false;
   std::optional<Ip> overlay;
   std::array<Path, kPaths> paths;

@@ -12,7 +12,7 @@ Use PathChoice::choose(const Situation& s) const {
     case Use::vxlan:
       if (works(s.vxlan)) return vxlan_bad && tunnel_fine ? Use::tunnel : Use::vxlan;
       // What has just failed may be the peer: then the tunnel will say so, too.
-      if (s.vxlan == PathState::down && works(s.tunnel) && !s.tunnel_doubtful) return Use::tunnel;
+      if ((s.vxlan == PathState::down || s.translated) && works(s.tunnel) && !s.tunnel_doubtful) return Use::tunnel;
       return s.vxlan == PathState::down ? Use::vxlan : use_;
     case Use::tunnel:
       if (s.vxlan == PathState::up) return Use::vxlan;

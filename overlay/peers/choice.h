@@ -18,6 +18,7 @@ struct Situation {
   unsigned vxlan_loss = 0, tunnel_loss = 0;  // percent
   std::string vxlan_reason;
   bool must_encrypt = false;
+  bool translated = false;  // addresses are, underway: VXLAN will hardly pass
   std::string who_demands;  // "n1 requires encryption"
 };
 

@@ -100,9 +100,10 @@ std::optional<DatagramKeys::Opened> DatagramKeys::open(std::string_view datagram
   auto header = parse_datagram_header(datagram);
   if (header && header->index == self.my_index && self.window.fresh(header->counter)) {
     if (auto plain = self.decrypt(datagram, header->counter)) {
+      bool newest = header->counter > self.window.highest();
       self.window.take(header->counter);
       ++self.opened;
-      return Opened{header->type, std::move(*plain)};
+      return Opened{header->type, std::move(*plain), newest};
     }
   }
   ++self.refused;

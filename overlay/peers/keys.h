@@ -38,6 +38,7 @@ class DatagramKeys {
   struct Opened {
     DatagramType type;
     std::string body;
+    bool newest = false;  // sealed after all that have been opened before
   };
   // Nothing for what is not for us, not genuine, or has been here before; only a genuine one changes the window.
   std::optional<Opened> open(std::string_view datagram);

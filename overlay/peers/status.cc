@@ -47,6 +47,8 @@ bool is_isolated(const std::vector<PeerStatus>& peers) {
 }
 
 std::string explain_down(const Evidence& e) {
+  if (e.kind == PathKind::overlay && !e.translation.empty())
+    return e.translation + ": VXLAN does not pass a translation of addresses";
   if (!e.send_error.empty()) return fmt::format("cannot send to {}: {}", e.peer, e.send_error);
   if (e.hears_us && !*e.hears_us && e.heard_lately)
     return fmt::format("one way: what {} sends to {} is lost, the other direction works", e.self, e.peer);

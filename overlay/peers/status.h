@@ -52,6 +52,9 @@ struct PeerStatus {
   std::string why;             // why not vxlan
   std::uint64_t switches = 0;  // how often the path in use has changed
   bool must_encrypt = false;   // nothing may go to it in the clear
+  std::string found_at;        // where its datagrams come from, if not from where it announces to be; "1.2.3.4:40123"
+  bool translated = false;     // because it is behind NAT
+  std::string sees_us;         // where it sees ours come from, if not from where they leave: we are behind NAT
   std::string cipher;          // of its tunnel; "" = there are no keys for one
   std::uint64_t keys = 0;      // how often keys were agreed on with it
   const PathStatus& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
@@ -89,6 +92,7 @@ struct Evidence {
   bool heard_lately = false;     // its probes arrive here
   std::optional<bool> hears_us;  // ours arrive there, as it said lately
   std::string send_error;        // of our last probe; "" = it left
+  std::string translation;       // "n1 is behind NAT, seen as 1.2.3.4:40123"; "" = nobody is
   bool ever_up = false;
 };
 std::string explain_down(const Evidence& e);

@@ -43,6 +43,26 @@ Report take_report(Reader& r) {
   return out;
 }
 
+// Of a place: nothing is one byte, and so is what earlier versions leave out.
+void put(Writer& w, const std::optional<base::IpPort>& place) {
+  if (place)
+    w.ip(place->ip).u16(place->port);
+  else
+    w.u8(0);
+}
+
+std::optional<base::IpPort> take_place(Reader& r) {
+  if (r.rest().empty()) return std::nullopt;
+  if (r.rest().front() == 0) {
+    (void)r.u8();
+    return std::nullopt;
+  }
+  base::IpPort place;
+  place.ip = r.ip();
+  place.port = r.u16();
+  return place;
+}
+
 // Names become lines of status pages and of files.
 bool is_name(const std::string& name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
@@ -213,6 +233,8 @@ std::string encode(const Heartbeat& h, std::size_t padded_to) {
   Writer w;
   w.u64(h.sequence);
   put(w, h.report);
+  put(w, h.mine);
+  put(w, h.seen);
   auto out = w.take();
   if (out.size() < padded_to) out.resize(padded_to, '\0');
   return out;
@@ -223,6 +245,8 @@ Result<Heartbeat> parse_heartbeat(std::string_view body) {
   Heartbeat h;
   h.sequence = r.u64();
   h.report = take_report(r);
+  h.mine = take_place(r);
+  h.seen = take_place(r);
   if (!r.ok()) return bad("heartbeat");
   return h;
 }

@@ -135,6 +135,8 @@ std::optional<DatagramHeader> parse_datagram_header(std::string_view datagram);
 struct Heartbeat {
   std::uint64_t sequence = 0;
   Report report;
+  std::optional<base::IpPort> mine;  // where the sender sends from, as far as it knows
+  std::optional<base::IpPort> seen;  // where the other side's datagrams came from last
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
 std::string encode(const Heartbeat& heartbeat, std::size_t padded_to = 0);

@@ -230,5 +230,25 @@ TEST(Datagrams, ForgedReplayedReflectedCrossSessionAndFlippedOnesAreAllRefused) 
   EXPECT_EQ(p.acceptor.opened(), controls);
 }
 
+TEST(Heartbeats, SayWhereTheyComeFromAndWhereTheOtherSideIsSeen) {
+  Heartbeat beat;
+  beat.sequence = 9;
+  EXPECT_EQ(*parse_heartbeat(encode(beat)), beat);
+  beat.mine = base::IpPort{*Ip::parse("10.9.1.2"), 6783};
+  EXPECT_EQ(*parse_heartbeat(encode(beat)), beat);
+  beat.seen = base::IpPort{*Ip::parse("fd00::1"), 40123};
+  auto whole = encode(beat);
+  EXPECT_EQ(*parse_heartbeat(whole), beat);
+  EXPECT_EQ(*parse_heartbeat(encode(beat, 1400)), beat) << "however large";
+  // Without them it is what an earlier version says; cut in between it is nothing.
+  auto bare = encode(Heartbeat{9, {}, {}, {}});
+  EXPECT_FALSE(parse_heartbeat(bare.substr(0, bare.size() - 2))->mine);
+  for (std::size_t n = bare.size() - 1; n < whole.size(); ++n) {
+    auto cut = parse_heartbeat(whole.substr(0, n));
+    bool at_a_seam = n == bare.size() - 2 + 7;
+    EXPECT_EQ(static_cast<bool>(cut), at_a_seam) << n;
+  }
+}
+
 }  // namespace
 }  // namespace trama::overlay::peers
