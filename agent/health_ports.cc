@@ -50,7 +50,7 @@ awaitable<void> HealthPorts::run() {
 awaitable<void> HealthPorts::close_unwanted() {
   for (auto it = open_.begin(); it != open_.end();) {
     auto wanted = checks_.find(it->first);
-    if (wanted != checks_.end() && wanted->second.port == it->second.port) {
+    if (wanted != checks_.end() && wanted->second.port == it->second.port && it->second.at == options_.addresses) {
       ++it;
       continue;
     }
@@ -87,9 +87,15 @@ void HealthPorts::open_missing() {
       fail(server.error().to_string());
       continue;
     }
-    open_[key] = {check.port, std::move(*server)};
+    open_[key] = {check.port, options_.addresses, std::move(*server)};
     failures_.erase(key);
   }
+}
+
+void HealthPorts::use_addresses(std::vector<base::Ip> addresses) {
+  if (addresses == options_.addresses) return;
+  options_.addresses = std::move(addresses);
+  wake_.set();
 }
 
 HttpReply HealthPorts::answer(const ServiceKey& key) const {

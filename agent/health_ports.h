@@ -34,6 +34,8 @@ class HealthPorts {
 
   // Cheap; port 0 = this Service has none (any more).
   void set(const servicelb::ServiceKey& key, std::uint16_t port, std::size_t local_endpoints);
+  // Other addresses of this node from now on.
+  void use_addresses(std::vector<base::Ip> addresses);
   // "default/web: health check port 31234: listen on 192.0.2.1:31234: Address already in use"
   std::vector<std::string> failures() const;
   std::size_t open() const { return open_.size(); }
@@ -49,6 +51,7 @@ class HealthPorts {
   };
   struct Open {
     std::uint16_t port = 0;
+    std::vector<base::Ip> at;
     std::unique_ptr<HttpServer> server;
   };
   awaitable<void> close_unwanted();

@@ -117,6 +117,17 @@ std::vector<base::Ip> default_node_ips() {
   return out;
 }
 
+std::vector<base::Ip> followed_addresses(const std::vector<base::Ip>& had, const std::vector<base::Ip>& now,
+                                         const std::vector<base::Ip>& present) {
+  auto out = had;
+  for (auto& ip : out) {
+    if (std::find(present.begin(), present.end(), ip) != present.end()) continue;
+    for (const auto& fresh : now)
+      if (fresh.family() == ip.family()) ip = fresh;
+  }
+  return out;
+}
+
 std::vector<base::Ip> local_addresses() {
   ifaddrs* first = nullptr;
   if (::getifaddrs(&first) != 0) return {};

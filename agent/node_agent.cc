@@ -175,6 +175,7 @@ void NodeAgent::start_parts() {
   }
   tasks_.spawn("obstacles", watch_obstacles());
   tasks_.spawn("neighbour tables", watch_neighbour_tables());
+  if (settings_.automatic_ips()) tasks_.spawn("addresses", follow_addresses());
   if (settings_.options.hold_translation != "false") tasks_.spawn("hold translation", hold_translation());
   describe_service_ = [this](servicelb::ServiceKey key) { return rooms_->services().describe(std::move(key)); };
 }
@@ -279,7 +280,8 @@ void NodeAgent::process_changes() {
   auto dirty = view_.take_dirty();
   bool first = !std::exchange(begun_, true);
   bool dns_moved = update_zone(first, dirty.services);
-  if (first || dirty.nodes || dns_moved) {
+  bool readdressed = std::exchange(readdressed_, false);
+  if (first || dirty.nodes || dns_moved || readdressed) {
     mesh_world_old_ = true;
     auto refusals = std::move(topology_.refusals);
     topology_ = compute_topology(view_.nodes(), settings_.topology(dns_addresses_));
@@ -288,7 +290,7 @@ void NodeAgent::process_changes() {
     pods_->set_cidrs(topology_.pod_cidrs);
     publish_overlay();
   }
-  if (!local_endpoints_ && (first || dirty.pods || dirty.service_names || dirty.nodes)) {
+  if (!local_endpoints_ && (first || dirty.pods || dirty.service_names || dirty.nodes || readdressed)) {
     sandboxes_told_ = Clock::now();
     update_pods(first || dirty.service_names);
   }

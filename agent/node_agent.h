@@ -39,6 +39,10 @@ struct Settings {
   bool encrypt() const { return options.encryption == "required"; }
   // Nodes of another cluster's have no certificate that others would know.
   bool tunnel() const { return options.tunnel && options.ports.peer != 0 && !options.network_only(); }
+  // Without --node-ip: the machine's own choice, which is followed when it changes.
+  bool automatic_ips() const { return options.node_ips.empty(); }
+  // Other addresses from now on. Errors say why they cannot be this node's.
+  base::Result<> use_node_ips(std::vector<base::Ip> ips);
   ClusterDns cluster_dns() const { return {dns_servers, options.cluster_domain}; }
   netns::Paths paths() const;
   // `dns`: those of our DNS addresses that no Service owns.
@@ -81,6 +85,8 @@ class NodeAgent {
   awaitable<void> watch_obstacles();
   awaitable<void> watch_neighbour_tables();
   awaitable<void> hold_translation();
+  awaitable<void> follow_addresses();
+  awaitable<void> readdress(std::vector<base::Ip> ips);
 
   void process_changes();
   void update_pods(bool service_names);
@@ -110,6 +116,7 @@ class NodeAgent {
   awaitable<void> serve_overlay(std::string page, HttpExchange& exchange);
   HttpReply reply_to(const Ask& ask) const;
   base::Result<> start_plain_servers();
+  base::Result<> start_health();
 
   using Clock = std::chrono::steady_clock;
   async::asio::any_io_executor brain_;
@@ -143,6 +150,7 @@ class NodeAgent {
   DescribeService describe_service_;  // may be empty: then only what was told is known
   std::unique_ptr<HttpServer> api_, health_, metrics_, overlay_pages_;
   std::string serving_pem_;                      // the certificate of api_
+  std::vector<base::Ip> serving_at_;             // where api_ listens
   async::Event renew_identity_, renew_serving_;  // the CA that signs has changed
   std::unique_ptr<PeerMesh> peers_;
   std::optional<MeshStatus> peers_seen_;
@@ -151,7 +159,7 @@ class NodeAgent {
   async::Event changed_;
   async::TaskGroup tasks_;
 
-  bool begun_ = false, ending_ = false, said_ready_ = false, conntrack_set_ = false;
+  bool begun_ = false, ending_ = false, readdressed_ = false, said_ready_ = false, conntrack_set_ = false;
   TopologyOutcome topology_;
   std::vector<base::Ip> dns_addresses_;  // that this node answers at
   std::shared_ptr<const overlay::Desired> overlay_wanted_;

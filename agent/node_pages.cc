@@ -214,21 +214,29 @@ awaitable<void> NodeAgent::serve_plain(HttpRequest request, HttpExchange& exchan
   co_await exchange.reply(answer);
 }
 
+base::Result<> NodeAgent::start_health() {
+  auto port = settings_.options.ports.health;
+  if (port == 0) return {};
+  HttpHandler handler = [this](HttpRequest request, HttpExchange& exchange) {
+    return serve_plain(std::move(request), exchange);
+  };
+  HttpServerOptions options;
+  options.name = "health";
+  options.refused_sources = settings_.cluster_cidrs;
+  for (const auto& ip : settings_.node_ips) options.listen.push_back({ip, port});
+  options.listen.push_back({base::Ip::v4(127, 0, 0, 1), port});
+  auto server = HttpServer::start(brain_, std::move(options), std::move(handler));
+  if (!server) return base::Error(server.error()).in("health page (--health-port)");
+  health_ = std::move(*server);
+  return {};
+}
+
 base::Result<> NodeAgent::start_plain_servers() {
   const auto& ports = settings_.options.ports;
   HttpHandler handler = [this](HttpRequest request, HttpExchange& exchange) {
     return serve_plain(std::move(request), exchange);
   };
-  if (ports.health != 0) {
-    HttpServerOptions options;
-    options.name = "health";
-    options.refused_sources = settings_.cluster_cidrs;
-    for (const auto& ip : settings_.node_ips) options.listen.push_back({ip, ports.health});
-    options.listen.push_back({base::Ip::v4(127, 0, 0, 1), ports.health});
-    auto server = HttpServer::start(brain_, std::move(options), handler);
-    if (!server) return base::Error(server.error()).in("health page (--health-port)");
-    health_ = std::move(*server);
-  }
+  if (auto started = start_health(); !started) return started;
   if (ports.metrics != 0) {
     HttpServerOptions options;
     options.name = "metrics";
@@ -255,7 +263,11 @@ base::Result<> NodeAgent::start_plain_servers() {
 
 awaitable<void> NodeAgent::serve_api() {
   std::vector<std::string> addresses, names = {settings_.options.node_name};
-  for (const auto& ip : settings_.node_ips) addresses.push_back(ip.to_string());
+  auto look_at_addresses = [&] {
+    addresses.clear();
+    for (const auto& ip : settings_.node_ips) addresses.push_back(ip.to_string());
+  };
+  look_at_addresses();
   IdentityFiles files(settings_.options.data_dir);
   HttpHandler handler = [this](HttpRequest request, HttpExchange& exchange) {
     return serve_page(std::move(request), exchange);
@@ -272,6 +284,12 @@ awaitable<void> NodeAgent::serve_api() {
     return pki::until_renewal(*certificate, pki::unix_time());
   };
   for (;;) {
+    if (api_ && serving_at_ != settings_.node_ips) {
+      co_await api_->stop();
+      api_.reset();
+      look_at_addresses();
+      serving = files.load_serving(addresses, names);
+    }
     if (due_in().count() == 0) {
       auto got = co_await client::request_serving_certificate(*client_, settings_.options.node_name, addresses, names);
       if (got) {
@@ -299,6 +317,7 @@ awaitable<void> NodeAgent::serve_api() {
         if (name.empty()) return false;  // groups without a name speak for nobody
         return name == "trama:controller" || std::find(groups.begin(), groups.end(), "system:masters") != groups.end();
       };
+      serving_at_ = settings_.node_ips;
       auto server = HttpServer::start_tls(brain_, std::move(options), std::move(tls), handler);
       if (server)
         api_ = std::move(*server);

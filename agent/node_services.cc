@@ -25,7 +25,38 @@ std::vector<base::Ip> nodeport_addresses(const Settings& settings) {
   return out;
 }
 
+constexpr auto kAddressLook = std::chrono::milliseconds(500);
+
 }  // namespace
+
+// Nothing tells a process that the machine would choose another address now, so it asks. No packet is sent for it.
+awaitable<void> NodeAgent::follow_addresses() {
+  std::string said;
+  for (;;) {
+    co_await async::sleep_for(kAddressLook);
+    auto ips = followed_addresses(settings_.node_ips, default_node_ips(), local_addresses());
+    if (ips == settings_.node_ips) continue;
+    auto fits = settings_.use_node_ips(ips);
+    if (!fits && std::exchange(said, fits.error().to_string()) != said)
+      log_->error("this node's address has changed, but: {}; keeping {}", said, settings_.node_ips.front().to_string());
+    if (fits) co_await readdress(std::move(ips));
+  }
+}
+
+// The peers first: they find us by our datagrams before the controller has told them.
+awaitable<void> NodeAgent::readdress(std::vector<base::Ip> ips) {
+  log_->warn("this node's address is {} now", ips.front().to_string());
+  if (client_) client_->close_all();
+  pods_->set_host_ips(ips);
+  readdressed_ = true;
+  changed_.set();
+  health_ports_->use_addresses(nodeport_addresses(settings_));
+  if (dns_) dns_->use_node(ips);
+  renew_serving_.set();
+  if (!health_) co_return;
+  co_await health_->stop();
+  if (auto started = start_health(); !started) log_->error("{}", started.error().to_string());
+}
 
 ServiceContext Settings::services(const TopologyOutcome& topology) const {
   ServiceContext out;

@@ -52,6 +52,7 @@ class PodManager {
   // What was there before this process: its addresses are taken, its processes go on. Once, before update() does
   // anything.
   void adopt(const netns::Observed& observed);
+  void set_host_ips(std::vector<base::Ip> ips) { options_.host_ips = std::move(ips); }
   void set_cidrs(std::vector<base::Cidr> cidrs);
   void set_mtu(unsigned mtu);  // update() does nothing before this
 

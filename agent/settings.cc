@@ -92,10 +92,7 @@ base::Result<Settings> check_options(AgentOptions options) {
     if (why) return base::Error::text(fmt::format("--encryption required is not possible: {}", why));
   }
   for (const auto& text : options.nodeport_addresses) {
-    if (text == "primary") {
-      for (const auto& ip : out.node_ips) out.nodeport_cidrs.push_back(base::Cidr::host(ip));
-      continue;
-    }
+    if (text == "primary") continue;  // see use_node_ips
     auto cidr = base::Cidr::parse(text);
     if (!cidr) return base::Error(cidr.error()).in("--nodeport-addresses");
     if (cidr->address().is_loopback())
@@ -103,16 +100,11 @@ base::Result<Settings> check_options(AgentOptions options) {
           "--nodeport-addresses: {} is loopback; --localhost-nodeports serves node ports there", cidr->to_string()));
     out.nodeport_cidrs.push_back(*cidr);
   }
-  for (const auto& a : out.cluster_cidrs) {
+  for (const auto& a : out.cluster_cidrs)
     for (const auto& b : out.service_cidrs)
       if (a.overlaps(b))
         return base::Error::text(
             fmt::format("--cluster-cidr {} and --service-cidr {} overlap", a.to_string(), b.to_string()));
-    for (const auto& ip : out.node_ips)
-      if (a.contains(ip))
-        return base::Error::text(
-            fmt::format("--cluster-cidr {} contains {}, this node's own address", a.to_string(), ip.to_string()));
-  }
   if (options.cluster_dns == "auto") {
     for (const auto& range : out.service_cidrs)
       if (!options.network_only() && range.contains(range.address().plus(api::kDnsHost)))
@@ -137,7 +129,23 @@ base::Result<Settings> check_options(AgentOptions options) {
   }
   if (options.lease_period.count() < 100) return base::Error::text("--lease-period: at least 100 ms");
   out.options = std::move(options);
+  if (auto used = out.use_node_ips(out.node_ips); !used) return used.error();
   return out;
+}
+
+base::Result<> Settings::use_node_ips(std::vector<base::Ip> ips) {
+  for (const auto& a : cluster_cidrs)
+    for (const auto& ip : ips)
+      if (a.contains(ip))
+        return base::Error::text(
+            fmt::format("--cluster-cidr {} contains {}, this node's own address", a.to_string(), ip.to_string()));
+  const auto& wanted = options.nodeport_addresses;
+  if (std::find(wanted.begin(), wanted.end(), "primary") != wanted.end()) {
+    for (const auto& ip : node_ips) std::erase(nodeport_cidrs, base::Cidr::host(ip));
+    for (const auto& ip : ips) nodeport_cidrs.push_back(base::Cidr::host(ip));
+  }
+  node_ips = std::move(ips);
+  return {};
 }
 
 }  // namespace trama::agent

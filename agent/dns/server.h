@@ -35,6 +35,8 @@ class Server {
 
   // Where to answer from now on. The addresses need not exist yet.
   void listen_on(std::vector<base::Ip> addresses);
+  // Addresses of this machine that may ask, from now on.
+  void use_node(std::vector<base::Ip> node) { options_.node = std::move(node); }
   void use_resolvers(std::vector<base::IpPort> servers);
   // One line per address that is not answered at.
   std::vector<std::string> failures() const;

@@ -182,6 +182,14 @@ class Client final : public ApiClient {
 
   void close_idle() override { idle_.clear(); }
 
+  void close_all() override {
+    idle_.clear();
+    for (auto* c : *open_) {
+      boost::system::error_code ignored;
+      c->lowest().socket().shutdown(tcp::socket::shutdown_both, ignored);
+    }
+  }
+
   Result<> use_certificate(std::string certificate_pem, std::string key_pem) override {
     auto changed = options_;
     changed.certificate_pem = std::move(certificate_pem);
@@ -246,6 +254,7 @@ class Client final : public ApiClient {
       if (opened) {
         ca_pem_ = root_of_verified_chain((*opened)->stream.native_handle());
         (*opened)->server = at;
+        (*opened)->list_in(open_);
         co_return opened;
       }
       if (opened.error().is(std::errc::operation_canceled) || targets_.size() == 1) co_return opened;
@@ -284,6 +293,7 @@ class Client final : public ApiClient {
   std::vector<Target> targets_;
   std::size_t current_ = 0;  // the one that is used
   std::shared_ptr<TlsSetup> tls_;
+  std::shared_ptr<OpenConnections> open_ = std::make_shared<OpenConnections>();
   std::list<std::unique_ptr<Connection>> idle_;
   std::string ca_pem_;
 };

@@ -123,6 +123,9 @@ class ApiClient {
   virtual awaitable<base::Result<std::unique_ptr<Stream>>> stream(std::string path, Headers extra = {}) = 0;
   // Closes idle connections, e.g. after the credentials changed on the server's side.
   virtual void close_idle() = 0;
+  // Ends every connection, as if the server had closed it: this machine's address has changed, and nothing would come
+  // over them any more.
+  virtual void close_all() = 0;
   // Replaces the client certificate for connections made from now on (renewal).
   virtual base::Result<> use_certificate(std::string certificate_pem, std::string key_pem) = 0;
   // Replaces the CAs that are trusted, for connections made from now on.

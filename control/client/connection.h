@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ struct Target {
 // One for each server; at least one.
 base::Result<std::vector<Target>> parse_targets(const ClientOptions& options);
 
+struct Connection;
+using OpenConnections = std::set<Connection*>;  // of one client, on its executor
+
 struct Connection {
   Connection(async::asio::any_io_executor ex, std::shared_ptr<TlsSetup> setup)
       : tls(std::move(setup)),
@@ -44,8 +48,17 @@ struct Connection {
   TlsStream stream;
   std::unique_ptr<async::ByteStream> bytes;  // the same
   beast::flat_buffer buffer{1u << 16};
-  bool used = false;       // has carried a whole exchange before
-  std::size_t server = 0;  // which of the client's
+  bool used = false;                       // has carried a whole exchange before
+  std::size_t server = 0;                  // which of the client's
+  std::shared_ptr<OpenConnections> among;  // where it is listed while it lives
+
+  ~Connection() {
+    if (among) among->erase(this);
+  }
+  void list_in(std::shared_ptr<OpenConnections> all) {
+    among = std::move(all);
+    among->insert(this);
+  }
 
   bool looks_alive() { return async::looks_alive(lowest().socket()); }
   beast::tcp_stream& lowest() { return beast::get_lowest_layer(stream); }

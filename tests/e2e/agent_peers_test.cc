@@ -185,6 +185,76 @@ TEST_F(Peers, EncryptionRequiredByFlagIsInForceAtOnceAndShown) {
   EXPECT_TRUE(ready("n2")) << paths("n2");
 }
 
+// Another address for n2 while a connection between pods is busy: everybody follows, the connection lives, and the
+// address that it had is nobody's any more.
+TEST(PeersThatMove, AreFollowedWithinSecondsAndTheOldAddressIsNotTrusted) {
+  ClusterOptions options;
+  options.automatic_ips = true;
+  Cluster cluster(options);
+  cluster.start_controller();
+  for (auto name : {"n1", "n2"}) cluster.add_node(name);
+  ASSERT_TRUE(cluster.ok());
+  for (auto name : {"n1", "n2"}) ASSERT_TRUE(cluster.wait_node_ready(name));
+  auto pod = [](const std::string& name, const std::string& node, const std::string& command) {
+    return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n  nodeName: " + node +
+           "\n  containers:\n  - name: c\n    command: [\"python3\", \"-c\", \"" + command + "\"]\n---\n";
+  };
+  ASSERT_TRUE(cluster.apply(
+      pod("server", "n2",
+          "import socket; s = socket.create_server(('', 9)); c = s.accept()[0]\\nwhile True: c.sendall(c.recv(64))") +
+      pod("client", "n1", "import time; time.sleep(1000)")));
+  ASSERT_TRUE(cluster.wait_pod_ready("server"));
+  ASSERT_TRUE(cluster.wait_pod_ready("client"));
+  auto old = cluster.node_ip("n2"), fresh = std::string("10.90.0.77");
+  std::string talk, out;
+  std::thread talking([&] {
+    cluster.in_pod("n1", "client",
+                   "python3 -c \"import socket, time; c = socket.create_connection(('" + cluster.pod_ip("server") +
+                       "', 9), 5); c.settimeout(10); longest = n = 0; end = time.time() + 9\n"
+                       "while time.time() < end:\n"
+                       "  t = time.time(); c.sendall(b'x'); assert c.recv(64); n += 1\n"
+                       "  longest = max(longest, time.time() - t); time.sleep(0.02)\n"
+                       "print('alive', n, int(longest * 1000))\"",
+                   &talk);
+  });
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  auto begin = Clock::now();
+  EXPECT_EQ(
+      cluster.on_node(
+          "n2", "ip addr flush dev eth0 && ip addr add " + fresh + "/24 dev eth0 && ip route add default via 10.90.0.1",
+          &out),
+      0)
+      << out;
+  auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
+  EXPECT_TRUE(eventually([&] { return cluster.trama("get nodes -o wide", &out) == 0 && out.find(fresh) != out.npos; }))
+      << out << cluster.log("n2");
+  auto told = seconds();
+  EXPECT_TRUE(eventually([&] {
+    return cluster.on_node("n1", "ip nexthop", &out) == 0 && out.find("dst " + fresh) != out.npos;
+  })) << out;
+  EXPECT_LE(seconds(), 5.0);
+  talking.join();
+  int exchanges = 0, longest = 0;
+  EXPECT_EQ(std::sscanf(talk.c_str(), "alive %d %d", &exchanges, &longest), 2) << talk;
+  EXPECT_LE(longest, 4000) << "of the connection's pauses, in ms (TCP itself waits longer and longer)";
+  std::printf("told after %.1f s, longest pause %d ms of %d exchanges\n", told, longest, exchanges);
+  // The agent's own pages are at the new address, with a certificate for it.
+  EXPECT_TRUE(eventually([&] { return cluster.trama("logs server", &out) == 0; })) << out;
+  EXPECT_EQ(cluster.on_node("n1", "curl -sf --max-time 2 http://" + fresh + ":10256/healthz", &out), 0) << out;
+  EXPECT_TRUE(eventually([&] {
+    out = cluster.page("n1", "http://127.0.0.1:6784/status/connections");
+    return out.find(fresh) != out.npos && out.find("vxlan=up n2") != out.npos;
+  })) << out;
+  // For ten more seconds packets that were underway are taken from there.
+  auto trusted = [&] {
+    cluster.on_node("n1", "nft list table inet trama-overlay", &out);
+    return out.find(old) != out.npos;
+  };
+  EXPECT_TRUE(eventually([&] { return !trusted(); }, 15000)) << out;
+  EXPECT_LE(seconds(), 16.0);
+  EXPECT_THAT(out, HasSubstr(fresh));
+}
+
 // Five seconds of SIGSTOP, and ten minutes without a processor to spare.
 TEST_F(Peers, RaiseNoFalseAlarm) {
   const char* longer = std::getenv("TRAMA_LONG");

@@ -194,10 +194,10 @@ void Cluster::add_node(const std::string& name, const std::string& more_argument
 
 std::string Cluster::agent_command(const Node& node, const std::string& more) const {
   return fmt::format(
-      "{0} agent --node-name {1} --node-ip {2} --server {3} --netns-prefix {4}.{1}. --cgroup-root "
+      "{0} agent --node-name {1} {2} --server {3} --netns-prefix {4}.{1}. --cgroup-root "
       "trama.slice/{4}.{1} --run-dir {5}/{1} --data-dir {5}/{1}/data --cluster-id {4} --log-level {6} {7} {8} {9}",
-      binary_, node.name, node.ip, server_, prefix_, directory_, options_.log_level, options_.agent_arguments,
-      node.arguments, more);
+      binary_, node.name, options_.automatic_ips ? "" : "--node-ip " + node.ip, server_, prefix_, directory_,
+      options_.log_level, options_.agent_arguments, node.arguments, more);
 }
 
 void Cluster::start_agent(const std::string& name, const std::string& more_arguments) {

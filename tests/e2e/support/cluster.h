@@ -19,7 +19,8 @@ struct ClusterOptions {
   std::string controller_arguments = "--lab-timers";
   std::string agent_arguments = "--lease-period 1s --resync 5s";
   std::string log_level = "info,netns=debug,overlay=debug,servicelb=debug";
-  bool etcd = false;  // the store is an etcd in the switch's namespace, which several controllers can share
+  bool automatic_ips = false;  // agents find their address themselves
+  bool etcd = false;           // the store is an etcd in the switch's namespace, which several controllers can share
 };
 
 // Failures of a step are reported as GoogleTest failures with the daemons' logs; ok() tells whether to go on.

@@ -68,6 +68,43 @@ TEST(Settings, WhatServicesAreToldOfTheNode) {
   EXPECT_FALSE(settings->services({}).allow_external_ips);
 }
 
+TEST(Settings, OtherAddressesReplaceTheFormerOnes) {
+  auto options = usual();
+  options.nodeport_addresses = {"primary", "10.0.0.0/8"};
+  options.cluster_cidrs = {"10.244.0.0/16"};
+  auto settings = check_options(options);
+  ASSERT_TRUE(settings) << settings.error().to_string();
+  EXPECT_FALSE(settings->automatic_ips());
+  ASSERT_TRUE(settings->use_node_ips({*base::Ip::parse("192.0.2.9")}));
+  std::vector<std::string> texts;
+  for (const auto& cidr : settings->nodeport_cidrs) texts.push_back(cidr.to_string());
+  EXPECT_THAT(texts, testing::UnorderedElementsAre("10.0.0.0/8", "192.0.2.9/32"));
+  auto refused = settings->use_node_ips({*base::Ip::parse("10.244.3.1")});
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().to_string(), HasSubstr("10.244.3.1, this node's own address"));
+  EXPECT_EQ(settings->node_ips.front().to_string(), "192.0.2.9") << "as before";
+  options.cluster_cidrs = {"192.0.0.0/16"};
+  EXPECT_FALSE(check_options(options));
+}
+
+TEST(Machine, AnAddressIsLeftOnlyWhenItIsGoneAndAnotherIsThere) {
+  auto ips = [](std::initializer_list<const char*> texts) {
+    std::vector<base::Ip> out;
+    for (const auto* t : texts) out.push_back(*base::Ip::parse(t));
+    return out;
+  };
+  auto had = ips({"192.0.2.1", "2001:db8::1"});
+  EXPECT_EQ(followed_addresses(had, had, had), had);
+  EXPECT_EQ(followed_addresses(had, ips({"192.0.2.2", "2001:db8::2"}), had), had) << "another would be chosen now";
+  EXPECT_EQ(followed_addresses(had, ips({"192.0.2.2", "2001:db8::1"}), ips({"192.0.2.2", "2001:db8::1"})),
+            ips({"192.0.2.2", "2001:db8::1"}));
+  EXPECT_EQ(followed_addresses(had, {}, {}), had) << "a cable is out";
+  EXPECT_EQ(followed_addresses(had, ips({"2001:db8::7"}), ips({"2001:db8::7"})), ips({"192.0.2.1", "2001:db8::7"}));
+  EXPECT_EQ(followed_addresses(ips({"192.0.2.1"}), ips({"192.0.2.2", "2001:db8::7"}), ips({"192.0.2.2"})),
+            ips({"192.0.2.2"}))
+      << "no family that others do not know";
+}
+
 TEST(Machine, LocalAddressesLeaveLoopbackOut) {
   for (const auto& ip : local_addresses()) EXPECT_FALSE(ip.is_loopback() || ip.is_link_local()) << ip.to_string();
 }
