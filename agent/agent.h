@@ -62,7 +62,8 @@ struct AgentOptions {
   // Parts of the underlay that are as good as encrypted: an exception from "required" between two nodes that both say
   // so of each other's address.
   std::vector<std::string> trusted_subnets;
-  bool tunnel = true;  // whether there is one; needs the conversation with peers
+  bool direct_routing = false;  // pods' packets as they are to nodes on the same link that have it too; never encrypted
+  bool tunnel = true;           // whether there is one; needs the conversation with peers
 
   // Services, as kube-proxy has them.
   bool allow_external_ips = false;  // honour spec.externalIPs: whoever writes Services takes any address

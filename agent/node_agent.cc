@@ -322,6 +322,11 @@ void NodeAgent::overlay_status(const overlay::Status& status) {
     tunnel_mtu_ = status.tunnel_mtu;
     mesh_world_old_ = true;
   }
+  auto plain = plain_of(status);
+  if (plain_ != plain) {
+    plain_ = plain;
+    mesh_world_old_ = true;
+  }
   bool worse = !overlay_status_ || overlay_status_->problems != status.problems;
   if (worse)
     for (const auto& line : status.problems) log_->warn("overlay: {}", line);

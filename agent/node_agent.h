@@ -105,6 +105,7 @@ class NodeAgent {
   void say_ready();
   void open_peers();
   void update_peers();
+  std::optional<overlay::peers::World::Plain> plain_of(const overlay::Status& status) const;
   void peers_changed(const MeshStatus& status);
   void publish_overlay();
   bool all_programmed() const;
@@ -155,6 +156,7 @@ class NodeAgent {
   std::unique_ptr<PeerMesh> peers_;
   std::optional<MeshStatus> peers_seen_;
   bool mesh_world_old_ = true, controller_heard_ = false;
+  std::optional<overlay::peers::World::Plain> plain_;
   unsigned overlay_mtu_ = 0, tunnel_mtu_ = 0;  // since it stood for the first time
   async::Event changed_;
   async::TaskGroup tasks_;

@@ -21,11 +21,18 @@ void NodeAgent::open_peers() {
 void NodeAgent::publish_overlay() {
   if (!topology_.overlay) return;
   auto wanted = *topology_.overlay;
-  if (peers_seen_ && wanted.tunnel) use_paths(wanted, *peers_seen_);
+  if (peers_seen_ && (wanted.tunnel || wanted.direct)) use_paths(wanted, *peers_seen_);
   if (overlay_wanted_ && *overlay_wanted_ == wanted) return;
   overlay_wanted_ = std::make_shared<const overlay::Desired>(std::move(wanted));
   overlay_told_ = Clock::now();
   overlay_facts_.generation = rooms_->overlay().publish(overlay_wanted_);
+}
+
+std::optional<overlay::peers::World::Plain> NodeAgent::plain_of(const overlay::Status& status) const {
+  if (!status.plain_link || !topology_.overlay) return std::nullopt;
+  const auto& link = *status.plain_link;
+  auto subnet = base::Cidr::of(topology_.overlay->underlay, link.prefix);
+  return overlay::peers::World::Plain{link.index, link.mac, subnet, status.direct_mtu};
 }
 
 // Once the overlay is known; then whenever Nodes, its MTU or our ear for the controller have changed.
@@ -33,8 +40,10 @@ void NodeAgent::update_peers() {
   bool heard = feed_->connected() && view_.synced(Kind::nodes);
   if (heard != std::exchange(controller_heard_, heard)) mesh_world_old_ = true;
   if (!mesh_world_old_ || !topology_.overlay) return;
+  // What peers are told at first includes our link's address.
+  if (topology_.overlay->direct && !overlay_status_) return;
   mesh_world_old_ = false;
-  MeshContext context{overlay_mtu_, tunnel_mtu_, heard, settings_.trusted};
+  MeshContext context{overlay_mtu_, tunnel_mtu_, heard, settings_.trusted, plain_};
   peers_->set_world(compute_mesh_world(view_.nodes(), *topology_.overlay, context));
 }
 

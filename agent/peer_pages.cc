@@ -16,7 +16,7 @@ using namespace overlay::peers;
 
 namespace {
 
-constexpr PathKind kKinds[] = {PathKind::overlay, PathKind::control, PathKind::tunnel};
+constexpr PathKind kKinds[] = {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::direct};
 constexpr PathState kStates[] = {PathState::unknown, PathState::probing, PathState::up, PathState::degraded,
                                  PathState::down};
 constexpr Connection kConnections[] = {Connection::established, Connection::connecting, Connection::waiting,
@@ -104,8 +104,8 @@ std::string overlay_connections(const MeshStatus& s) {
     const auto& used = p.used();
     bool tunnel = p.use == Use::tunnel;
     auto mtu = used.mtu;
-    std::string detail = fmt::format("{}{}={} {}", tunnel ? "encrypted " : "", tunnel ? "tunnel" : "vxlan",
-                                     to_string(used.state), p.node);
+    std::string detail =
+        fmt::format("{}{}={} {}", tunnel ? "encrypted " : "", to_string(path_of(p.use)), to_string(used.state), p.node);
     if (mtu > 0 && works(used.state)) detail += fmt::format(" mtu={}", mtu);
     if (works(used.state)) detail += fmt::format(" rtt={} loss={}%", round_trip(used.round_trip), used.loss);
     if (tunnel) detail += fmt::format(" ({})", p.why);
@@ -133,6 +133,7 @@ std::string overlay_paths(const MeshStatus& s) {
     for (auto kind : kKinds) {
       const auto& path = p.path(kind);
       if (kind == PathKind::tunnel && s.tunnel_mtu == 0) continue;
+      if (kind == PathKind::direct && s.direct_mtu == 0) continue;
       bool used = p.use != Use::undecided && &path == &p.used();
       auto percent = [](unsigned v) { return fmt::format("{}%", v); };
       rows.push_back({p.node, to_string(kind), to_string(path.state), age(path.age), round_trip(path.round_trip),
@@ -237,7 +238,7 @@ std::string overlay_metrics(const MeshStatus& s) {
       m.value(trips[at], fmt::format("stat=\"{}\"", name));
   }
   m.family("trama_overlay_peers", "gauge", "Peers, by the path that packets to them take.");
-  for (auto use : {Use::undecided, Use::vxlan, Use::tunnel})
+  for (auto use : {Use::undecided, Use::vxlan, Use::tunnel, Use::direct})
     m.value(std::count_if(s.peers.begin(), s.peers.end(), [&](auto& p) { return p.use == use; }),
             fmt::format("path=\"{}\"", to_string(use)));
   m.gauge("trama_overlay_encryption_required", "1 while nothing goes between nodes in the clear.", s.encrypt ? 1 : 0);

@@ -51,6 +51,7 @@ TopologyContext Settings::topology(std::vector<base::Ip> dns) const {
   out.masquerade = options.masquerade;
   out.tunnel = tunnel();
   out.encrypt = encrypt();
+  out.direct = options.direct_routing;
   out.dns = std::move(dns);
   return out;
 }
@@ -90,6 +91,14 @@ base::Result<Settings> check_options(AgentOptions options) {
                       : options.tunnel          ? nullptr
                                                 : "--tunnel=false leaves no encrypted path";
     if (why) return base::Error::text(fmt::format("--encryption required is not possible: {}", why));
+  }
+  if (options.direct_routing) {
+    const char* why =
+        options.encryption == "required" ? "packets would go in the clear, which --encryption required forbids"
+        : options.network_only()         ? "beside the kubelets of another cluster nodes have no certificates"
+        : options.ports.peer == 0        ? "--peer-port 0 switches off the conversation in which nodes agree on it"
+                                         : nullptr;
+    if (why) return base::Error::text(fmt::format("--direct-routing is not possible: {}; leave one of them out", why));
   }
   for (const auto& text : options.nodeport_addresses) {
     if (text == "primary") continue;  // see use_node_ips

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "overlay/fake_kernel.h"
 
+#include <algorithm>
+
 namespace trama::overlay {
 namespace {
 using base::Error;
@@ -22,7 +24,8 @@ struct FakeKernel::Step {
   Observed& world;
 
   Result<> operator()(const LoadGuards& o) const {
-    SeenGuards seen{rules_text(o.guards.frame), {}, {}, {}};
+    SeenGuards seen{rules_text(o.guards.frame), {}, {}, {}, {}};
+    for (const auto& [p, node] : o.guards.direct) seen.direct[p] = {element_comment(node), false};
     for (const auto& [ip, node] : o.guards.peers) seen.peers[ip] = {element_comment(node), false};
     for (const auto& [b, node] : o.guards.pods) seen.pods[b] = {element_comment(node), false};
     for (const auto& [ip, node] : o.guards.clear) seen.clear[ip] = {element_comment(node), false};
@@ -31,7 +34,9 @@ struct FakeKernel::Step {
   }
   Result<> operator()(const ChangeGuards& o) const {
     if (!world.guards) return Error::from_errno(ENOENT, kGuardTable);
-    auto& [rules, peers, pods, clear] = *world.guards;
+    auto& [rules, peers, pods, clear, direct] = *world.guards;
+    for (const auto& p : o.change.remove_direct) direct.erase(p);
+    for (const auto& [p, node] : o.change.put_direct) direct[p] = {element_comment(node), false};
     for (const auto& ip : o.change.remove_peers) peers.erase(ip);
     for (const auto& ip : o.change.remove_clear) clear.erase(ip);
     for (const auto& b : o.change.remove_pods) pods.erase(b);
@@ -148,7 +153,11 @@ struct FakeKernel::Step {
   }
   Result<> operator()(const PutNexthop& o) const {
     if (world.mode != Mode::nexthop) return Error::from_errno(EOPNOTSUPP, "nexthop");
-    if (auto ok = o.nexthop.tunnel ? k.need_tunnel(true) : k.need_device(true); !ok) return ok;
+    if (!o.nexthop.direct())
+      if (auto ok = o.nexthop.tunnel ? k.need_tunnel(true) : k.need_device(true); !ok) return ok;
+    bool link_there = std::any_of(world.uplinks.begin(), world.uplinks.end(),
+                                  [&](const auto& u) { return u.second.index == o.nexthop.link; });
+    if (o.nexthop.direct() && !link_there) return Error::from_errno(ENODEV, "nexthop");
     if (world.foreign_nexthops.count(o.nexthop.id)) return Error::from_errno(EEXIST, "nexthop");
     world.nexthops[o.nexthop.id] = o.nexthop;
     return {};
@@ -198,10 +207,11 @@ Result<> FakeKernel::need_tunnel(bool up) const {
 void FakeKernel::drop_pointers(bool tunnel) {
   auto gone = [&](const Route& r) {
     auto through = world.nexthops.find(r.nexthop);
-    return !r.unreachable && (through == world.nexthops.end() ? !tunnel : through->second.tunnel == tunnel);
+    return !r.unreachable &&
+           (through == world.nexthops.end() ? !tunnel : !through->second.direct() && through->second.tunnel == tunnel);
   };
   std::erase_if(world.routes, [&](const auto& r) { return gone(r.second); });
-  std::erase_if(world.nexthops, [&](const auto& n) { return n.second.tunnel == tunnel; });
+  std::erase_if(world.nexthops, [&](const auto& n) { return !n.second.direct() && n.second.tunnel == tunnel; });
 }
 
 void FakeKernel::delete_tunnel() {

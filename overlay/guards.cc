@@ -40,7 +40,7 @@ void compare(const std::map<Key, std::string>& want, const std::map<Key, SeenGua
 
 std::string element_comment(const std::string& node) { return node.substr(0, kLongestComment); }
 
-Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& peers) {
+Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& peers, const std::string& uplink) {
   Guards g;
   g.frame.underlay = desired.underlay.family();
   g.frame.vni = desired.vni;
@@ -55,10 +55,14 @@ Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& pe
   g.frame.masquerade = desired.masquerade;
   g.frame.tunnel = desired.tunnel;
   g.frame.encrypt = desired.encrypt;
+  g.frame.uplink = uplink;
   for (const auto* peer : peers) {
     g.peers.emplace(peer->underlay, peer->node);
     if (desired.encrypt && peer->clear) g.clear.emplace(peer->underlay, peer->node);
     for (const auto& c : peer->pod_cidrs) g.pods.emplace(Binding{peer->underlay, c}, peer->node);
+    if (uplink.empty() || !peer->direct) continue;
+    for (const auto& c : peer->pod_cidrs)
+      if (goes_direct(g.frame.underlay, c.family())) g.direct.emplace(PlainSource{*peer->direct, c}, peer->node);
   }
   return g;
 }
@@ -76,6 +80,10 @@ GuardChange change_between(const Guards& want, const SeenGuards& have) {
   auto never = [](const Ip&, const std::string&) { return false; };
   std::map<Ip, std::string> none;
   compare(want.clear, have.clear, never, change.put_clear, none, change.remove_clear);
+  // A peer whose uplink has another address now says so in a new conversation, and sends from that one alone.
+  auto gone = [](const PlainSource&, const std::string&) { return false; };
+  std::map<PlainSource, std::string> nothing;
+  compare(want.direct, have.direct, gone, change.put_direct, nothing, change.remove_direct);
   compare(want.pods, have.pods, pods_moved, change.put_pods, change.retire_pods, change.remove_pods);
   return change;
 }

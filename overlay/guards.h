@@ -23,6 +23,13 @@ struct Binding {
   friend auto operator<=>(const Binding&, const Binding&) = default;
 };
 
+// Pods whose packets come as they are, from that address on the link.
+struct PlainSource {
+  Mac mac;
+  Cidr pods;
+  friend auto operator<=>(const PlainSource&, const PlainSource&) = default;
+};
+
 // How long packets from a peer's previous underlay address are still taken after the peer has moved: the peer and
 // we learn of the move at different times. The kernel itself forgets the element.
 constexpr unsigned kRetireSeconds = 10;
@@ -40,15 +47,17 @@ struct GuardFrame {
   std::vector<Cidr> dns;      // host addresses, sorted
   bool masquerade = false;
   bool tunnel = false;   // trama1 is there
+  std::string uplink;    // plain routes lead over it: pods' packets that come there are looked at; "" = none do
   bool encrypt = false;  // VXLAN with peers is dropped, both ways, but for those in Guards::clear
   friend bool operator==(const GuardFrame&, const GuardFrame&) = default;
 };
 
 struct Guards {
   GuardFrame frame;
-  std::map<Ip, std::string> peers;      // underlay address -> node
-  std::map<Binding, std::string> pods;  // -> node
-  std::map<Ip, std::string> clear;      // peers that may be spoken with in the clear; only with frame.encrypt
+  std::map<Ip, std::string> peers;            // underlay address -> node
+  std::map<Binding, std::string> pods;        // -> node
+  std::map<Ip, std::string> clear;            // peers that may be spoken with in the clear; only with frame.encrypt
+  std::map<PlainSource, std::string> direct;  // -> node; only with frame.uplink
   friend bool operator==(const Guards&, const Guards&) = default;
 };
 
@@ -57,14 +66,17 @@ struct GuardChange {
   std::vector<Ip> remove_peers;
   std::vector<Binding> remove_pods;
   std::vector<Ip> remove_clear;
+  std::vector<PlainSource> remove_direct;
   std::map<Ip, std::string> retire_peers;  // become elements that expire after kRetireSeconds
   std::map<Binding, std::string> retire_pods;
   std::map<Ip, std::string> put_peers;
   std::map<Binding, std::string> put_pods;
   std::map<Ip, std::string> put_clear;
+  std::map<PlainSource, std::string> put_direct;
   bool empty() const {
     return remove_peers.empty() && remove_pods.empty() && retire_peers.empty() && retire_pods.empty() &&
-           put_peers.empty() && put_pods.empty() && remove_clear.empty() && put_clear.empty();
+           put_peers.empty() && put_pods.empty() && remove_clear.empty() && put_clear.empty() &&
+           remove_direct.empty() && put_direct.empty();
   }
 };
 
@@ -80,9 +92,11 @@ struct SeenGuards {
   std::map<Ip, Element> peers;
   std::map<Binding, Element> pods;
   std::map<Ip, Element> clear;
+  std::map<PlainSource, Element> direct;
 };
 
-Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& peers);
+// `uplink`: of plain routes, see GuardFrame.
+Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& peers, const std::string& uplink = "");
 // The elements that must change; assumes that the rules are right.
 GuardChange change_between(const Guards& want, const SeenGuards& have);
 // The text that the kernel port gives for a table made from `frame` alone.

@@ -36,7 +36,8 @@ std::string rule_text(const std::string& chain, const std::string& code, const s
 }
 
 bool varies(const std::string& set) {
-  return set == kPeersSet || set == kClearSet || set == kPods4Set || set == kPods6Set;
+  return set == kPeersSet || set == kClearSet || set == kPods4Set || set == kPods6Set || set == kDirect4Set ||
+         set == kDirect6Set;
 }
 
 std::optional<Ip> ip_at(nft::Bytes bytes, std::size_t offset, std::size_t size) {
@@ -66,6 +67,21 @@ std::optional<Binding> binding_of(const nft::Element& e, Family pods) {
   auto range = range_to_cidr(*first, *last);
   if (!range) return std::nullopt;
   return Binding{*underlay, *range};
+}
+
+std::optional<PlainSource> plain_of(const nft::Element& e, Family pods) {
+  constexpr std::size_t kMac = 6, kAt = 8;  // padded
+  std::size_t size = pods == Family::v4 ? 4 : 16;
+  auto start = e.key.bytes(), end = (e.key_end.empty() ? e.key : e.key_end).bytes();
+  if (start.size() != kAt + size || end.size() != start.size()) return std::nullopt;
+  if (!std::equal(start.begin(), start.begin() + kMac, end.begin())) return std::nullopt;
+  auto first = ip_at(start, kAt, size), last = ip_at(end, kAt, size);
+  auto range = first && last ? range_to_cidr(*first, *last) : std::nullopt;
+  if (!range) return std::nullopt;
+  PlainSource out;
+  for (std::size_t i = 0; i < kMac; ++i) out.mac.octets[i] = static_cast<std::uint8_t>(start[i]);
+  out.pods = *range;
+  return out;
 }
 
 std::chrono::milliseconds expiry(bool expiring) { return std::chrono::seconds(expiring ? kRetireSeconds : 0); }
@@ -109,6 +125,14 @@ nft::Element binding_element(const Binding& binding, const std::string& node, bo
   return e;
 }
 
+nft::Element plain_element(const PlainSource& plain, const std::string& node) {
+  nft::Element e;
+  e.key.mac(plain.mac).ip(plain.pods.address());
+  e.key_end.mac(plain.mac).ip(plain.pods.last());
+  e.comment = element_comment(node);
+  return e;
+}
+
 nft::Batch load_batch(const Guards& guards) {
   auto t = guard_table(guards.frame);
   nft::Batch batch;
@@ -121,6 +145,8 @@ nft::Batch load_batch(const Guards& guards) {
   for (const auto& [ip, node] : guards.peers) batch.put_element(t.table, peers, peer_element(ip, node, false));
   auto clear = clear_set(guards.frame.underlay);
   for (const auto& [ip, node] : guards.clear) batch.put_element(t.table, clear, peer_element(ip, node, false));
+  for (const auto& [plain, node] : guards.direct)
+    batch.put_element(t.table, direct_set(plain.pods.family()), plain_element(plain, node));
   for (Family f : {Family::v4, Family::v6}) {
     auto pods = pods_set(guards.frame.underlay, f);
     for (const auto& [b, node] : guards.pods)
@@ -140,6 +166,8 @@ nft::Batch change_batch(const GuardChange& change, Family underlay) {
   auto pods_of = [&](const Binding& b) -> const nft::Set& { return pods.at(b.pods.family()); };
   nft::Batch batch;
   for (const auto& ip : change.remove_clear) batch.delete_element(table, clear, peer_element(ip, "", false));
+  for (const auto& p : change.remove_direct)
+    batch.delete_element(table, direct_set(p.pods.family()), plain_element(p, ""));
   for (const auto& ip : change.remove_peers) batch.delete_element(table, peers, peer_element(ip, "", false));
   for (const auto& b : change.remove_pods) batch.delete_element(table, pods_of(b), binding_element(b, "", false));
   for (const auto& [ip, node] : change.retire_peers) {
@@ -152,6 +180,8 @@ nft::Batch change_batch(const GuardChange& change, Family underlay) {
   }
   for (const auto& [ip, node] : change.put_peers) batch.put_element(table, peers, peer_element(ip, node, false));
   for (const auto& [b, node] : change.put_pods) batch.put_element(table, pods_of(b), binding_element(b, node, false));
+  for (const auto& [p, node] : change.put_direct)
+    batch.put_element(table, direct_set(p.pods.family()), plain_element(p, node));
   for (const auto& [ip, node] : change.put_clear) batch.put_element(table, clear, peer_element(ip, node, false));
   return batch;
 }
@@ -182,6 +212,11 @@ SeenGuards read_guards(const GuardDump& dump) {
         auto bytes = e.key.bytes();
         if (auto ip = ip_at(bytes, 0, bytes.size()))
           (s.set.name == kPeersSet ? out.peers : out.clear).emplace(*ip, element);
+        else
+          odd.push_back("odd element " + range_text(e));
+      } else if (s.set.name == kDirect4Set || s.set.name == kDirect6Set) {
+        if (auto p = plain_of(e, s.set.name == kDirect4Set ? Family::v4 : Family::v6))
+          out.direct.emplace(*p, element);
         else
           odd.push_back("odd element " + range_text(e));
       } else if (auto b = binding_of(e, s.set.name == kPods4Set ? Family::v4 : Family::v6)) {

@@ -17,6 +17,8 @@ constexpr std::uint16_t kMasqueradeLow = 32768, kMasqueradeHigh = 60999;  // nev
 // Where things stand behind the start of the outer UDP header, in bytes.
 constexpr std::uint32_t kFlagsAt = 8, kVniAt = 12, kEthertypeAt = 28, kInnerSource4At = 42, kInnerSource6At = 38;
 
+constexpr std::array<std::byte, 2> kEthernet{std::byte{1}, std::byte{0}};  // ARPHRD_ETHER, as the kernel holds it
+
 nft::Family of(Family f) { return f == Family::v4 ? nft::Family::ip : nft::Family::ip6; }
 const char* word(Family f) { return f == Family::v4 ? "ip" : "ip6"; }
 const char* digit(Family f) { return f == Family::v4 ? "4" : "6"; }
@@ -136,6 +138,31 @@ GuardTable::ChainOfRules underlay_chain(const GuardFrame& frame) {
   return out;
 }
 
+// Pods' packets as they are, on the link that plain routes lead over. Whoever sends them must be the node that the
+// pods belong to, by the address that it has named in its conversation with us; nobody else's pod has any business
+// there.
+GuardTable::ChainOfRules plain_chain() {
+  GuardTable::ChainOfRules out;
+  out.chain.name = "plain";
+  for (Family f : {Family::v4, Family::v6}) {
+    Rule rule(fmt::format("ether saddr . {} saddr @direct{} return", word(f), digit(f)));
+    rule.add(nft::match_nfproto(of(f)))
+        .add(nft::load_meta(nft::Meta::iiftype, r(0)))
+        .add(nft::compare(r(0), nft::Cmp::eq, Value::of(kEthernet)))
+        .add(nft::load_payload(nft::Base::link, 6, 6, r(0)))
+        .add(nft::load_payload(nft::Base::network, source_offset(f), bytes_of(f), r(2)))
+        .add(nft::lookup(std::string("direct") + digit(f), r(0)))
+        .add(nft::return_())
+        .comment("from the node that the pod belongs to");
+    out.rules.push_back(std::move(rule));
+  }
+  out.rules.push_back(Rule("counter drop")
+                          .add(nft::counter())
+                          .add(nft::drop())
+                          .comment("a pod's packet that another than its node has sent"));
+  return out;
+}
+
 GuardTable::ChainOfRules inner_chain() {
   GuardTable::ChainOfRules out;
   out.chain.name = "decapsulated";
@@ -184,6 +211,13 @@ GuardTable::ChainOfRules prerouting_chain(const GuardFrame& frame) {
     out.rules.push_back(Rule(fmt::format("iifname \"{}\" jump decapsulated", kTunnelDevice))
                             .add(nft::match_iifname(kTunnelDevice))
                             .add(nft::jump("decapsulated")));
+  for (Family f : {Family::v4, Family::v6})
+    if (!frame.uplink.empty())
+      out.rules.push_back(
+          Rule(fmt::format("iifname \"{}\" {} saddr @cluster{} jump plain", frame.uplink, word(f), digit(f)))
+              .add(nft::match_iifname(frame.uplink))
+              .add(in_set(of(f), true, std::string("cluster") + digit(f)))
+              .add(nft::jump("plain")));
   untrack_dns(out, frame, false);
   return out;
 }
@@ -234,6 +268,18 @@ GuardTable::ChainOfRules postrouting_chain(const GuardFrame& frame) {
                 .add(in_set(of(f), true, std::string("cluster") + digit(f), true))
                 .add(nft::goto_("as-this-node"))
                 .comment("peers take nothing but pods of ours"));
+  // The same address as through the overlay: a flow may change from one to the other.
+  for (const auto& own : frame.own)
+    if (!frame.uplink.empty())
+      out.rules.push_back(
+          Rule(fmt::format("oifname \"{0}\" {1} saddr != @cluster{2} {1} daddr @cluster{2} snat {1} to {3}",
+                           frame.uplink, word(own.family()), digit(own.family()), own.address().to_string()))
+              .add(nft::match_oifname(frame.uplink))
+              .add(in_set(of(own.family()), true, std::string("cluster") + digit(own.family()), true))
+              .add(nft::match_addr_set(of(own.family()), false, std::string("cluster") + digit(own.family())))
+              .add(nft::load(Value().ip(own.address()), r(0)))
+              .add(nft::snat(of(own.family()), r(0)))
+              .comment("peers take nothing but pods of ours"));
   if (!frame.masquerade) return out;
   for (Family f : {Family::v4, Family::v6})
     out.rules.push_back(Rule(fmt::format("oifname != \"{0}\" {1} saddr @own{2} {1} daddr != @cluster{2} goto "
@@ -292,6 +338,15 @@ nft::Set pods_set(Family underlay, Family pods) {
   return set;
 }
 
+nft::Set direct_set(Family pods) {
+  nft::Set set;
+  set.name = pods == Family::v4 ? kDirect4Set : kDirect6Set;
+  set.key = {nft::field::ether_saddr(), pods == Family::v4 ? nft::field::ip_saddr() : nft::field::ip6_saddr()};
+  set.interval = true;
+  set.comment = "who sends pods' packets as they are . its pods";
+  return set;
+}
+
 GuardTable guard_table(const GuardFrame& frame) {
   GuardTable t;
   t.table = guard_table_name();
@@ -299,9 +354,12 @@ GuardTable guard_table(const GuardFrame& frame) {
   t.sets.push_back({pods_set(frame.underlay, Family::v4), {}});
   t.sets.push_back({pods_set(frame.underlay, Family::v6), {}});
   if (frame.encrypt) t.sets.push_back({clear_set(frame.underlay), {}});
+  for (Family f : {Family::v4, Family::v6})
+    if (!frame.uplink.empty()) t.sets.push_back({direct_set(f), {}});
   add_range_sets(t, frame);
   t.chains = {peer_chain(frame),   underlay_chain(frame),   inner_chain(),           masquerade_chain(),
               output_chain(frame), prerouting_chain(frame), postrouting_chain(frame)};
+  if (!frame.uplink.empty()) t.chains.insert(t.chains.begin(), plain_chain());
   return t;
 }
 

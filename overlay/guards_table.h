@@ -14,6 +14,8 @@ constexpr const char* kPeersSet = "peers";
 constexpr const char* kClearSet = "clear";
 constexpr const char* kPods4Set = "pods4";
 constexpr const char* kPods6Set = "pods6";
+constexpr const char* kDirect4Set = "direct4";
+constexpr const char* kDirect6Set = "direct6";
 
 struct GuardTable {
   struct ChainOfRules {
@@ -37,6 +39,8 @@ nft::Set peers_set(Family underlay);
 nft::Set clear_set(Family underlay);
 // The set of bindings whose inner packets are of that family.
 nft::Set pods_set(Family underlay, Family pods);
+nft::Set direct_set(Family pods);
+nft::Element plain_element(const PlainSource& plain, const std::string& node);
 nft::Element peer_element(const Ip& underlay, const std::string& node, bool expiring);
 nft::Element binding_element(const Binding& binding, const std::string& node, bool expiring);
 

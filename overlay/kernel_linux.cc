@@ -149,10 +149,12 @@ Result<> KernelLinux::observe_addresses(Observed& out) {
       if (found && !found->empty()) {
         auto link = netlink::decode_link(found->front());
         if (!link) return std::move(link).error();
-        known->second = Uplink{link->index, link->name, link->mtu};
+        known->second = Uplink{link->index, link->name, link->mtu, link->mac, 0};
       }
     }
-    if (known->second) out.uplinks[address->ip] = *known->second;
+    if (!known->second) continue;
+    auto& uplink = out.uplinks[address->ip] = *known->second;
+    uplink.prefix = address->length;
   }
   return {};
 }
@@ -191,13 +193,16 @@ Result<> KernelLinux::observe_nexthops(Observed& out) {
   for (const auto& part : *reply) {
     auto n = netlink::decode_nexthop(part);
     if (!n) return std::move(n).error();
-    bool on_tunnel = tunnel_ && n->link == *tunnel_;
-    if ((!on_tunnel && (!device_ || n->link != *device_)) || n->protocol != kRouteProtocol) {
+    bool on_tunnel = tunnel_ && n->link == *tunnel_, on_device = device_ && n->link == *device_;
+    bool in_range = n->id >= kNexthopBase && n->id < kNexthopBase + kNexthopRange;
+    bool direct = !on_tunnel && !on_device && in_range && n->link.value != 0 && !n->encap;
+    if ((!on_tunnel && !on_device && !direct) || n->protocol != kRouteProtocol) {
       out.foreign_nexthops.insert(n->id);
       continue;
     }
     Nexthop mine;
     mine.tunnel = on_tunnel;
+    if (direct) mine.link = n->link;
     mine.id = n->id;
     if (n->gateway) mine.gateway = *n->gateway;
     if (n->encap) {
@@ -277,6 +282,7 @@ Result<> KernelLinux::observe_guards(Observed& out) {
       GuardFrame shape;
       shape.underlay = guards_underlay_;
       shape.encrypt = true;  // of all sets there can be
+      shape.uplink = "any";
       for (auto& expected : guard_table(shape).sets) {
         auto set = std::find_if(sets->begin(), sets->end(), [&](auto& s) { return s.name == expected.set.name; });
         // A set of another make is not read: its definition alone gets the table replaced.
@@ -407,7 +413,16 @@ Result<> KernelLinux::apply(const Op& op) {
           [&](const DeleteForward& o) {
             return on_device([&](IfIndex i) { return netlink::delete_neighbour({i, {}, o.mac, 0, o.to}); });
           },
-          [&](const PutNexthop& o) {
+          [&](const PutNexthop& o) -> Result<> {
+            if (o.nexthop.direct()) {
+              netlink::Nexthop n;
+              n.id = o.nexthop.id;
+              n.link = o.nexthop.link;
+              n.gateway = o.nexthop.gateway;
+              n.onlink = true;
+              n.protocol = kRouteProtocol;
+              return call(netlink::put_nexthop(n));
+            }
             return on_either(o.nexthop.tunnel, [&](IfIndex i) {
               netlink::Nexthop n;
               n.id = o.nexthop.id;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,9 @@ constexpr const char* kTunnelDevice = "trama1";
 constexpr const char* kAlias = "trama overlay";
 constexpr const char* kGuardTable = "trama-overlay";  // nft, family inet
 
-// The path that packets to a peer take. keep: whichever the kernel has; VXLAN where it has none.
-enum class Path : std::uint8_t { vxlan, tunnel, keep };
+// The path that packets to a peer take. keep: whichever the kernel has; VXLAN where it has none. direct: as they are,
+// over the link that both share.
+enum class Path : std::uint8_t { vxlan, tunnel, keep, direct };
 
 struct Peer {
   std::string node;
@@ -36,6 +38,11 @@ struct Peer {
   Path path = Path::vxlan;
   unsigned mtu = 0;    // what is known to pass there; 0 = all that the device takes
   bool clear = false;  // where encryption is required: both ends agree that this peer is an exception
+  // Both ends agree on plain routes: from that address of its uplink its pods' packets are taken as they are.
+  std::optional<Mac> direct{};
+  bool told = true;  // false: it has not said yet whether it does, since this agent began; what the kernel has, stays
+  Path beside = Path::vxlan;  // with Path::direct: for the family that has no such route
+  unsigned beside_mtu = 0;
   friend bool operator==(const Peer&, const Peer&) = default;
 };
 
@@ -52,6 +59,7 @@ struct Desired {
   unsigned underlay_mtu = 0;  // 0 = taken from the link that carries `underlay`
   bool masquerade = true;     // pods reach what lies beyond the cluster through their node
   bool tunnel = false;        // trama1 stands beside trama0, and peers can be reached through it
+  bool direct = false;        // plain routes to peers on our link, where both ends want them; never with `encrypt`
   bool encrypt = false;       // VXLAN to and from peers is dropped, but for those that are `clear`
 
   // A default-constructed Desired: publishing it removes everything of ours.
@@ -75,6 +83,10 @@ unsigned overlay_mtu(const Desired& desired, unsigned underlay_mtu);
 // The same for packets in the tunnel, which adds 64 / 84 bytes: outer IP, UDP, header, frame, tag.
 unsigned tunnel_overhead(Family underlay);
 unsigned tunnel_mtu(const Desired& desired, unsigned underlay_mtu);
+
+// Whether packets of that family can go over the link as they are: IPv4 and IPv6 both have a gateway on an IPv6
+// underlay (RFC 5549), on an IPv4 underlay only IPv4 has one.
+constexpr bool goes_direct(Family underlay, Family pods) { return underlay == Family::v6 || pods == Family::v4; }
 
 // The prefix of that family, or nothing.
 const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family);

@@ -8,9 +8,6 @@
 namespace trama::overlay {
 namespace {
 
-// Nexthop ids 116000000-116999999: recognised at a glance, far from the small numbers that people and routing
-// daemons use.
-constexpr std::uint32_t kNexthopBase = 116'000'000, kNexthopRange = 1'000'000;
 constexpr std::uint16_t kSourcePortLow = 32768, kSourcePortHigh = 60999;  // free of 6783 and 6784
 
 constexpr const char* kForwarding4 = "net/ipv4/ip_forward";
@@ -25,23 +22,32 @@ struct Remote {
   std::vector<std::pair<Cidr, Ip>> pods;  // prefix, our source address towards it
   Ip gateway;                             // nexthop mode: the one gateway of all its routes
   Ip former;                              // the one that it had without a tunnel, or would have with one
-  bool tunnel = false;                    // its packets take trama1
+  bool plain = false;                     // these pods' packets can go over the link as they are
+  Path path = Path::vxlan;                // never keep
 };
 
 std::vector<Remote> resolve(const Desired& desired, const std::vector<const Peer*>& peers) {
   std::vector<Remote> out;
   for (const auto* peer : peers) {
-    Remote r{peer, vtep_mac(desired.cluster_id, peer->node), {}, {}, {}, false};
-    // IPv4 routes go through an IPv6 gateway just as well, so one nexthop serves both families.
+    Remote r{peer, vtep_mac(desired.cluster_id, peer->node), {}, {}, {}};
+    auto finish = [&] {
+      if (desired.tunnel) std::swap(r.gateway, r.former);
+      if (!r.pods.empty()) out.push_back(r);
+      r.pods.clear();
+    };
+    // IPv4 routes go through an IPv6 gateway just as well, so one nexthop serves both families; but not if only one of
+    // them can leave the overlay.
     for (Family f : {Family::v4, Family::v6}) {
       auto *theirs = cidr_of(peer->pod_cidrs, f), *ours = cidr_of(desired.pod_cidrs, f);
       if (!theirs || !ours) continue;
+      bool plain = desired.direct && goes_direct(desired.underlay.family(), f);
+      if (plain != r.plain) finish();
+      r.plain = plain;
       r.pods.emplace_back(*theirs, vtep_ip(*ours));
       r.gateway = vtep_ip(*theirs);
       r.former = tunnel_gateway(r.gateway, r.mac);
     }
-    if (desired.tunnel) std::swap(r.gateway, r.former);
-    if (!r.pods.empty()) out.push_back(std::move(r));
+    finish();
   }
   return out;
 }
@@ -66,7 +72,7 @@ class Planner {
   std::vector<Op> install() {
     auto admitted = admit(want_);
     remotes_ = resolve(want_, admitted.peers);
-    guards(desired_guards(want_, admitted.peers));
+    guards(wanted_guards(admitted.peers));
     for (const auto& s : global_sysctls(want_)) sysctl(s, false);
     fences();
     bool fresh = device();
@@ -104,6 +110,26 @@ class Planner {
 
  private:
   void emit(Op op) { ops_.push_back(std::move(op)); }
+
+  bool plain_routes() const { return want_.direct && !want_.encrypt && have_.mode == Mode::nexthop; }
+  // The link that carries our underlay address, if plain routes may lead over it.
+  const Uplink* plain_link() const {
+    auto link = have_.uplinks.find(want_.underlay);
+    return plain_routes() && link != have_.uplinks.end() ? &link->second : nullptr;
+  }
+
+  // Who has not said anything since the agent began keeps what it may send.
+  Guards wanted_guards(const std::vector<const Peer*>& peers) const {
+    const auto* link = plain_link();
+    auto wanted = desired_guards(want_, peers, link ? link->name : "");
+    if (!link || !have_.guards) return wanted;
+    for (const auto* peer : peers)
+      for (const auto& [plain, element] : have_.guards->direct)
+        if (!peer->told && !peer->direct && element.comment == element_comment(peer->node) &&
+            std::count(peer->pod_cidrs.begin(), peer->pod_cidrs.end(), plain.pods))
+          wanted.direct.emplace(plain, peer->node);
+    return wanted;
+  }
 
   void guards(Guards wanted) {
     if (!have_.guards || have_.guards->rules != rules_text(wanted.frame)) {
@@ -164,10 +190,10 @@ class Planner {
     auto gone = [&](const Route& r) {
       if (r.unreachable) return false;
       auto through = have_.nexthops.find(r.nexthop);
-      return through == have_.nexthops.end() ? !tunnel : through->second.tunnel == tunnel;
+      return through == have_.nexthops.end() ? !tunnel : !through->second.direct() && through->second.tunnel == tunnel;
     };
     std::erase_if(have_.routes, [&](const auto& r) { return gone(r.second); });
-    std::erase_if(have_.nexthops, [&](const auto& n) { return n.second.tunnel == tunnel; });
+    std::erase_if(have_.nexthops, [&](const auto& n) { return !n.second.direct() && n.second.tunnel == tunnel; });
   }
   void lost_with_device_alone() {
     have_.neighbours.clear();
@@ -219,13 +245,19 @@ class Planner {
   }
 
   void choose_paths() {
-    if (!tunnelled()) return;
-    std::map<Ip, bool> now;
-    for (const auto& [id, nexthop] : have_.nexthops) now.emplace(nexthop.gateway, nexthop.tunnel);
+    std::map<Ip, Path> now;
+    for (const auto& [id, nexthop] : have_.nexthops)
+      now.emplace(nexthop.gateway, nexthop.direct() ? Path::direct : nexthop.tunnel ? Path::tunnel : Path::vxlan);
     for (auto& r : remotes_) {
       auto path = want_.encrypt && !r.peer->clear ? Path::tunnel : r.peer->path;
-      auto kept = now.find(r.gateway);
-      r.tunnel = path == Path::keep ? kept != now.end() && kept->second : path == Path::tunnel;
+      if (path == Path::keep) {
+        auto kept = now.find(r.gateway);
+        if (kept == now.end() && r.plain) kept = now.find(r.peer->underlay);
+        path = kept == now.end() ? Path::vxlan : kept->second;
+      }
+      if (path == Path::direct && !r.plain) path = r.peer->beside;
+      if (path == Path::direct && !plain_link()) path = Path::vxlan;
+      r.path = path == Path::tunnel && !tunnelled() ? Path::vxlan : path;
     }
   }
 
@@ -269,9 +301,11 @@ class Planner {
     if (have_.mode == Mode::nexthop) {
       for (const auto& r : remotes_) {
         Nexthop wanted{0, r.gateway, want_.vni, want_.underlay, r.peer->underlay, true, false};
-        if (r.tunnel) wanted = Nexthop{0, r.gateway, {}, {}, {}, true, true};
+        if (r.path == Path::tunnel) wanted = Nexthop{0, r.gateway, {}, {}, {}, true, true};
+        if (r.path == Path::direct) wanted = Nexthop{0, r.peer->underlay, {}, {}, {}, true, false, plain_link()->index};
         auto known = by_gateway.find(r.gateway);
         if (known == by_gateway.end()) known = by_gateway.find(r.former);
+        if (known == by_gateway.end() && r.plain) known = by_gateway.find(r.peer->underlay);
         if (known != by_gateway.end())
           wanted.id = known->second;
         else
@@ -297,8 +331,9 @@ class Planner {
   }
 
   unsigned mtu_of(const Remote& r) const {
-    auto whole = r.tunnel ? tunnel_mtu_ : mtu_;
-    return r.peer->mtu ? std::min(whole, r.peer->mtu) : whole;
+    auto whole = r.path == Path::tunnel ? tunnel_mtu_ : r.path == Path::direct ? wanted_direct_mtu(want_, have_) : mtu_;
+    auto known = r.peer->path == Path::direct && r.path != Path::direct ? r.peer->beside_mtu : r.peer->mtu;
+    return known ? std::min(whole, known) : whole;
   }
 
   void shrink_routes(const Remote& r, std::uint32_t nexthop) {
@@ -371,8 +406,17 @@ unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed) {
   return observed.tunnel && observed.tunnel->mtu ? observed.tunnel->mtu : tunnel_mtu(desired, 0);
 }
 
+unsigned wanted_direct_mtu(const Desired& desired, const Observed& observed) {
+  if (!desired.direct || desired.encrypt || observed.mode != Mode::nexthop) return 0;
+  auto uplink = observed.uplinks.find(desired.underlay);
+  auto here = uplink == observed.uplinks.end() ? 0 : uplink->second.mtu;
+  return desired.underlay_mtu ? desired.underlay_mtu : here;
+}
+
 unsigned pod_mtu(const Desired& desired, const Observed& observed) {
   auto tunnel = wanted_tunnel_mtu(desired, observed), vxlan = wanted_mtu(desired, observed);
+  // Routes tell pods where less passes.
+  if (auto direct = wanted_direct_mtu(desired, observed)) return std::max(direct, vxlan);
   return desired.encrypt && tunnel > 0 ? std::min(tunnel, vxlan) : vxlan;
 }
 

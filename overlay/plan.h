@@ -55,6 +55,8 @@ struct Nexthop {
   Ip from, to;           // outer addresses
   bool checksum = true;  // of the outer UDP header
   bool tunnel = false;   // through trama1; then there is no VNI and no outer address
+  base::IfIndex link{};  // of a plain route over that link, to the peer's underlay address; neither there
+  bool direct() const { return link.value != 0; }
   friend bool operator==(const Nexthop&, const Nexthop&) = default;
 };
 
@@ -72,10 +74,16 @@ struct Route {
 using RouteKey = std::pair<Cidr, std::uint32_t>;  // prefix and metric
 constexpr std::uint32_t kFenceMetric = 116'000'000;
 
+// Nexthop ids 116000000-116999999: recognised at a glance, far from the small numbers that people and routing
+// daemons use.
+constexpr std::uint32_t kNexthopBase = 116'000'000, kNexthopRange = 1'000'000;
+
 struct Uplink {
   base::IfIndex index;
   std::string name;
   unsigned mtu = 0;
+  Mac mac{};
+  unsigned prefix = 0;  // of the address: who else is on the link
   friend bool operator==(const Uplink&, const Uplink&) = default;
 };
 
@@ -197,6 +205,8 @@ unsigned wanted_mtu(const Desired& desired, const Observed& observed);
 
 // The same for packets through the tunnel; 0 = there is none.
 unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed);
+// The same for packets by plain routes; 0 = there are none.
+unsigned wanted_direct_mtu(const Desired& desired, const Observed& observed);
 // What pods should have: the smallest that no path to any peer is below for good.
 unsigned pod_mtu(const Desired& desired, const Observed& observed);
 

@@ -25,11 +25,15 @@ std::string route_text(const Route& r) {
 
 std::string binding_text(const Binding& b) { return b.underlay.to_string() + " . " + b.pods.to_string(); }
 
+std::string plain_text(const PlainSource& p) { return p.mac.to_string() + " . " + p.pods.to_string(); }
+
 template <class Map>
 void each_key(std::string& out, const char* word, const Map& map) {
   for (const auto& [key, node] : map) {
     if constexpr (std::is_same_v<typename Map::key_type, Ip>)
       out += fmt::format(" {} {} ({})", word, key.to_string(), node);
+    else if constexpr (std::is_same_v<typename Map::key_type, PlainSource>)
+      out += fmt::format(" {} {} ({})", word, plain_text(key), node);
     else
       out += fmt::format(" {} {} ({})", word, binding_text(key), node);
   }
@@ -40,18 +44,22 @@ struct Text {
     const auto& f = o.guards.frame;
     return fmt::format("load guards: table inet {}, port {}, vni {}, {} peers, {} pod ranges{}", kGuardTable, f.port,
                        f.vni.value, o.guards.peers.size(), o.guards.pods.size(),
-                       f.encrypt ? fmt::format(", encryption required but for {} peers", o.guards.clear.size()) : "");
+                       f.encrypt          ? fmt::format(", encryption required but for {} peers", o.guards.clear.size())
+                       : f.uplink.empty() ? ""
+                                          : fmt::format(", plain routes over {}", f.uplink));
   }
   std::string operator()(const ChangeGuards& o) const {
     std::string out = "change guards:";
     for (const auto& ip : o.change.remove_peers) out += " -peer " + ip.to_string();
     for (const auto& ip : o.change.remove_clear) out += " -clear " + ip.to_string();
     for (const auto& b : o.change.remove_pods) out += " -pods " + binding_text(b);
+    for (const auto& p : o.change.remove_direct) out += " -direct " + plain_text(p);
     each_key(out, "~peer", o.change.retire_peers);
     each_key(out, "~pods", o.change.retire_pods);
     each_key(out, "+peer", o.change.put_peers);
     each_key(out, "+pods", o.change.put_pods);
     each_key(out, "+clear", o.change.put_clear);
+    each_key(out, "+direct", o.change.put_direct);
     return out;
   }
   std::string operator()(const RemoveGuards&) const { return fmt::format("remove guards: table inet {}", kGuardTable); }
@@ -95,6 +103,8 @@ struct Text {
   }
   std::string operator()(const PutNexthop& o) const {
     const auto& n = o.nexthop;
+    if (n.direct())
+      return fmt::format("put nexthop {} via {} dev #{}{}", n.id, n.gateway.to_string(), n.link.value, behind(o.node));
     if (n.tunnel)
       return fmt::format("put nexthop {} via {} dev {}{}", n.id, n.gateway.to_string(), kTunnelDevice, behind(o.node));
     return fmt::format("put nexthop {} via {} encap vni {} src {} dst {}{}", n.id, n.gateway.to_string(), n.vni.value,

@@ -88,6 +88,8 @@ struct Reconciler::Core {
       status.problems = problems(*desired, tap.last);
       auto uplink = tap.last.uplinks.find(desired->underlay);
       if (uplink != tap.last.uplinks.end()) status.uplink = uplink->second.name;
+      status.direct_mtu = wanted_direct_mtu(*desired, tap.last);
+      if (status.direct_mtu && uplink != tap.last.uplinks.end()) status.plain_link = uplink->second;
     }
     for (auto& line : without_echoes(report.failures)) status.problems.push_back(std::move(line));
     on_status(status);

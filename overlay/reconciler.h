@@ -18,6 +18,8 @@ struct Status {
   unsigned mtu = 0;                   // what pods should have; 0 without an overlay
   unsigned vxlan_mtu = 0;             // of packets through VXLAN
   unsigned tunnel_mtu = 0;            // of packets through the tunnel; 0 = its device does not stand
+  unsigned direct_mtu = 0;            // of packets by plain routes; 0 = there are none
+  std::optional<Uplink> plain_link;   // that those lead over
   std::string uplink;                 // the link that carries our underlay address; empty = none does
   unsigned rp_filter = 0;             // effective on trama0: 0 off, 1 strict, 2 loose
   std::size_t peers = 0;              // programmed ones

@@ -38,6 +38,7 @@ World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desir
   out.tunnel_mtu = context.tunnel_mtu;
   out.controller_heard = context.controller_heard;
   out.encrypt = overlay.encrypt;
+  if (overlay.direct && !overlay.encrypt) out.plain = context.plain;
   out.mac = overlay::vtep_mac(overlay.cluster_id, overlay.node);
   out.vni = overlay.vni;
   out.vxlan_port = overlay.port;
@@ -72,9 +73,15 @@ void use_paths(overlay::Desired& overlay, const MeshStatus& status) {
     if (!seen) continue;
     peer.clear = overlay.encrypt && !seen->must_encrypt;
     peer.mtu = seen->use == Use::undecided ? 0 : seen->used().mtu;
+    peer.direct = seen->direct;
+    peer.told = seen->told;
+    peer.beside = seen->beside == Use::tunnel ? overlay::Path::tunnel : overlay::Path::vxlan;
+    peer.beside_mtu = seen->beside == Use::undecided ? 0 : seen->path(path_of(seen->beside)).mtu;
+    if (seen->use != Use::direct) peer.beside_mtu = 0;
     switch (seen->use) {
       case Use::vxlan: peer.path = overlay::Path::vxlan; break;
       case Use::tunnel: peer.path = overlay::Path::tunnel; break;
+      case Use::direct: peer.path = overlay::Path::direct; break;
       case Use::undecided: peer.path = overlay::Path::keep; break;
     }
   }
@@ -139,6 +146,15 @@ std::vector<PathEvent> path_events(const MeshStatus& before, const MeshStatus& a
   for (const auto& p : after.peers) {
     const auto* old = find_peer(before, p.node);
     if (!old || p.must_encrypt || old->use == p.use || old->use == Use::undecided) continue;
+    if (p.use == Use::direct || (old->use == Use::direct && p.use == Use::vxlan)) {
+      bool now_direct = p.use == Use::direct;
+      out.push_back({!now_direct, now_direct ? "OverlayDirectUsed" : "OverlayDirectLeft",
+                     now_direct
+                         ? fmt::format("packets to {} go as they are, over the link (number {})", p.node, p.switches)
+                         : fmt::format("packets to {} take vxlan, because of {} (number {})", p.node,
+                                       p.why.empty() ? "a change of what both ends offer" : p.why, p.switches)});
+      continue;
+    }
     bool detour = p.use == Use::tunnel;
     out.push_back(
         {detour, detour ? "OverlayTunnelUsed" : "OverlayTunnelLeft",

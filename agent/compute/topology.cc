@@ -91,6 +91,7 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
   want.dns = context.dns;
   want.tunnel = context.tunnel;
   want.encrypt = context.encrypt;
+  want.direct = context.direct && !context.encrypt;
   if (auto self = nodes.find(context.node_name); self != nodes.end()) out.pod_cidrs = node_pod_cidrs(*self->second);
   if (context.node_ips.empty() || out.pod_cidrs.empty()) return out;
   want.underlay = context.node_ips.front();
@@ -103,7 +104,8 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
     overlay::Peer peer;
     peer.node = node->key.name;
     peer.pod_cidrs = node_pod_cidrs(*node);
-    if (context.tunnel) peer.path = overlay::Path::keep;
+    if (context.tunnel || want.direct) peer.path = overlay::Path::keep;
+    peer.told = !want.direct;
     auto addresses = node_addresses(*node);
     auto underlay = std::find_if(addresses.begin(), addresses.end(),
                                  [&](const Ip& ip) { return ip.family() == want.underlay.family(); });

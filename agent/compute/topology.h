@@ -19,7 +19,7 @@ struct TopologyContext {
   std::string cluster_id;
   bool masquerade = true;
   std::vector<base::Ip> dns;  // addresses that this node answers, as every other
-  bool tunnel = false, encrypt = false;
+  bool tunnel = false, encrypt = false, direct = false;
 };
 
 struct TopologyOutcome {

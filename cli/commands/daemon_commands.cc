@@ -165,6 +165,8 @@ void add_agent(Program& p) {
   c->add_option("--trusted-subnets", o.trusted_subnets,
                 "CIDR[,CIDR] of the underlay where \"required\" is not: between two nodes that both say so")
       ->delimiter(',');
+  c->add_flag("--direct-routing", o.direct_routing,
+              "Pods' packets go as they are, without an overlay, to nodes on the same link that have this, too");
   c->add_flag(
        "--tunnel", o.tunnel,
        "The second path to each node, over the peers' port, for when VXLAN does not pass; =false does without it")

@@ -35,7 +35,8 @@ class LabParser {
     lab_.file = d_.file;
     const auto* spec = object_in(o, "spec");
     if (!spec) return d_.mistake("spec", "expected an object with at least nodes");
-    if (auto r = known_fields(*spec, "spec", {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption"});
+    if (auto r = known_fields(*spec, "spec",
+                              {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption", "directRouting"});
         !r)
       return std::move(r).error();
     if (auto r = parse_networks(*spec); !r) return std::move(r).error();
@@ -100,6 +101,15 @@ class LabParser {
       if (!off && !(v->is_string() && v->get_string() == "required"))
         return d_.mistake("spec.encryption", fmt::format("expected off or required, got {}", shown(*v)));
       lab_.encryption = off ? "off" : "required";
+    }
+    if (const auto* v = spec.if_contains("directRouting"); v && !v->is_null()) {
+      if (!v->is_bool())
+        return d_.mistake("spec.directRouting", fmt::format("expected true or false, got {}", shown(*v)));
+      lab_.direct_routing = v->get_bool();
+      if (lab_.direct_routing && lab_.encryption != "off")
+        return d_.mistake(
+            "spec.directRouting",
+            "packets would go in the clear, which spec.encryption: required forbids; leave one of them out");
     }
     auto pods = cidrs(spec, "podCIDR", "10.244.0.0/16");
     if (!pods) return std::move(pods).error();

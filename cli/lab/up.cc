@@ -264,6 +264,7 @@ class LabUp {
                      lab_.encryption,
                      "--log-level",
                      options_.log_level};
+      if (lab_.direct_routing) d.arguments.push_back("--direct-routing");
       for (const auto& c : lab_.service_cidrs) d.arguments.insert(d.arguments.end(), {"--service-cidr", c});
       for (const auto& c : lab_.pod_cidrs) d.arguments.insert(d.arguments.end(), {"--cluster-cidr", c});
       for (const auto& [key, value] : n.labels) d.arguments.insert(d.arguments.end(), {"--label", key + "=" + value});

@@ -176,7 +176,7 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
 
 void Mesh::Impl::update_reasons() {
   for (auto& [name, p] : entries) {
-    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel}) {
+    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::direct}) {
       auto& path = p.path(kind);
       std::string reason;
       if (path.liveness.state() == peers::PathState::down) {
@@ -185,6 +185,8 @@ void Mesh::Impl::update_reasons() {
         reason = must_encrypt(p) ? "not in use: nothing may go to it in the clear" : echo_error;
       } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::tunnel) {
         reason = why_no_tunnel(p);
+      } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::direct) {
+        reason = why_no_direct(p);
       } else if (path.liveness.state() == peers::PathState::unknown) {
         if (!talks())
           reason = why_silent();
@@ -207,6 +209,7 @@ MeshStatus Mesh::Impl::status() const {
   out.listening = listen_error;
   out.mtu = world.mtu;
   out.encrypt = world.encrypt;
+  out.direct_mtu = world.plain ? world.plain->mtu : 0;
   out.tunnel_mtu = options.tunnel ? world.tunnel_mtu : 0;
   out.tunnel_off = !options.tunnel ? "there is no tunnel in this agent" : options.tunnel->trouble();
   if (options.tunnel) out.tunnel = options.tunnel->traffic();
@@ -231,6 +234,9 @@ MeshStatus Mesh::Impl::status() const {
     s.switches = p.choice.switches();
     s.keys = p.keys_made;
     s.must_encrypt = must_encrypt(p);
+    s.beside = p.choice.beside();
+    s.direct = direct_to(p);
+    s.told = !p.uid.empty();
     if (p.where.elsewhere()) s.found_at = p.where.current().to_string();
     s.translated = p.translated();
     if (p.sees_us && datagrams && *p.sees_us != datagrams->local()) s.sees_us = p.sees_us->to_string();
@@ -279,7 +285,7 @@ void Mesh::Impl::tick() {
   for (auto& [name, p] : entries) {
     probe(p);
     for (const auto& path : p.paths) hurrying += path.liveness.hurries(now());
-    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel}) {
+    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::direct}) {
       auto& path = p.path(kind);
       if (!path.liveness.tick(now())) continue;
       changed = true;
@@ -293,6 +299,7 @@ void Mesh::Impl::tick() {
   tick_links();
   dial_due();
   if (options.tunnel) renew_keys();
+  say_anew();
   update_reasons();
   choose_paths();
   if (!changed || (!urgent && now() < report_again)) return;

@@ -11,6 +11,7 @@
 #include "base/async/task_group.h"
 #include "base/log.h"
 #include "overlay/mesh/datagram_socket.h"
+#include "overlay/mesh/link_socket.h"
 #include "overlay/mesh/mesh.h"
 #include "overlay/mesh/peer.h"
 #include "overlay/peers/doorman.h"
@@ -57,6 +58,8 @@ struct Mesh::Impl {
   void tick_links();
   void dial_due();
   peers::Hello hello(const std::string& to);
+  std::vector<std::string> capabilities(const std::string& to) const;
+  void say_anew();
   void confirm(PeerEntry& p, const std::shared_ptr<Link>& link);
   void renew_keys();
   bool talks() const { return options.port != 0 && credentials.complete(); }
@@ -80,12 +83,18 @@ struct Mesh::Impl {
   void on_icmp(base::Family family, const IpPort& from, std::string_view message);
   peers::Report report_for(const PeerEntry& p) const;
   void send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size);
+  void probe_direct(PeerEntry& p);
+  void send_plain_probe(PeerEntry& p, const base::Mac& to, std::uint64_t sequence, unsigned size);
   void send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint64_t sequence);
   bool tunnel_works() const { return options.tunnel && world.tunnel_mtu > 0 && options.tunnel->trouble().empty(); }
 
   // ---- mesh_paths.cc
   const World::Peer* in_world(const std::string& name) const;
   bool must_encrypt(const PeerEntry& p) const;
+  bool shares_link(const PeerEntry& p) const;
+  // Where plain packets to it go, if both ends agree on them.
+  std::optional<base::Mac> direct_to(const PeerEntry& p) const;
+  std::string why_no_direct(const PeerEntry& p) const;
   void tell_tunnel();
   void choose_paths();
   std::string why_no_tunnel(const PeerEntry& p) const;
@@ -115,6 +124,7 @@ struct Mesh::Impl {
   std::shared_ptr<tcp::acceptor> acceptor;
   std::shared_ptr<DatagramSocket> datagrams, vxlan_probes;
   std::map<base::Family, std::shared_ptr<DatagramSocket>> echoes;
+  std::optional<LinkSocket> link_socket;
   Ip bound;  // of acceptor and datagrams
   std::string listen_error, echo_error;
   Millis listen_again{0}, echo_again{0};

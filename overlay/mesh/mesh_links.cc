@@ -11,6 +11,7 @@
 #include "base/async/dial.h"
 #include "base/async/endpoint.h"
 #include "overlay/mesh/mesh_impl.h"
+#include "overlay/peers/plain.h"
 
 namespace trama::overlay::mesh {
 
@@ -205,12 +206,31 @@ peers::Hello Mesh::Impl::hello(const std::string& to) {
   h.udp_port = options.port;
   do h.udp_index = static_cast<std::uint32_t>(random());
   while (h.udp_index == 0 || by_index.contains(h.udp_index));
-  h.capabilities = {kVxlan};
-  if (options.tunnel) h.capabilities.push_back(kTunnel);
-  if (options.tunnel && options.tunnel->prefers_aes()) h.capabilities.push_back(kTunnelAes);
-  if (world.encrypt) h.capabilities.push_back(kEncrypt);
-  if (const auto* p = in_world(to); p && p->trusted) h.capabilities.push_back(kClear);
+  h.capabilities = capabilities(to);
   return h;
+}
+
+std::vector<std::string> Mesh::Impl::capabilities(const std::string& to) const {
+  std::vector<std::string> out = {kVxlan};
+  if (options.tunnel) out.push_back(kTunnel);
+  if (options.tunnel && options.tunnel->prefers_aes()) out.push_back(kTunnelAes);
+  if (world.encrypt) out.push_back(kEncrypt);
+  if (const auto* p = in_world(to); p && p->trusted) out.push_back(kClear);
+  auto entry = entries.find(to);
+  if (world.plain && entry != entries.end() && shares_link(entry->second))
+    out.push_back(peers::plain_capability(world.plain->mac));
+  return out;
+}
+
+// What we offer a peer has changed since we said it: a new conversation says it anew, beside the old one.
+void Mesh::Impl::say_anew() {
+  for (auto& [name, p] : entries) {
+    if (!p.link || p.dialing || now() < p.dial_at || now() - p.link->established < kYoung) continue;
+    if (p.link->session().mine().capabilities == capabilities(name)) continue;
+    p.dialing = true;
+    p.dial_at = now() + kOtherSideLate;
+    tasks.spawn("tell " + name + " anew", dial(name));
+  }
 }
 
 void Mesh::Impl::begin(std::shared_ptr<Link> link) {
@@ -275,6 +295,7 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
   p.has_tunnel = has(theirs, kTunnel);
   p.wants_encryption = has(theirs, kEncrypt);
   p.grants_clear = has(theirs, kClear);
+  p.plain_mac = peers::plain_mac(theirs.capabilities);
   changed = urgent = true;
   auto packets = link->take_tunnel_exported();
   if (p.has_tunnel && has(session.mine(), kTunnel)) {

@@ -16,6 +16,25 @@ bool Mesh::Impl::must_encrypt(const PeerEntry& p) const {
   return (world.encrypt || p.wants_encryption) && !exempt;
 }
 
+// Pods of the family that is probed must have a way there: see goes_direct in overlay/model.h.
+bool Mesh::Impl::shares_link(const PeerEntry& p) const {
+  if (!world.plain || world.encrypt || !p.overlay) return false;
+  const auto& there = p.member.underlay;
+  bool family = p.overlay->is_v4() || !there.is_v4();
+  return family && world.plain->subnet.contains(there) && !p.where.elsewhere();
+}
+
+std::optional<base::Mac> Mesh::Impl::direct_to(const PeerEntry& p) const {
+  return shares_link(p) && !must_encrypt(p) ? p.plain_mac : std::nullopt;
+}
+
+std::string Mesh::Impl::why_no_direct(const PeerEntry& p) const {
+  if (!world.plain) return "";
+  if (must_encrypt(p)) return "not in use: nothing may go to it in the clear";
+  if (!shares_link(p)) return "it is not on our link";
+  return p.plain_mac ? "" : fmt::format("{} does not offer it (--direct-routing)", p.member.node);
+}
+
 void Mesh::Impl::tell_tunnel() {
   if (!options.tunnel) return;
   std::vector<peers::TunnelPort::Peer> out;
@@ -50,6 +69,11 @@ void Mesh::Impl::choose_paths() {
     s.tunnel_doubtful = p.path(PathKind::tunnel).liveness.doubtful(now());
     s.tunnel_loss = p.path(PathKind::tunnel).liveness.loss();
     s.must_encrypt = forced;
+    auto& direct = p.path(PathKind::direct);
+    s.offered_direct = direct_to(p).has_value();
+    s.direct = direct.liveness.state();
+    s.direct_loss = direct.liveness.loss();
+    s.direct_reason = direct.reason;
     auto translated = translation(p);
     s.translated = !translated.empty();
     if (s.translated && s.vxlan_reason.empty()) s.vxlan_reason = translated;

@@ -52,6 +52,7 @@ void Mesh::Impl::probe(PeerEntry& p) {
     // Never through the device: it lets routers cut its packets in pieces.
     if (larger) send_vxlan_probe(p, echo_body(p, larger->sequence, larger->size), larger->sequence);
   }
+  probe_direct(p);
   if (!p.sealing() || !datagrams) return;
   auto& control = p.path(PathKind::control);
   if (control.liveness.state() == peers::PathState::down) ask(p, p.where.look_for(now(), random()));
@@ -73,6 +74,54 @@ void Mesh::Impl::probe(PeerEntry& p) {
     send_tunnel_probe(p, tunnel.probe(now(), real_us()), size);
   }
   if (larger) send_tunnel_probe(p, larger->sequence, larger->size);
+}
+
+void Mesh::Impl::probe_direct(PeerEntry& p) {
+  auto& path = p.path(PathKind::direct);
+  auto to = direct_to(p);
+  if (!to || world.mtu == 0) {
+    if (path.liveness.state() != peers::PathState::unknown) {
+      path.forget(now());
+      changed = true;
+    }
+    return;
+  }
+  auto larger = look_for_mtu(p, PathKind::direct, world.plain->mtu);
+  if (path.liveness.due(now())) {
+    auto size = path.mtu.mtu();
+    auto sequence = path.probe(now(), real_us());
+    auto socket = echoes.find(p.overlay->family());
+    if (p.choice.use() == peers::Use::direct && socket != echoes.end() && socket->second) {
+      // Where routes lead there: by them, as packets go.
+      auto body = echo_body(p, sequence | peers::kPlainMark, size);
+      auto sent = socket->second->send(
+          IpPort{*p.overlay, 0},
+          icmp_echo_request(p.overlay->family(), kEchoId, static_cast<std::uint16_t>(sequence), body));
+      path.send_error = sent ? "" : sent.error().to_string();
+    } else {
+      send_plain_probe(p, *to, sequence, size);
+    }
+  }
+  if (larger) send_plain_probe(p, *to, larger->sequence, larger->size);
+}
+
+void Mesh::Impl::send_plain_probe(PeerEntry& p, const base::Mac& to, std::uint64_t sequence, unsigned size) {
+  auto& path = p.path(PathKind::direct);
+  auto own = std::find_if(world.overlay.begin(), world.overlay.end(),
+                          [&](const Ip& ip) { return ip.family() == p.overlay->family(); });
+  if (own == world.overlay.end()) return;
+  if (!link_socket) {
+    auto opened = LinkSocket::open();
+    if (!opened) {
+      path.send_error = opened.error().to_string();
+      return;
+    }
+    link_socket.emplace(std::move(*opened));
+  }
+  auto packet = peers::echo_packet(*own, *p.overlay, kEchoId, static_cast<std::uint16_t>(sequence),
+                                   echo_body(p, sequence | peers::kPlainMark, size));
+  auto sent = link_socket->send(world.plain->link, to, p.overlay->family(), packet);
+  path.send_error = sent ? "" : sent.error().to_string();
 }
 
 // A probe of another size that is due. What the path carries may have become less by what was lost.
@@ -140,7 +189,8 @@ void Mesh::Impl::send_echo(PeerEntry& p) {
   auto size = path.mtu.mtu();
   auto sequence = path.probe(now(), real_us());
   auto body = echo_body(p, sequence, size);
-  if (options.tunnel && p.choice.use() != peers::Use::vxlan) return send_vxlan_probe(p, body, sequence);
+  bool elsewhere = options.tunnel ? p.choice.use() != peers::Use::vxlan : p.choice.use() == peers::Use::direct;
+  if (elsewhere) return send_vxlan_probe(p, body, sequence);
   auto message = icmp_echo_request(p.overlay->family(), kEchoId, static_cast<std::uint16_t>(sequence), body);
   auto sent = socket->second->send(IpPort{*p.overlay, 0}, message);
   path.send_error = sent ? "" : sent.error().to_string();
@@ -246,11 +296,14 @@ void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_vi
   if (!body) return;
   auto* p = peer_of_overlay(from.ip);
   if (!p) return;
-  auto& path = p->path(PathKind::overlay);
+  bool plain = body->sequence & peers::kPlainMark;
+  auto kind = plain ? PathKind::direct : PathKind::overlay;
+  auto sequence = body->sequence & ~peers::kPlainMark;
+  auto& path = p->path(kind);
   if (!echo->reply)
-    note_arrival(path, body->sequence, now());
-  else if (body->token == token && path.answered(body->sequence, now(), real_us()))
-    note_mtu(*p, PathKind::overlay);
+    note_arrival(path, sequence, now());
+  else if (body->token == token && path.answered(sequence, now(), real_us()))
+    note_mtu(*p, kind);
 }
 
 // Old keys open what is still underway; then they go.

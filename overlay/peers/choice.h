@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which of the paths to a peer its packets take. Pure.
 //
+// Where both ends want plain routes and share a link, those are the best; beside them, for what has no such route, one
+// of the others is chosen all the same.
+//
 // Each side chooses for what it sends; the other direction is the peer's affair. VXLAN is the fast path and is returned
 // to as soon as it is well again: what counts as well is PathLiveness' affair, which also damps what flaps. Nothing is
 // ever torn down: with no path that works, packets stay on the one they take.
@@ -18,6 +21,10 @@ struct Situation {
   unsigned vxlan_loss = 0, tunnel_loss = 0;  // percent
   std::string vxlan_reason;
   bool must_encrypt = false;
+  bool offered_direct = false;  // both agree on plain routes
+  PathState direct = PathState::unknown;
+  unsigned direct_loss = 0;
+  std::string direct_reason;
   bool translated = false;  // addresses are, underway: VXLAN will hardly pass
   std::string who_demands;  // "n1 requires encryption"
 };
@@ -30,12 +37,14 @@ class PathChoice {
   // True when the choice or its reason has changed.
   bool decide(const Situation& s);
   Use use() const { return use_; }
+  Use beside() const { return beside_; }  // never direct
   const std::string& why() const { return why_; }
   std::uint64_t switches() const { return switches_; }
 
  private:
   Use choose(const Situation& s) const;
-  Use use_ = Use::undecided;
+  bool goes_direct(const Situation& s) const;
+  Use use_ = Use::undecided, beside_ = Use::undecided;
   std::string why_;
   std::uint64_t switches_ = 0;
 };

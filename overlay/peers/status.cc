@@ -10,6 +10,7 @@ const char* to_string(PathKind kind) {
     case PathKind::overlay: return "vxlan";
     case PathKind::control: return "control";
     case PathKind::tunnel: return "tunnel";
+    case PathKind::direct: return "direct";
   }
   return "?";
 }
@@ -19,6 +20,7 @@ const char* to_string(Use use) {
     case Use::undecided: return "undecided";
     case Use::vxlan: return "vxlan";
     case Use::tunnel: return "tunnel";
+    case Use::direct: return "direct";
   }
   return "?";
 }
@@ -56,6 +58,12 @@ std::string explain_down(const Evidence& e) {
     return fmt::format("one way: what {} sends to {} is lost, the other direction works", e.peer, e.self);
   if (e.kind == PathKind::overlay && e.other_path_works)
     return fmt::format("UDP 6784 does not pass between {} and {}, although 6783 does", e.self, e.peer);
+  if (e.kind == PathKind::direct && e.other_path_works)
+    return fmt::format(
+        "pods' packets do not pass as they are between {} and {}, although others do: the switch filters addresses "
+        "that "
+        "it does not know (port security), or one of the two filters strictly by reverse path (rp_filter=1)",
+        e.self, e.peer);
   if (e.kind == PathKind::tunnel && e.other_path_works)
     return fmt::format(
         "datagrams of full size do not pass on UDP 6783 between {} and {}, although small ones do: a "

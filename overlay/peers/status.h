@@ -17,8 +17,11 @@ namespace trama::overlay::peers {
 const char* to_string(PathKind kind);  // "vxlan", "control", "tunnel"
 
 // The path that packets to a peer take. Undecided: too early to say; what the kernel has, stays.
-enum class Use : std::uint8_t { undecided, vxlan, tunnel };
+enum class Use : std::uint8_t { undecided, vxlan, tunnel, direct };
 const char* to_string(Use use);
+constexpr PathKind path_of(Use use) {
+  return use == Use::tunnel ? PathKind::tunnel : use == Use::direct ? PathKind::direct : PathKind::overlay;
+}
 
 struct PathStatus {
   PathState state = PathState::unknown;
@@ -49,18 +52,21 @@ struct PeerStatus {
   std::vector<std::string> capabilities;
   std::array<PathStatus, kPaths> paths;
   Use use = Use::undecided;
-  std::string why;             // why not vxlan
-  std::uint64_t switches = 0;  // how often the path in use has changed
-  bool must_encrypt = false;   // nothing may go to it in the clear
-  std::string found_at;        // where its datagrams come from, if not from where it announces to be; "1.2.3.4:40123"
-  bool translated = false;     // because it is behind NAT
-  std::string sees_us;         // where it sees ours come from, if not from where they leave: we are behind NAT
-  std::string cipher;          // of its tunnel; "" = there are no keys for one
-  std::uint64_t keys = 0;      // how often keys were agreed on with it
+  Use beside = Use::undecided;      // with Use::direct: for the family that has no plain route
+  bool told = false;                // it has been spoken with since this agent began
+  std::optional<base::Mac> direct;  // both agree on plain routes: where its pods' packets come from
+  std::string why;                  // why not the best that there could be
+  std::uint64_t switches = 0;       // how often the path in use has changed
+  bool must_encrypt = false;        // nothing may go to it in the clear
+  std::string found_at;     // where its datagrams come from, if not from where it announces to be; "1.2.3.4:40123"
+  bool translated = false;  // because it is behind NAT
+  std::string sees_us;      // where it sees ours come from, if not from where they leave: we are behind NAT
+  std::string cipher;       // of its tunnel; "" = there are no keys for one
+  std::uint64_t keys = 0;   // how often keys were agreed on with it
   const PathStatus& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
   PathStatus& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
   // The one that its packets take.
-  const PathStatus& used() const { return path(use == Use::tunnel ? PathKind::tunnel : PathKind::overlay); }
+  const PathStatus& used() const { return path(path_of(use)); }
 };
 
 struct MeshStatus {
@@ -72,6 +78,7 @@ struct MeshStatus {
   unsigned mtu = 0;          // of the probes through the overlay
   bool encrypt = false;      // this node requires it
   unsigned tunnel_mtu = 0;   // 0 = there is no tunnel
+  unsigned direct_mtu = 0;   // 0 = there are no plain routes
   std::string tunnel_off;    // why this node has none, or why it carries nothing; "" = it does
   TunnelTraffic tunnel;
   bool isolated = false;

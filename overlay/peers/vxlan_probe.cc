@@ -31,12 +31,13 @@ void put16(std::string& out, std::size_t at, std::uint16_t v) {
 
 }  // namespace
 
-std::string encode(const VxlanProbe& probe, std::string_view body) {
-  bool v4 = probe.to.is_v4();
+std::string echo_packet(const base::Ip& source, const base::Ip& destination, std::uint16_t id, std::uint16_t sequence,
+                        std::string_view body) {
+  bool v4 = destination.is_v4();
   Writer echo;
-  echo.u8(v4 ? kEchoRequest : kEchoRequest6).u8(0).u16(0).u16(probe.id).u16(probe.sequence);
+  echo.u8(v4 ? kEchoRequest : kEchoRequest6).u8(0).u16(0).u16(id).u16(sequence);
   auto icmp = echo.take().append(body);
-  auto from = bytes_of(probe.from.bytes()), to = bytes_of(probe.to.bytes());
+  auto from = bytes_of(source.bytes()), to = bytes_of(destination.bytes());
   auto length = static_cast<std::uint16_t>(icmp.size());
   auto pseudo = v4 ? 0 : sum_of(from + to) + length + kIcmp6;
   put16(icmp, 2, checksum(sum_of(icmp, pseudo)));
@@ -47,13 +48,17 @@ std::string encode(const VxlanProbe& probe, std::string_view body) {
     ip.u32(0x60000000).u16(length).u8(kIcmp6).u8(kTtl);
   auto header = ip.take() + from + to;
   if (v4) put16(header, 10, checksum(sum_of(header)));
+  return header + icmp;
+}
+
+std::string encode(const VxlanProbe& probe, std::string_view body) {
   Writer outer;
   outer.u8(kVniPresent).u8(0).u16(0).u32(probe.vni.value << 8);
   std::string out = outer.take();
   for (const auto* mac : {&probe.to_mac, &probe.from_mac}) out += bytes_of(std::as_bytes(std::span(mac->octets)));
   Writer type;
-  type.u16(v4 ? 0x0800 : 0x86dd);
-  return out + type.take() + header + icmp;
+  type.u16(probe.to.is_v4() ? 0x0800 : 0x86dd);
+  return out + type.take() + echo_packet(probe.from, probe.to, probe.id, probe.sequence, body);
 }
 
 }  // namespace trama::overlay::peers

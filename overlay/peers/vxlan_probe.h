@@ -17,6 +17,9 @@ struct VxlanProbe {
   base::Ip from, to;           // overlay addresses of one family
   std::uint16_t id = 0, sequence = 0;
 };
+// An IP packet: an echo request around `body`, not to be cut in pieces.
+std::string echo_packet(const base::Ip& from, const base::Ip& to, std::uint16_t id, std::uint16_t sequence,
+                        std::string_view body);
 // The payload of a UDP datagram to the VXLAN port: VXLAN header, Ethernet, IP, ICMP, `body`.
 std::string encode(const VxlanProbe& probe, std::string_view body);
 

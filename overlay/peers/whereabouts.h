@@ -22,7 +22,7 @@ class Whereabouts {
  public:
   // Questions are probes with numbers that have this bit and MtuSearch::kMark, so no other probe has them.
   static constexpr std::uint64_t kMark = std::uint64_t{3} << 62;
-  static constexpr Millis kAskAgain{100};      // at the earliest; a lost question is asked again by what comes next
+  static constexpr Millis kAskAgain{100};       // at the earliest; a lost question is asked again by what comes next
   static constexpr Millis kAskAnnounced{1000};  // the place that it announces, while it is not heard where it was
 
   struct Question {

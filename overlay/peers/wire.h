@@ -99,8 +99,9 @@ base::Result<std::vector<Member>> parse_members(std::string_view body);
 // ---- what one side receives of the other -------------------------------------------------------------------------
 
 // VXLAN on 6784/udp; our own small datagrams on 6783/udp; those of full size there, as packets in the tunnel have it.
-enum class PathKind : std::uint8_t { overlay = 0, control = 1, tunnel = 2 };
-constexpr std::size_t kPaths = 3;
+// direct: pods' packets as they are, over the link that both share. 3 is kept free.
+enum class PathKind : std::uint8_t { overlay = 0, control = 1, tunnel = 2, direct = 4 };
+constexpr std::size_t kPaths = 5;
 constexpr std::uint32_t kNever = 0xffff'ffff;
 
 struct Heard {
@@ -145,6 +146,7 @@ base::Result<Heartbeat> parse_heartbeat(std::string_view body);
 // ---- echo: the body of an ICMP echo request through the overlay --------------------------------------------------
 
 constexpr std::size_t kEchoSize = 24;
+constexpr std::uint64_t kPlainMark = std::uint64_t{1} << 61;  // in the sequence: of PathKind::direct
 struct EchoBody {
   std::uint64_t token = 0;  // of the sender's life: an answer to somebody else's request is none to ours
   std::uint64_t sequence = 0;

@@ -30,6 +30,15 @@ struct World {
   unsigned mtu = 0;                   // of the overlay; 0 = it does not stand yet, nothing is sent into it
   unsigned tunnel_mtu = 0;            // of packets in the tunnel; 0 = there is none
   bool encrypt = false;               // nothing goes between nodes in the clear
+  // Our link, where pods' packets may go as they are to who is on it, too.
+  struct Plain {
+    base::IfIndex link;
+    base::Mac mac;
+    base::Cidr subnet;
+    unsigned mtu = 0;
+    friend bool operator==(const Plain&, const Plain&) = default;
+  };
+  std::optional<Plain> plain;
   // Of VXLAN, to look at that path while packets take another.
   base::Mac mac;
   base::Vni vni;

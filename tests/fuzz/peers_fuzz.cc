@@ -7,6 +7,7 @@
 
 #include "overlay/peers/keys.h"
 #include "overlay/peers/members.h"
+#include "overlay/peers/plain.h"
 #include "overlay/peers/session.h"
 
 namespace {
@@ -80,6 +81,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       }
       break;
     case 'e': (void)parse_echo(text); break;
+    case 'c':
+      if (auto mac = plain_mac({std::string(text)}))
+        if ((mac->octets[0] & 1) || plain_capability(*mac) != text) std::abort();
+      break;
     default:
       if (auto members = parse_file(text)) {
         if (*parse_file(encode_file(*members)) != *members) std::abort();

@@ -38,9 +38,10 @@ class Nat {
         "10.9.{}.1/24 dev in0; ip link set in0 up; nft 'add table ip nat; add chain ip nat post {{ type nat hook "
         "postrouting priority 100; }}; add rule ip nat post oifname eth0 masquerade fully-random'",
         node.host.netns().path(), number));
-    node.host.shell(fmt::format("ip link set eth0 down; ip addr flush dev eth0; ip addr add {}/24 dev up0; ip link "
-                                "set up0 up; ip route add default via 10.9.{}.1",
-                                inside(), number));
+    node.host.shell(
+        fmt::format("ip link set eth0 down; ip addr flush dev eth0; ip addr add {}/24 dev up0; ip link "
+                    "set up0 up; ip route add default via 10.9.{}.1",
+                    inside(), number));
     know(node.host, "up0", fmt::format("10.9.{}.1", number), mac(box_, "in0"));
     know(box_, "in0", inside(), mac(node.host, "up0"));
     for (auto& [n, other] : lab.nodes) {
@@ -61,9 +62,10 @@ class Nat {
   void move_to(const std::string& outside) {
     for (auto& [n, other] : lab_.nodes)
       if (n != number_) know(other->host, "eth0", outside, mac(box_, "eth0"));
-    box_.shell(fmt::format("sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1; ip addr add {}/16 dev eth0; ip addr del "
-                           "{}/16 dev eth0; conntrack -F 2>/dev/null", outside,
-                           outside_));
+    box_.shell(
+        fmt::format("sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1; ip addr add {}/16 dev eth0; ip addr del "
+                    "{}/16 dev eth0; conntrack -F 2>/dev/null",
+                    outside, outside_));
     outside_ = outside;
   }
 

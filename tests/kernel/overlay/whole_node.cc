@@ -14,7 +14,11 @@ WholeNode::WholeNode(Node& node, const TestAuthority& authority, const Demands& 
     : node_(node), desired_(node.desired) {
   desired_.tunnel = true;
   desired_.encrypt = demands.encrypt;
-  for (auto& [name, p] : desired_.peers) p.path = Path::keep;
+  desired_.direct = demands.direct;
+  for (auto& [name, p] : desired_.peers) {
+    p.path = Path::keep;
+    p.told = !demands.direct;
+  }
   reconciler_ = std::make_unique<RunningNode>(node.host.netns(), std::nullopt);
   reconciler_->publish(desired_);
   auto options = demands.mesh;
@@ -24,6 +28,10 @@ WholeNode::WholeNode(Node& node, const TestAuthority& authority, const Demands& 
   auto world = world_of(node, overlay_mtu(desired_, 1500));
   world.tunnel_mtu = tunnel_mtu(desired_, 1500);
   world.encrypt = demands.encrypt;
+  if (demands.direct) {
+    const auto& link = node.observe().uplinks.at(desired_.underlay);
+    world.plain = {link.index, link.mac, Cidr::of(desired_.underlay, link.prefix), link.mtu};
+  }
   for (const auto& name : demands.trusted) world.peers.at(name).trusted = true;
   mesh_->set_world(world);
 }
@@ -46,7 +54,7 @@ void WholeNode::force(Path path) {
 }
 
 bool WholeNode::programmed(const std::string& peer, peers::Use use) {
-  auto device = use == peers::Use::tunnel ? kTunnelDevice : kDevice;
+  auto device = use == peers::Use::tunnel ? kTunnelDevice : use == peers::Use::direct ? "eth0" : kDevice;
   auto to = cidr_of(node_.desired.peers.at(peer).pod_cidrs, Family::v4)->address().plus(5).to_string();
   std::string out;
   node_.host.netns().shell("ip route get " + to, &out);

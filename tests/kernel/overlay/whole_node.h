@@ -9,6 +9,7 @@ namespace trama::overlay::test {
 
 struct Demands {
   bool encrypt = false;
+  bool direct = false;            // plain routes over eth0
   std::set<std::string> trusted;  // nodes whose address lies in a trusted subnet
   mesh::MeshOptions mesh;         // without the node's name
 };

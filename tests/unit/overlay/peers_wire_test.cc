@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "overlay/peers/keys.h"
+#include "overlay/peers/plain.h"
 #include "overlay/peers/wire.h"
 
 namespace trama::overlay::peers {
@@ -248,6 +249,19 @@ TEST(Heartbeats, SayWhereTheyComeFromAndWhereTheOtherSideIsSeen) {
     bool at_a_seam = n == bare.size() - 2 + 7;
     EXPECT_EQ(static_cast<bool>(cut), at_a_seam) << n;
   }
+}
+
+TEST(PlainCapability, NamesAStationOrNothing) {
+  auto mac = *base::Mac::parse("02:aa:0b:cc:0d:ff");
+  EXPECT_EQ(plain_capability(mac), "direct.02aa0bcc0dff");
+  EXPECT_EQ(plain_mac({"vxlan", plain_capability(mac), "tunnel"}), mac);
+  for (const char* odd :
+       {"direct", "direct.", "direct.02aa0bcc0df", "direct.02aa0bcc0dffa", "direct.02AA0BCC0DFF", "direct.02aa0bcc0dfg",
+        "direct.000000000000", "direct.ffffffffffff", "direct.01005e000001", "xdirect.02aa0bcc0dff"})
+    EXPECT_FALSE(plain_mac({odd})) << odd;
+  auto said = hello();
+  said.capabilities.push_back(plain_capability(mac));
+  EXPECT_EQ(plain_mac(parse_hello(encode(said))->capabilities), mac) << "it passes as a capability";
 }
 
 }  // namespace

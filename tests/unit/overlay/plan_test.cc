@@ -263,6 +263,125 @@ TEST(Plan, OurOwnMoveReplacesNexthopsAndTouchesNoRoute) {
   for (auto& op : ops) EXPECT_TRUE(std::holds_alternative<PutNexthop>(op)) << to_text(op);
 }
 
+// ---- plain routes ---------------------------------------------------------------------------------------------------
+
+const base::Mac kTheirs = *base::Mac::parse("02:00:00:00:00:22");
+
+Desired direct(unsigned self, unsigned count) {
+  auto d = test::node(self, count);
+  d.direct = d.tunnel = true;
+  return d;
+}
+
+TEST(PlanDirect, OneNexthopLeadsToTheLinkAndBackAndTheOtherFamilyStays) {
+  FakeKernel kernel;
+  auto d = direct(1, 3);
+  kernel.world = test::empty_machine(d);
+  ASSERT_EQ(run(kernel, d), "");
+  EXPECT_EQ(kernel.world.nexthops.size(), 4u) << "two for each peer: IPv6 cannot leave the overlay here";
+  auto v4 = kernel.world.routes.at({cidr("10.244.2.0/24"), 0}),
+       v6 = kernel.world.routes.at({cidr("fd00:244:2::/64"), 0});
+  d.peers.at("n2").direct = kTheirs;
+  d.peers.at("n2").path = Path::direct;
+  d.peers.at("n2").beside = Path::tunnel;
+  auto ops = plan(d, kernel.world);
+  EXPECT_EQ(text_of(ops),
+            "change guards: +direct 02:00:00:00:00:22 . 10.244.2.0/24 (n2)\n" +
+                fmt::format("put nexthop {} via 192.168.77.2 dev #2  # n2\n", v4.nexthop) +
+                fmt::format("replace route fd00:244:2::/64 nhid {} src fd00:244:1:: mtu 1436  # n2\n", v6.nexthop) +
+                fmt::format("put nexthop {} via {} dev trama1  # n2\n", v6.nexthop,
+                            tunnel_gateway(ip("fd00:244:2::"), vtep_mac("test", "n2")).to_string()) +
+                fmt::format("replace route 10.244.2.0/24 nhid {} src 10.244.1.0 mtu 1500  # n2\n", v4.nexthop));
+  ASSERT_EQ(run(kernel, d), "");
+  EXPECT_EQ(text_of(plan(d, kernel.world)), "");
+  // A restarted agent has not decided yet: nothing changes, what the peer sends is still taken.
+  auto fresh = d;
+  for (auto& [name, peer] : fresh.peers) peer.path = Path::keep, peer.direct.reset(), peer.told = false;
+  EXPECT_EQ(text_of(plan(fresh, kernel.world)), "");
+  for (auto& [name, peer] : fresh.peers) peer.told = true;
+  EXPECT_EQ(text_of(plan(fresh, kernel.world)), "change guards: -direct 02:00:00:00:00:22 . 10.244.2.0/24\n")
+      << "it has said that it does not";
+  // Back: smaller packets first.
+  d.peers.at("n2").path = d.peers.at("n2").beside = Path::vxlan;
+  auto back = text_of(plan(d, kernel.world));
+  EXPECT_LT(back.find(fmt::format("10.244.2.0/24 nhid {} src 10.244.1.0 mtu 1450", v4.nexthop)),
+            back.find(fmt::format("put nexthop {} via 10.244.2.0 encap", v4.nexthop)))
+      << back;
+  ASSERT_EQ(run(kernel, d), "");
+  EXPECT_EQ(text_of(plan(d, kernel.world)), "");
+  // Switched off: no rule, no element, no second nexthop is left.
+  auto plain = test::node(1, 3);
+  plain.tunnel = true;
+  ASSERT_EQ(run(kernel, plain), "");
+  EXPECT_EQ(kernel.world.nexthops.size(), 2u);
+  EXPECT_TRUE(kernel.world.guards->direct.empty());
+  EXPECT_EQ(kernel.world.guards->rules.find("@direct"), std::string::npos);
+}
+
+TEST(PlanDirect, OverAnIpv6LinkOneNexthopServesBothFamilies) {
+  FakeKernel kernel;
+  auto d = direct(1, 2);
+  d.underlay = ip("fd77::1");
+  d.peers.at("n2").underlay = ip("fd77::2");
+  d.peers.at("n2").path = Path::direct;
+  d.peers.at("n2").direct = kTheirs;
+  kernel.world = test::empty_machine(d);
+  ASSERT_EQ(run(kernel, d), "");
+  ASSERT_EQ(kernel.world.nexthops.size(), 1u);
+  EXPECT_TRUE(kernel.world.nexthops.begin()->second.direct());
+  EXPECT_EQ(kernel.world.routes.at({cidr("fd00:244:2::/64"), 0}).mtu, 1500u);
+  EXPECT_EQ(kernel.world.guards->direct.size(), 2u);
+  EXPECT_EQ(pod_mtu(d, kernel.world), 1500u);
+}
+
+TEST(PlanDirect, EncryptionAMissingLinkAndOldKernelsForbidIt) {
+  auto d = direct(1, 2);
+  d.peers.at("n2").path = Path::direct;
+  d.peers.at("n2").direct = kTheirs;
+  auto world_after = [](Desired desired, Mode mode, bool link) {
+    FakeKernel kernel(mode);
+    kernel.world = test::empty_machine(desired, mode);
+    if (!link) kernel.world.uplinks.clear();
+    EXPECT_EQ(run(kernel, desired), "");
+    for (const auto& [id, nexthop] : kernel.world.nexthops) EXPECT_FALSE(nexthop.direct());
+    EXPECT_TRUE(kernel.world.guards->direct.empty());
+    EXPECT_EQ(kernel.world.guards->rules.find("direct4"), std::string::npos);
+    return kernel.world;
+  };
+  auto encrypted = d;
+  encrypted.encrypt = true;
+  auto world = world_after(encrypted, Mode::nexthop, true);
+  EXPECT_TRUE(world.nexthops.begin()->second.tunnel);
+  EXPECT_EQ(pod_mtu(encrypted, world), wanted_tunnel_mtu(encrypted, world));
+  world_after(d, Mode::fdb, true);
+  world_after(d, Mode::nexthop, false);
+}
+
+// From anything to anything: one round of steps, and then none.
+TEST(PlanDirect, RandomHistoriesConverge) {
+  std::mt19937 random(4);
+  FakeKernel kernel;
+  auto d = direct(1, 5);
+  kernel.world = test::empty_machine(d);
+  const std::array paths{Path::vxlan, Path::tunnel, Path::direct, Path::keep};
+  for (int round = 0; round < 400; ++round) {
+    for (auto& [name, p] : d.peers) {
+      p.path = paths[random() % paths.size()];
+      p.beside = random() % 2 ? Path::vxlan : Path::tunnel;
+      p.direct = random() % 3 ? std::optional(kTheirs) : std::nullopt;
+      if (p.direct) p.direct->octets[5] = static_cast<std::uint8_t>(name.back());
+      p.mtu = random() % 2 ? 1400 : 0;
+    }
+    d.tunnel = random() % 5 > 0;
+    d.direct = random() % 5 > 0;
+    d.encrypt = random() % 7 == 0;
+    if (random() % 9 == 0) kernel.delete_device();
+    if (random() % 9 == 0 && kernel.world.tunnel) kernel.delete_tunnel();
+    ASSERT_EQ(run(kernel, d), "") << round;
+    ASSERT_EQ(text_of(plan(d, kernel.world)), "") << round;
+  }
+}
+
 TEST(Plan, AMissingUplinkIsToldAndKeepsTheMtu) {
   FakeKernel kernel;
   auto d = test::node(1, 2);

@@ -383,5 +383,51 @@ TEST(Choice, WhatMustBeEncryptedNeverTakesVxlan) {
     }
 }
 
+TEST(Choice, PlainRoutesAreTheBestWhereBothWantThem) {
+  peers::PathChoice c;
+  peers::Situation s;
+  s.vxlan = s.tunnel = s.direct = PathState::up;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::vxlan) << "not offered";
+  s.offered_direct = true;
+  s.direct = PathState::probing;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::vxlan) << "not known to work";
+  s.direct = PathState::up;
+  EXPECT_TRUE(c.decide(s));
+  EXPECT_EQ(c.use(), Use::direct);
+  EXPECT_EQ(c.beside(), Use::vxlan);
+  s.vxlan = PathState::down;
+  EXPECT_TRUE(c.decide(s)) << "what has no plain route must go elsewhere";
+  EXPECT_EQ(c.use(), Use::direct);
+  EXPECT_EQ(c.beside(), Use::tunnel);
+  s.direct = PathState::down;
+  s.direct_reason = "port security";
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::tunnel);
+  s.vxlan = PathState::up;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::vxlan);
+  EXPECT_EQ(c.why(), "direct: port security");
+  s.direct = PathState::degraded;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::vxlan) << "not back before it is well";
+  s.direct = PathState::up;
+  c.decide(s);
+  s.direct = PathState::degraded;
+  s.direct_loss = 12;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::direct) << "a little loss is no reason";
+  s.direct_loss = 40;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::vxlan);
+  s.direct = PathState::up;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::direct);
+  s.must_encrypt = true;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::tunnel);
+}
+
 }  // namespace
 }  // namespace trama::overlay::tunnel

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Where a peer is believed to be: what moves it, and what does not.
+#include "overlay/peers/whereabouts.h"
+
 #include <random>
 
 #include <gtest/gtest.h>
 
 #include "overlay/peers/keys.h"
 #include "overlay/peers/mtu_search.h"
-#include "overlay/peers/whereabouts.h"
 
 namespace trama::overlay::peers {
 namespace {
