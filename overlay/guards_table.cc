@@ -146,9 +146,11 @@ GuardTable::ChainOfRules plain_chain() {
   out.chain.name = "plain";
   for (Family f : {Family::v4, Family::v6}) {
     Rule rule(fmt::format("ether saddr . {} saddr @direct{} return", word(f), digit(f)));
-    rule.add(nft::match_nfproto(of(f)))
-        .add(nft::load_meta(nft::Meta::iiftype, r(0)))
+    // As nft writes it: once it is about Ethernet, the family stands in its header.
+    rule.add(nft::load_meta(nft::Meta::iiftype, r(0)))
         .add(nft::compare(r(0), nft::Cmp::eq, Value::of(kEthernet)))
+        .add(nft::load_payload(nft::Base::link, 12, 2, r(0)))
+        .add(nft::compare(r(0), nft::Cmp::eq, Value().be16(f == Family::v4 ? 0x0800 : 0x86dd)))
         .add(nft::load_payload(nft::Base::link, 6, 6, r(0)))
         .add(nft::load_payload(nft::Base::network, source_offset(f), bytes_of(f), r(2)))
         .add(nft::lookup(std::string("direct") + digit(f), r(0)))

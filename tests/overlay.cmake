@@ -18,7 +18,8 @@ trama_test(overlay_mesh_test LABEL kernel TIMEOUT 3600 SOURCES kernel/overlay/me
 # Running nodes with everything between them: reconciler, mesh and tunnel.
 trama_library(trama_overlay_running SOURCES kernel/overlay/running_node.cc kernel/overlay/whole_node.cc
   LINKS trama_overlay_meshes trama_overlay_reconciler trama_agent_model)
-trama_test(overlay_tunnel_test LABEL kernel SOURCES kernel/overlay/tunnel_test.cc kernel/overlay/mtu_test.cc
-  kernel/overlay/nat_test.cc kernel/overlay/direct_test.cc LINKS trama_overlay_running)
+trama_test(overlay_tunnel_test LABEL kernel SOURCES kernel/overlay/tunnel_test.cc kernel/overlay/mtu_test.cc LINKS trama_overlay_running)
+trama_test(overlay_underlay_test LABEL kernel SOURCES kernel/overlay/nat_test.cc kernel/overlay/direct_test.cc
+  LINKS trama_overlay_running)
 trama_program(bench_overlay SOURCES bench/overlay_bench.cc bench/overlay_throughput.cc
   LINKS trama_overlay_running)

@@ -75,7 +75,7 @@ struct Mesh::Impl {
   void send_echo(PeerEntry& p);
   void send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence);
   void ask(PeerEntry& p, const std::optional<peers::Whereabouts::Question>& question);
-  void note_place(PeerEntry& p, const Keyed& key, bool newest, const IpPort& from);
+  void note_place(PeerEntry& p, const IpPort& from, const peers::Heartbeat& heartbeat);
   void moved(PeerEntry& p);
   peers::Heartbeat heartbeat(const PeerEntry& p, std::uint64_t sequence) const;
   std::string translation(const PeerEntry& p) const;

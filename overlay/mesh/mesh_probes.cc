@@ -226,10 +226,11 @@ void Mesh::Impl::ask(PeerEntry& p, const std::optional<peers::Whereabouts::Quest
   (void)datagrams->send(question->to, p.sealing()->keys.seal(peers::DatagramType::probe, body));
 }
 
-// Only what came straight from the peer, under keys that are not yet replaced, says where it is.
-void Mesh::Impl::note_place(PeerEntry& p, const Keyed& key, bool newest, const IpPort& from) {
-  if (!newest || key.retires) return;
+// For what came straight from the peer, sealed after all that has come before, under keys that are not yet replaced.
+void Mesh::Impl::note_place(PeerEntry& p, const IpPort& from, const peers::Heartbeat& heartbeat) {
   p.heard_from = from;
+  p.says_from = heartbeat.mine;
+  p.sees_us = heartbeat.seen;
   ask(p, p.where.heard(from, now(), random()));
 }
 
@@ -271,11 +272,7 @@ void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram) {
   auto& path = p.path(tunnel ? PathKind::tunnel : PathKind::control);
   p.report = heartbeat->report;
   p.reported = now();
-  if (opened->newest) {
-    p.says_from = heartbeat->mine;
-    p.sees_us = heartbeat->seen;
-  }
-  note_place(p, *key, opened->newest, from);
+  if (opened->newest && !key->retires) note_place(p, from, *heartbeat);
   if (opened->type == Type::answer && p.where.answered(from, heartbeat->sequence)) return moved(p);
   if (opened->type == Type::answer || opened->type == Type::tunnel_answer) {
     path.answered(heartbeat->sequence, now(), real_us());

@@ -203,6 +203,20 @@ void by_hand(test::Lab& lab) {
         n, 3 - n));
 }
 
+// Plain routes, the floor of --direct-routing: nobody looks at what comes.
+void plain_by_hand(test::Lab& lab) {
+  for (unsigned n : {1u, 2u})
+    lab[n].host.shell(fmt::format(
+        "sysctl -qw net.ipv4.ip_forward=1; ip route add 10.244.{0}.0/24 via 192.168.77.{0} dev eth0", 3 - n));
+}
+
+void at_full_mtu(test::Lab& lab) {
+  for (unsigned n : {1u, 2u}) {
+    lab[n].host.shell("ip link set pod0 mtu 1500");
+    if (lab[n].pod.shell("ip link set eth0 mtu 1500") != 0) die("the pods' MTU");
+  }
+}
+
 double seal_rate(bool aes) {
   peers::TunnelPort::Keys keys;
   keys.node = "n2";
@@ -221,7 +235,11 @@ double seal_rate(bool aes) {
 
 void throughput(std::vector<Row>& rows) {
   test::Lab hand(2, std::nullopt), ours(2, std::nullopt), sealed(2, std::nullopt);
+  test::Lab routed(2, std::nullopt), direct_lab(2, std::nullopt);
   by_hand(hand);
+  plain_by_hand(routed);
+  at_full_mtu(routed);
+  at_full_mtu(direct_lab);
   ours.converge();
   BareLab bare;
   test::TestAuthority authority;
@@ -229,18 +247,30 @@ void throughput(std::vector<Row>& rows) {
   demands.encrypt = true;
   std::vector<std::unique_ptr<test::WholeNode>> nodes;
   for (unsigned n : {1u, 2u}) nodes.push_back(std::make_unique<test::WholeNode>(sealed[n], authority, demands));
+  test::Demands on_link;
+  on_link.direct = true;
+  std::vector<std::unique_ptr<test::WholeNode>> neighbours;
+  for (unsigned n : {1u, 2u})
+    neighbours.push_back(std::make_unique<test::WholeNode>(direct_lab[n], authority, on_link));
+  for (unsigned n : {0u, 1u})
+    if (!neighbours[n]->takes(n == 0 ? "n2" : "n1", peers::Use::direct)) die("plain routes do not come up");
   for (unsigned n : {0u, 1u})
     if (!nodes[n]->takes(n == 0 ? "n2" : "n1", peers::Use::tunnel)) die("the tunnel does not come up");
-  std::vector<double> by_hands, vxlan, floor, tunnel;
+  std::vector<double> by_hands, vxlan, floor, tunnel, routes_by_hand, direct;
   for (int round = 0; round < kRounds; ++round) {
     by_hands.push_back(gbits(hand[1].pod, hand[2].pod, hand[2].pod4()));
     vxlan.push_back(gbits(ours[1].pod, ours[2].pod, ours[2].pod4()));
     floor.push_back(gbits(bare.lab[1].pod, bare.lab[2].pod, bare.lab[2].pod4()));
     tunnel.push_back(gbits(sealed[1].pod, sealed[2].pod, sealed[2].pod4()));
+    routes_by_hand.push_back(gbits(routed[1].pod, routed[2].pod, routed[2].pod4()));
+    direct.push_back(gbits(direct_lab[1].pod, direct_lab[2].pod, direct_lab[2].pod4()));
   }
   auto most = [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); };
   rows.push_back({"overlay.vxlan.throughput", most(vxlan), "Gbit/s", most(by_hands), 0, 0.97 * most(by_hands), true});
   rows.push_back({"overlay.tunnel.throughput", most(tunnel), "Gbit/s", most(floor), 0, 0.60 * most(floor), true});
+  // Against plain routes by hand, which let anybody in, and against our own VXLAN.
+  rows.push_back(
+      {"overlay.direct.throughput", most(direct), "Gbit/s", most(routes_by_hand), most(vxlan), most(vxlan), true});
   for (bool aes : {true, false}) {
     double best = 0;
     for (int i = 0; i < 3; ++i) best = std::max(best, seal_rate(aes));

@@ -185,6 +185,33 @@ TEST_F(Peers, EncryptionRequiredByFlagIsInForceAtOnceAndShown) {
   EXPECT_TRUE(ready("n2")) << paths("n2");
 }
 
+// Nodes of one link that are told to: packets go as they are, at its whole MTU, and a node without the flag is as
+// before.
+TEST_F(Peers, OnOneLinkPlainRoutesAreTakenAndShown) {
+  cluster.start_controller();
+  for (auto name : {"n1", "n2"}) cluster.add_node(name, "--direct-routing");
+  cluster.add_node("n3");
+  ASSERT_TRUE(cluster.ok());
+  for (auto name : {"n1", "n2", "n3"}) ASSERT_TRUE(cluster.wait_node_ready(name));
+  EXPECT_TRUE(eventually([&] { return connections("n1").find("direct=up n2 mtu=1500") != std::string::npos; }))
+      << connections("n1") << paths("n1");
+  EXPECT_TRUE(eventually([&] { return connections("n1").find("vxlan=up n3 mtu=1450") != std::string::npos; }))
+      << connections("n1");
+  EXPECT_TRUE(eventually([&] {
+    return paths("n1").find("n3 does not offer it (--direct-routing)") != std::string::npos;
+  })) << paths("n1");
+  EXPECT_THAT(paths("n3"), Not(HasSubstr("direct")));
+  std::string out;
+  EXPECT_TRUE(eventually([&] {
+    return cluster.on_node("n1", "ip route show proto 116", &out) == 0 &&
+           out.find("via " + cluster.node_ip("n2") + " dev eth0") != out.npos && out.find("mtu 1500") != out.npos;
+  })) << out;
+  EXPECT_TRUE(eventually([&] {
+    return cluster.trama("get events", &out) == 0 && out.find("OverlayDirectUsed") != out.npos;
+  })) << out;
+  EXPECT_EQ(cluster.trama("doctor", &out), 0) << out;
+}
+
 // Another address for n2 while a connection between pods is busy: everybody follows, the connection lives, and the
 // address that it had is nobody's any more.
 TEST(PeersThatMove, AreFollowedWithinSecondsAndTheOldAddressIsNotTrusted) {
@@ -197,11 +224,14 @@ TEST(PeersThatMove, AreFollowedWithinSecondsAndTheOldAddressIsNotTrusted) {
   for (auto name : {"n1", "n2"}) ASSERT_TRUE(cluster.wait_node_ready(name));
   auto pod = [](const std::string& name, const std::string& node, const std::string& command) {
     return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n  nodeName: " + node +
-           "\n  containers:\n  - name: c\n    command: [\"python3\", \"-c\", \"" + command + "\"]\n---\n";
+           "\n  terminationGracePeriodSeconds: 1\n  containers:\n  - name: c\n    image: host\n    command: "
+           "[\"python3\", \"-c\", \"" +
+           command + "\"]\n---\n";
   };
   ASSERT_TRUE(cluster.apply(
       pod("server", "n2",
-          "import socket; s = socket.create_server(('', 9)); c = s.accept()[0]\\nwhile True: c.sendall(c.recv(64))") +
+          "import socket; s = socket.create_server(('', 9)); c = s.accept()[0]\\nfor x in iter(lambda: c.recv(64), "
+          "b''): c.sendall(x)") +
       pod("client", "n1", "import time; time.sleep(1000)")));
   ASSERT_TRUE(cluster.wait_pod_ready("server"));
   ASSERT_TRUE(cluster.wait_pod_ready("client"));
@@ -236,10 +266,10 @@ TEST(PeersThatMove, AreFollowedWithinSecondsAndTheOldAddressIsNotTrusted) {
   talking.join();
   int exchanges = 0, longest = 0;
   EXPECT_EQ(std::sscanf(talk.c_str(), "alive %d %d", &exchanges, &longest), 2) << talk;
-  EXPECT_LE(longest, 4000) << "of the connection's pauses, in ms (TCP itself waits longer and longer)";
+  EXPECT_LE(longest, 7000) << "of the connection's pauses, in ms (TCP itself waits longer and longer)";
   std::printf("told after %.1f s, longest pause %d ms of %d exchanges\n", told, longest, exchanges);
   // The agent's own pages are at the new address, with a certificate for it.
-  EXPECT_TRUE(eventually([&] { return cluster.trama("logs server", &out) == 0; })) << out;
+  EXPECT_TRUE(eventually([&] { return cluster.trama("logs server", &out) == 0; }, 15000)) << out << cluster.log("n2");
   EXPECT_EQ(cluster.on_node("n1", "curl -sf --max-time 2 http://" + fresh + ":10256/healthz", &out), 0) << out;
   EXPECT_TRUE(eventually([&] {
     out = cluster.page("n1", "http://127.0.0.1:6784/status/connections");

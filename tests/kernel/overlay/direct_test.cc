@@ -35,6 +35,7 @@ class Direct : public testing::Test {
     nodes[n].reset();
     Demands demands;
     demands.direct = direct;
+    demands.mesh.redial = milliseconds(100);
     nodes[n] = std::make_unique<WholeNode>((*lab)[n], authority(), demands);
   }
   void TearDown() override {
@@ -157,7 +158,7 @@ TEST_F(Direct, APodsPacketFromAnotherStationIsDroppedAndCounted) {
     Socket server(a.pod, Family::v4, SOCK_DGRAM);
     Socket client(from.netns(), Family::v4, SOCK_DGRAM, base::IpPort{ip(source.c_str()), 0});
     EXPECT_TRUE(client.send_to({a.pod4(), server.port()}, "hello"));
-    bool in = server.receive(400).has_value();
+    bool in = server.receive(200).has_value();
     from.shell("ip addr del " + source + "/32 dev lo; ip route del 10.244.1.5/32 dev eth0");
     return in;
   };
@@ -204,7 +205,8 @@ TEST_F(Direct, ARestartedAgentChangesNothing) {
     EXPECT_EQ(result.lost, 0u) << "of " << result.sent << ", n" << n;
   }
   // What is ours and damaged comes back.
-  for (const char* damage : {"ip nexthop flush proto 116", "nft delete table inet trama-overlay", "ip link del trama0"}) {
+  for (const char* damage :
+       {"ip nexthop flush proto 116", "nft delete table inet trama-overlay", "ip link del trama0"}) {
     auto begin = Clock::now();
     (void)(*lab)[1].host.netns().shell(damage);
     EXPECT_TRUE(both_take(Use::direct)) << damage << table();

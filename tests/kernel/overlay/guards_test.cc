@@ -265,5 +265,29 @@ TEST_P(Guards, TheListingIsReadBackByNftAsItIs) {
   EXPECT_EQ(n1.outstanding(), "");
 }
 
+// The same with plain routes, whose rule looks at Ethernet addresses.
+TEST_P(Guards, TheListingOfPlainRoutesIsReadBackByNftAsItIs) {
+  n1.desired.direct = true;
+  n1.desired.peers.at("n2").direct = *base::Mac::parse("02:00:00:00:00:22");
+  if (n1.observe().mode != Mode::nexthop) {
+    EXPECT_EQ(n1.outstanding(), "") << "there are none without nexthop objects";
+    return;
+  }
+  n1.converge();
+  auto listed = n1.host.shell("nft list table inet trama-overlay");
+  EXPECT_THAT(listed, HasSubstr("iifname \"eth0\" ip saddr @cluster4 jump plain"));
+  EXPECT_THAT(listed, HasSubstr("ether saddr . ip saddr @direct4 return"));
+  EXPECT_THAT(listed, HasSubstr("02:00:00:00:00:22 . 10.244.2.0/24 comment \"n2\""));
+  EXPECT_THAT(listed, HasSubstr("a pod's packet that another than its node has sent"));
+  auto again = n1.host.shell(
+      "nft list table inet trama-overlay > /tmp/overlay-guards.$$; nft delete table inet trama-overlay; "
+      "nft -f /tmp/overlay-guards.$$; rm /tmp/overlay-guards.$$; nft list table inet trama-overlay");
+  EXPECT_EQ(again, listed);
+  EXPECT_EQ(n1.outstanding(), "") << "what nft has loaded is for us the same table";
+  n1.desired.direct = false;
+  n1.converge();
+  EXPECT_THAT(n1.host.shell("nft list table inet trama-overlay"), testing::Not(HasSubstr("plain")));
+}
+
 }  // namespace
 }  // namespace trama::overlay

@@ -81,7 +81,9 @@ class BehindNat : public testing::Test {
   void SetUp() override {
     lab = std::make_unique<Lab>(2, std::nullopt);
     nat = std::make_unique<Nat>(*lab, 1, "192.168.77.101");
-    for (unsigned n : {1u, 2u}) nodes[n] = std::make_unique<WholeNode>((*lab)[n], authority(), Demands{});
+    Demands demands;
+    demands.mesh.redial = milliseconds(100);
+    for (unsigned n : {1u, 2u}) nodes[n] = std::make_unique<WholeNode>((*lab)[n], authority(), demands);
     ASSERT_TRUE(both_take_the_tunnel()) << table();
   }
   void TearDown() override {
@@ -218,6 +220,29 @@ TEST_F(BehindNat, WhatIsCopiedFromAnotherPlaceMovesNobody) {
   (*lab)[2].host.shell("nft delete table inet test");
   EXPECT_TRUE(both_take_the_tunnel()) << table();
   EXPECT_EQ(udp_round_trip((*lab)[2].pod, (*lab)[1].pod, (*lab)[1].pod4(), 1000), "");
+}
+
+// Each dials a place where nobody is: no conversation, no keys, and both say so. Who is reachable reaches both.
+TEST(BothBehindNat, DoNotFindEachOtherAndReachWhoIsReachable) {
+  Lab lab(3, std::nullopt);
+  Nat first(lab, 1, "192.168.77.101"), second(lab, 2, "192.168.77.102");
+  for (auto* nat : {&first, &second}) nat->box().shell("ip route add unreachable 10.9.0.0/16");
+  Demands demands;
+  demands.mesh.redial = milliseconds(100);
+  std::map<unsigned, std::unique_ptr<WholeNode>> nodes;
+  for (unsigned n : {1u, 2u, 3u}) nodes[n] = std::make_unique<WholeNode>(lab[n], authority(), demands);
+  for (unsigned n : {1u, 2u}) {
+    EXPECT_TRUE(nodes[n]->takes("n3", Use::tunnel, 8000)) << describe(nodes[n]->status());
+    EXPECT_TRUE(nodes[3]->takes(fmt::format("n{}", n), Use::tunnel, 8000)) << describe(nodes[3]->status());
+    EXPECT_EQ(udp_round_trip(lab[n].pod, lab[3].pod, lab[3].pod4(), 1000), "") << n;
+  }
+  EXPECT_TRUE(nodes[1]->mesh().wait([](const MeshStatus& s) { return !peer_in(s, "n2")->trouble.empty(); })) << "why";
+  auto s = nodes[1]->status();
+  const auto* p = peer_in(s, "n2");
+  ASSERT_TRUE(p);
+  EXPECT_NE(p->connection, peers::Connection::established);
+  EXPECT_NE(p->path(PathKind::tunnel).reason.find("no keys"), std::string::npos) << describe(s);
+  EXPECT_NE(udp_round_trip(lab[1].pod, lab[2].pod, lab[2].pod4(), 100, 300), "");
 }
 
 }  // namespace

@@ -80,6 +80,76 @@ MeshStatus status(PathState n2, PathState n3) {
   return s;
 }
 
+TEST(MeshWorld, HasOurLinkWherePlainRoutesMayLeadOverIt) {
+  auto d = two_nodes();
+  World::Plain link{base::IfIndex{2}, *base::Mac::parse("02:00:00:00:00:01"), *base::Cidr::parse("10.0.0.0/24"), 1500};
+  MeshContext context{1450, 1436, true, {}, link};
+  EXPECT_FALSE(compute_mesh_world({}, d, context).plain) << "not asked for";
+  d.direct = true;
+  EXPECT_EQ(compute_mesh_world({}, d, context).plain, link);
+  d.encrypt = true;
+  EXPECT_FALSE(compute_mesh_world({}, d, context).plain);
+}
+
+TEST(UsePaths, PlainRoutesComeWithWhatIsBesideThem) {
+  auto d = two_nodes();
+  MeshStatus s;
+  PeerStatus p;
+  p.node = "n2";
+  p.use = Use::direct;
+  p.beside = Use::tunnel;
+  p.told = true;
+  p.direct = *base::Mac::parse("02:00:00:00:00:02");
+  p.path(PathKind::direct).mtu = 1500;
+  p.path(PathKind::tunnel).mtu = 1400;
+  s.peers.push_back(p);
+  use_paths(d, s);
+  const auto& n2 = d.peers.at("n2");
+  EXPECT_EQ(n2.path, overlay::Path::direct);
+  EXPECT_EQ(n2.mtu, 1500u);
+  EXPECT_EQ(n2.beside, overlay::Path::tunnel);
+  EXPECT_EQ(n2.beside_mtu, 1400u);
+  EXPECT_EQ(n2.direct, p.direct);
+  EXPECT_EQ(d.peers.at("n3").path, overlay::Path::keep) << "nothing is known of it";
+  auto before = s;
+  s.peers[0].use = Use::vxlan;
+  s.peers[0].why = "direct: port security";
+  s.peers[0].switches = 3;
+  auto events = path_events(before, s);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].reason, "OverlayDirectLeft");
+  EXPECT_EQ(events[0].message, "packets to n2 take vxlan, because of direct: port security (number 3)");
+  EXPECT_EQ(path_events(s, before)[0].reason, "OverlayDirectUsed");
+}
+
+TEST(Pages, SayWhereAPeerIsAndThatPacketsGoAsTheyAre) {
+  MeshStatus s;
+  s.node = "n1";
+  s.underlay = base::Ip::v4(10, 0, 0, 1);
+  s.port = 6783;
+  PeerStatus p;
+  p.node = "n2";
+  p.underlay = base::Ip::v4(10, 0, 0, 2);
+  p.overlay = "10.244.2.0";
+  p.use = Use::direct;
+  p.path(PathKind::direct).state = PathState::up;
+  p.path(PathKind::direct).mtu = 1500;
+  p.found_at = "192.0.2.7:40123";
+  p.translated = true;
+  s.peers.push_back(p);
+  EXPECT_THAT(overlay_connections(s), HasSubstr("direct=up n2 mtu=1500"));
+  EXPECT_THAT(overlay_connections(s), HasSubstr("(behind NAT, seen as 192.0.2.7:40123)"));
+  EXPECT_THAT(overlay_peers(s), HasSubstr("behind NAT, seen as 192.0.2.7:40123"));
+  EXPECT_THAT(overlay_paths(s), Not(HasSubstr("direct"))) << "where there are none, nothing is said";
+  s.direct_mtu = 1500;
+  EXPECT_THAT(overlay_paths(s), HasSubstr("n2    direct   up"));
+  s.peers[0].translated = false;
+  EXPECT_THAT(overlay_peers(s), HasSubstr("moved, now at 192.0.2.7:40123"));
+  auto report = json::serialize(overlay_report(s));
+  EXPECT_THAT(report, HasSubstr("\"foundAt\":\"192.0.2.7:40123\""));
+  EXPECT_THAT(report, HasSubstr("\"use\":\"direct\""));
+}
+
 TEST(PathVerdict, SaysNothingTooEarlyAndNamesWhoIsMissing) {
   EXPECT_EQ(judge_paths(MeshStatus())->reason, "NoPeers");
   EXPECT_FALSE(judge_paths(status(PathState::up, PathState::probing)));

@@ -68,6 +68,18 @@ TEST(Settings, WhatServicesAreToldOfTheNode) {
   EXPECT_FALSE(settings->services({}).allow_external_ips);
 }
 
+TEST(Settings, PlainRoutesAreRefusedWhereTheyCannotBe) {
+  auto options = usual();
+  options.direct_routing = true;
+  EXPECT_EQ(refused(options), "");
+  EXPECT_TRUE(check_options(options)->topology({}).direct);
+  options.encryption = "required";
+  EXPECT_THAT(refused(options), HasSubstr("--direct-routing is not possible: packets would go in the clear"));
+  options.encryption = "off";
+  options.ports.peer = 0;
+  EXPECT_THAT(refused(options), HasSubstr("--peer-port 0 switches off the conversation"));
+}
+
 TEST(Settings, OtherAddressesReplaceTheFormerOnes) {
   auto options = usual();
   options.nodeport_addresses = {"primary", "10.0.0.0/8"};

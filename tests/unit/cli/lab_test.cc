@@ -66,6 +66,10 @@ TEST(LabDocument, MistakesNameFileLineFieldAndWhatWasExpected) {
   EXPECT_THAT(failure(with_spec("  nodes: [a, a]\n")), HasSubstr("already is a node a"));
   EXPECT_THAT(failure(with_spec("  podCIDR: 10.96.0.0/12\n  nodes: [a]\n")), HasSubstr("overlaps"));
   EXPECT_THAT(failure(with_spec("  podCIDR: lots\n  nodes: [a]\n")), HasSubstr("spec.podCIDR: expected a prefix"));
+  EXPECT_THAT(failure(with_spec("  directRouting: maybe\n  nodes: [a]\n")),
+              HasSubstr("spec.directRouting: expected true or false"));
+  EXPECT_THAT(failure(with_spec("  encryption: required\n  directRouting: true\n  nodes: [a]\n")),
+              HasSubstr("packets would go in the clear"));
   EXPECT_THAT(failure(with_spec("  nodes: {a: {address: 172.30.0.9}, b: {address: 172.30.0.9}}\n")),
               HasSubstr("two nodes"));
   EXPECT_THAT(failure("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"), HasSubstr("holds no Lab"));
