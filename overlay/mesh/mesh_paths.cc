@@ -78,10 +78,10 @@ void Mesh::Impl::choose_paths() {
     s.translated = !translated.empty();
     if (s.translated && s.vxlan_reason.empty()) s.vxlan_reason = translated;
     if (forced) s.who_demands = fmt::format("{} requires encryption", world.encrypt ? options.node : name);
-    auto before = p.choice.use();
+    auto before = p.choice.use(), beside = p.choice.beside();
     if (!p.choice.decide(s)) continue;
     changed = true;
-    urgent |= before != p.choice.use();
+    urgent |= before != p.choice.use() || beside != p.choice.beside();
     if (before != p.choice.use() && before != peers::Use::undecided)
       log->info("{}: packets take {}{}{}", name, to_string(p.choice.use()), p.choice.why().empty() ? "" : ", because ",
                 p.choice.why());

@@ -68,7 +68,8 @@ void Mesh::Impl::probe(PeerEntry& p) {
   if (!tunnelled) return;
   auto& tunnel = p.path(PathKind::tunnel);
   auto larger = look_for_mtu(p, PathKind::tunnel, world.tunnel_mtu);
-  bool reserve = p.choice.use() == peers::Use::vxlan && vxlan.state() == peers::PathState::up && !vxlan.doubtful(now());
+  bool reserve =
+      p.choice.beside() == peers::Use::vxlan && vxlan.state() == peers::PathState::up && !vxlan.doubtful(now());
   if (tunnel.liveness.due(now(), reserve ? PathLiveness::Pace::reserve : pace())) {
     auto size = tunnel.mtu.mtu();
     send_tunnel_probe(p, tunnel.probe(now(), real_us()), size);
@@ -87,7 +88,7 @@ void Mesh::Impl::probe_direct(PeerEntry& p) {
     return;
   }
   auto larger = look_for_mtu(p, PathKind::direct, world.plain->mtu);
-  if (path.liveness.due(now())) {
+  if (path.liveness.due(now(), pace())) {
     auto size = path.mtu.mtu();
     auto sequence = path.probe(now(), real_us());
     auto socket = echoes.find(p.overlay->family());
