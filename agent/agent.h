@@ -62,6 +62,7 @@ struct AgentOptions {
   // Parts of the underlay that are as good as encrypted: an exception from "required" between two nodes that both say
   // so of each other's address.
   std::vector<std::string> trusted_subnets;
+  bool relay = true;   // over a third node where nothing else passes, and as the third node of others; needs the tunnel
   bool tunnel = true;  // whether there is one; needs the conversation with peers
 
   // Services, as kube-proxy has them.

@@ -19,7 +19,11 @@ bool Mesh::Impl::must_encrypt(const PeerEntry& p) const {
 void Mesh::Impl::tell_tunnel() {
   if (!options.tunnel) return;
   std::vector<peers::TunnelPort::Peer> out;
-  for (const auto& [name, peer] : world.peers) out.push_back({name, IpPort{peer.underlay, options.port}, peer.pods});
+  for (const auto& [name, peer] : world.peers) {
+    auto entry = entries.find(name);
+    auto via = entry == entries.end() ? std::string() : entry->second.told_via = via_of(entry->second);
+    out.push_back({name, IpPort{peer.underlay, options.port}, peer.pods, std::move(via)});
+  }
   options.tunnel->set_peers(std::move(out));
 }
 
@@ -27,12 +31,21 @@ std::string Mesh::Impl::why_no_tunnel(const PeerEntry& p) const {
   if (!options.tunnel || world.tunnel_mtu == 0) return "this node has no tunnel";
   if (!talks()) return why_silent();
   if (auto why = options.tunnel->trouble(); !why.empty()) return why;
-  if (!p.neighbour) return "not a neighbour: no conversation is kept with it, so there are no keys";
+  if (!p.neighbour && !peers::needs_keys(need_of(p))) return "not a neighbour: keys are made when they are needed";
   if (!p.sealing()) return p.trouble.empty() ? "no keys yet" : "no keys: " + p.trouble;
   return p.has_tunnel ? "" : fmt::format("{} has no tunnel", p.member.node);
 }
 
+std::string Mesh::Impl::why_no_relay(const PeerEntry& p) const {
+  if (!options.relay) return "switched off (--relay off)";
+  if (now() >= p.third_until) return "";  // not needed
+  if (p.third.via().empty()) return fmt::format("no third node reaches {}", p.member.node);
+  if (!p.sealing()) return "no keys yet";
+  return "";
+}
+
 void Mesh::Impl::choose_paths() {
+  bool other_way = false;
   for (auto& [name, p] : entries) {
     bool forced = must_encrypt(p);
     auto& vxlan = p.path(PathKind::overlay);
@@ -45,16 +58,24 @@ void Mesh::Impl::choose_paths() {
     s.tunnel = p.path(PathKind::tunnel).liveness.state();
     s.tunnel_doubtful = p.path(PathKind::tunnel).liveness.doubtful(now());
     s.tunnel_loss = p.path(PathKind::tunnel).liveness.loss();
+    s.tunnel_reason = p.path(PathKind::tunnel).reason;
+    s.relay = p.third.via().empty() ? peers::PathState::unknown : p.path(PathKind::relay).liveness.state();
     s.must_encrypt = forced;
     if (forced) s.who_demands = fmt::format("{} requires encryption", world.encrypt ? options.node : name);
     auto before = p.choice.use();
-    if (!p.choice.decide(s)) continue;
+    bool decided = p.choice.decide(s);
+    if (via_of(p) != p.told_via) other_way = changed = true;
+    if (!decided) continue;
     changed = true;
     urgent |= before != p.choice.use();
     if (before != p.choice.use() && before != peers::Use::undecided)
-      log->info("{}: packets take {}{}{}", name, to_string(p.choice.use()), p.choice.why().empty() ? "" : ", because ",
-                p.choice.why());
+      log->info("{}: packets {}{}{}", name,
+                p.choice.use() == peers::Use::relay ? fmt::format("go over {}", p.third.via())
+                                                    : fmt::format("take {}", to_string(p.choice.use())),
+                p.choice.why().empty() ? "" : ", because ", p.choice.why());
   }
+  // Before anybody is told of the choice: the kernel hands packets to the tunnel only then.
+  if (other_way) tell_tunnel();
 }
 
 }  // namespace trama::overlay::mesh

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "overlay/mesh/link.h"
 #include "overlay/peers/choice.h"
 #include "overlay/peers/mtu_search.h"
+#include "overlay/peers/relay_choice.h"
 #include "overlay/peers/status.h"
 
 namespace trama::overlay::mesh {
@@ -30,6 +32,7 @@ struct Keyed {
   std::optional<Millis> retires;  // replaced: still opens, does not seal any more
   bool confirmed = false;         // the peer has them too: before that, nothing is sealed with them
   bool tunnel = false;            // there are keys for packets, too
+  bool dialer = false;            // we began that conversation
   std::string cipher;             // of those
   Millis made{0};
 };
@@ -84,8 +87,10 @@ struct PeerEntry {
 
   std::shared_ptr<Link> link;  // the established one
   std::string uid;             // of the life of the peer that the link is with
-  bool dialing = false;
-  Millis dial_at{0};
+  bool dialing = false, wanted = false, renewing = false;
+  Millis dial_at{0}, dial_began{0};
+  Millis asked_until{-1};             // somebody relays to it over us
+  Millis needed{0}, heard_sealed{0};  // when its keys were last needed; when something came with them
   base::Backoff backoff{std::chrono::milliseconds(1'000), std::chrono::milliseconds(60'000)};
   std::string trouble;
 
@@ -95,8 +100,21 @@ struct PeerEntry {
       if ((*it)->confirmed && !(*it)->retires) return it->get();
     return nullptr;
   }
+  bool is_confirmed(const Link& of) const {
+    if (keys.empty() || !keys.back()->confirmed || !of.has_session()) return false;
+    return keys.back()->keys.my_index() == of.session().mine().udp_index;
+  }
+
+  // The way over a third node; looked at while `third_until` has not come.
+  peers::RelayChoice third;
+  std::map<std::string, std::pair<peers::Reach, Millis>> third_said;  // what others say about it, and when
+  Millis third_until{-1}, ask_at{0}, splice_at{0};
+  unsigned asked_in_vain = 0, splice_tries = 0;
+  bool splicing = false;
+  std::string told_via;  // to the tunnel
+
   // What it said when it was last spoken with.
-  bool has_tunnel = false, wants_encryption = false, grants_clear = false;
+  bool has_tunnel = false, relays = false, wants_encryption = false, grants_clear = false;
   peers::PathChoice choice;
   std::uint64_t keys_made = 0;
   std::optional<peers::Report> report;  // what it receives of us

@@ -2,13 +2,10 @@
 // The second path between nodes of a lab: packets through the sealed tunnel, the change between both paths, encryption.
 #include <random>
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
 #include <sys/socket.h>
 
+#include "tests/kernel/overlay/capture.h"
 #include "tests/kernel/overlay/whole_node.h"
 
 namespace trama::overlay::test {
@@ -71,68 +68,6 @@ class Tunnel : public testing::Test {
   std::unique_ptr<Lab> lab;
   std::map<unsigned, std::unique_ptr<WholeNode>> nodes;
 };
-
-// ---- what is seen on the wire ---------------------------------------------------------------------------------------
-
-class Capture {
- public:
-  explicit Capture(const PrivateNetns& where, const std::string& link) {
-    where.run([&] {
-      fd_.reset(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
-      int size = 64 << 20;
-      setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
-      sockaddr_ll a{};
-      a.sll_family = AF_PACKET;
-      a.sll_protocol = htons(ETH_P_ALL);
-      a.sll_ifindex = static_cast<int>(if_nametoindex(link.c_str()));
-      if (bind(fd_.get(), reinterpret_cast<sockaddr*>(&a), sizeof a) < 0) throw std::runtime_error("capture");
-    });
-  }
-  // All that has come so far.
-  std::vector<std::string> take() {
-    std::vector<std::string> out;
-    std::string frame(70'000, '\0');
-    ssize_t n = 0;
-    while ((n = recv(fd_.get(), frame.data(), frame.size(), MSG_DONTWAIT)) > 0)
-      out.push_back(frame.substr(0, static_cast<std::size_t>(n)));
-    return out;
-  }
-
- private:
-  base::UniqueFd fd_;
-};
-
-std::uint16_t udp_port_of(const std::string& frame) {  // of an IPv4 frame
-  if (frame.size() < 42 || frame[12] != 8 || frame[13] != 0 || frame[23] != 17) return 0;
-  return static_cast<std::uint16_t>(static_cast<std::uint8_t>(frame[36]) << 8 | static_cast<std::uint8_t>(frame[37]));
-}
-
-struct Sight {
-  std::size_t frames = 0, clear = 0, vxlan = 0, tunnel = 0;
-};
-Sight look(const std::vector<std::string>& frames, const std::string& secret) {
-  Sight s;
-  for (const auto& f : frames) {
-    ++s.frames;
-    if (f.find(secret) != f.npos) ++s.clear;
-    if (udp_port_of(f) == 6784) ++s.vxlan;
-    if (udp_port_of(f) == 6783) ++s.tunnel;
-  }
-  return s;
-}
-
-constexpr const char* kSecret = "these words are nobody's business";
-
-void whisper(const Node& a, const Node& b) {
-  Socket server(b.pod, Family::v4, SOCK_DGRAM), client(a.pod, Family::v4, SOCK_DGRAM);
-  for (int i = 0; i < 50; ++i) {
-    ASSERT_TRUE(client.send_to({b.pod4(), server.port()}, kSecret));
-    auto got = server.receive();
-    ASSERT_TRUE(got);
-    server.send_to(got->second, kSecret);
-    ASSERT_TRUE(client.receive());
-  }
-}
 
 // ---- the path -------------------------------------------------------------------------------------------------------
 
