@@ -23,7 +23,8 @@ void put_envelope(std::byte* body, std::uint8_t hops, std::uint64_t node) {
 
 std::optional<Envelope> parse_envelope(Bytes body) {
   auto at = [&](std::size_t i) { return static_cast<std::uint8_t>(body[i]); };
-  if (body.size() < kEnvelopeSize + kSealedOverhead || body.size() > kEnvelopeSize + kLargestInside) return std::nullopt;
+  if (body.size() < kEnvelopeSize + kSealedOverhead || body.size() > kEnvelopeSize + kLargestInside)
+    return std::nullopt;
   if (at(0) != 0 || at(1) > 1 || at(2) != 0 || at(3) != 0) return std::nullopt;
   Envelope e;
   e.hops = at(1);
