@@ -102,6 +102,7 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news) {
     }
     if (p.member.underlay != member.underlay) p.dial_at = now();
     p.member = member;
+    p.known = in_world(name);
     p.hearsay = table.hearsay(name);
   }
   choose_neighbours();

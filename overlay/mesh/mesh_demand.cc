@@ -28,7 +28,7 @@ bool Mesh::Impl::is_silent(const PeerEntry& p, PathKind kind) const {
 peers::KeyNeed Mesh::Impl::need_of(const PeerEntry& p) const {
   peers::KeyNeed n;
   n.neighbour = p.neighbour;
-  if (!in_world(p.member.node)) return n;
+  if (!p.known) return n;
   n.asked_for = now() < p.asked_until;
   n.must_encrypt = must_encrypt(p);
   n.sealed = peers::is_sealed(p.choice.use());
@@ -67,9 +67,9 @@ void Mesh::Impl::dial_due() {
 }
 
 // Towards neighbours at once; else when it is our turn.
-void Mesh::Impl::begin_dial(PeerEntry& p, const char* what) {
+bool Mesh::Impl::begin_dial(PeerEntry& p, const char* what) {
   bool metered = !p.neighbour;
-  if (metered && !demand.begin(now())) return;
+  if (metered && !demand.begin(now())) return false;
   p.dialing = true;
   p.dial_began = now();
   auto job = [](Impl* self, std::string name, bool counted) -> awaitable<void> {
@@ -78,6 +78,7 @@ void Mesh::Impl::begin_dial(PeerEntry& p, const char* what) {
     if (counted) self->demand.ended();
   };
   tasks.spawn(what + p.member.node, job(this, p.member.node, metered));
+  return true;
 }
 
 // A new conversation makes new keys, with nothing of the old ones in them.
@@ -93,8 +94,7 @@ void Mesh::Impl::renew_keys() {
     p.renewing = old || used;
     if (!p.renewing || now() < p.dial_at) continue;
     if (!p.link && !reached_directly(p)) continue;  // mesh_relay.cc asks a third node
-    p.dial_at = now() + std::min(kOtherSideLate, options.renew_after);
-    begin_dial(p, "renew keys with ");
+    if (begin_dial(p, "renew keys with ")) p.dial_at = now() + std::min(kOtherSideLate, options.renew_after);
   }
 }
 

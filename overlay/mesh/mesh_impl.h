@@ -83,7 +83,7 @@ struct Mesh::Impl {
   bool has_stale_keys(const PeerEntry& p) const;
   peers::KeyNeed need_of(const PeerEntry& p) const;
   void dial_due();
-  void begin_dial(PeerEntry& p, const char* what);
+  bool begin_dial(PeerEntry& p, const char* what);
   void renew_keys();
   void tick_demand();
   bool ended_in_peace(const PeerEntry& p, const Link& link) const;

@@ -11,8 +11,7 @@ const World::Peer* Mesh::Impl::in_world(const std::string& name) const {
 
 // One side that demands it is enough; both must agree that it need not be.
 bool Mesh::Impl::must_encrypt(const PeerEntry& p) const {
-  const auto* known = in_world(p.member.node);
-  bool exempt = known && known->trusted && p.grants_clear;
+  bool exempt = p.known && p.known->trusted && p.grants_clear;
   return (world.encrypt || p.wants_encryption) && !exempt;
 }
 

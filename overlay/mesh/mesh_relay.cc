@@ -12,10 +12,10 @@ namespace trama::overlay::mesh {
 
 namespace {
 
-constexpr Millis kLookedAt{10'000};    // that a third node is still looked at when it is not needed any more
-constexpr Millis kSaid{15'000};        // that what a peer has said about its paths counts
+constexpr Millis kLookedAt{10'000};  // that a third node is still looked at when it is not needed any more
+constexpr Millis kSaid{15'000};      // that what a peer has said about its paths counts
 constexpr Millis kAskSoon{1'000}, kAskNow{200}, kAskWhileWell{5'000}, kAskSeldom{30'000};
-constexpr Millis kAskedFor{30'000};    // that we are ready to relay to whom we were asked for
+constexpr Millis kAskedFor{30'000};  // that we are ready to relay to whom we were asked for
 constexpr Millis kSpliceAgain{2'000};
 constexpr std::size_t kMostEnds = 64;
 
@@ -25,13 +25,12 @@ bool Mesh::Impl::relays() const { return options.relay && talks() && tunnel_work
 
 bool Mesh::Impl::reached_directly(const PeerEntry& p) const {
   auto answers = [&](PathKind kind) { return peers::works(p.path(kind).liveness.state()) && !is_silent(p, kind); };
-  return answers(PathKind::control) || answers(PathKind::tunnel) ||
-         (!must_encrypt(p) && answers(PathKind::overlay));
+  return answers(PathKind::control) || answers(PathKind::tunnel) || (!must_encrypt(p) && answers(PathKind::overlay));
 }
 
 // No path of its own carries packets to it, as far as one can say by now.
 bool Mesh::Impl::wants_relay(const PeerEntry& p) const {
-  if (!relays() || isolated || !in_world(p.member.node)) return false;
+  if (!relays() || isolated || !p.known) return false;
   if (p.choice.use() == peers::Use::relay) return true;
   bool forced = must_encrypt(p);
   const auto& tunnel = p.path(PathKind::tunnel).liveness;
@@ -61,7 +60,7 @@ std::vector<peers::RelayCandidate> Mesh::Impl::candidates_for(const PeerEntry& p
     const auto* key = third.sealing();
     peers::RelayCandidate c;
     c.node = node;
-    c.near = third.relays && key && key->tunnel && in_world(node) && peers::works(control.state());
+    c.near = third.relays && key && key->tunnel && third.known && peers::works(control.state());
     // One that falls silent is no choice, but not left for that either: its path to the peer says whether it is gone.
     if (node != p.third.via() && is_silent(third, PathKind::control)) c.near = false;
     c.loss = seen.loss();
@@ -95,8 +94,10 @@ void Mesh::Impl::tick_relays() {
       path.mtu.forget();
       changed = true;
       p.ask_at = now();
-      if (!p.third.via().empty())
-        log->info("{}: neither vxlan nor the tunnel answers; trying over {}", name, p.third.via());
+      if (p.choice.use() == peers::Use::relay && !p.third.via().empty())
+        log->info("{}: packets go over {} now", name, p.third.via());
+      else
+        log->debug("{}: nothing of it answers; looking over {}", name, p.third.via());
     }
     if (now() >= p.ask_at) ask_about(p, asks);
     dial_through_due(p);
@@ -117,7 +118,8 @@ void Mesh::Impl::ask_about(PeerEntry& p, std::map<Link*, std::vector<peers::Ask>
     if (what.size() >= peers::kMostAsked) return;  // in the next tick
     what.push_back({name, node == p.third.via()});
   }
-  std::erase_if(p.third_said, [&](const auto& s) { return now() - s.second.second >= kSaid && s.first != p.third.via(); });
+  std::erase_if(p.third_said,
+                [&](const auto& s) { return now() - s.second.second >= kSaid && s.first != p.third.via(); });
   bool well = peers::works(p.path(PathKind::relay).liveness.state());
   p.asked_in_vain = p.third.via().empty() ? std::min(p.asked_in_vain + 1, 8u) : 0;
   auto pause = well ? kAskWhileWell : p.asked_in_vain < 3 ? kAskNow : kAskSoon * (1 << (p.asked_in_vain - 3));
@@ -131,7 +133,7 @@ void Mesh::Impl::on_asked(Link& link, const std::vector<peers::Ask>& asks) {
     peers::Reach r;
     r.node = ask.node;
     auto entry = entries.find(ask.node);
-    if (entry != entries.end() && ask.node != link.who().node && relays() && in_world(ask.node)) {
+    if (entry != entries.end() && ask.node != link.who().node && relays() && entry->second.known) {
       auto& q = entry->second;
       const auto& control = q.path(PathKind::control).liveness;
       const auto& vxlan = q.path(PathKind::overlay).liveness;
@@ -178,7 +180,8 @@ void Mesh::Impl::send_relay_probe(PeerEntry& p, std::uint64_t sequence, unsigned
   p.path(PathKind::relay).send_error = sent ? "" : fmt::format("{} cannot be sent to", p.third.via());
 }
 
-// ---- conversations over a third node ----------------------------------------------------------------------------------
+// ---- conversations over a third node
+// ----------------------------------------------------------------------------------
 
 void Mesh::Impl::send_splice(const peers::SpliceDesk::Out& out) {
   auto* link = relay_link(out.to);
@@ -246,8 +249,8 @@ void Mesh::Impl::on_spliced(const std::string& from, const peers::Splice& splice
       end->came += splice.text.size();
       // The kernel holds that much of a socket that nobody reads.
       bool fits = end->came <= peers::SpliceDesk::kMostBytes &&
-                  ::send(end->fd.native_handle(), splice.text.data(), splice.text.size(), MSG_DONTWAIT | MSG_NOSIGNAL) ==
-                      static_cast<ssize_t>(splice.text.size());
+                  ::send(end->fd.native_handle(), splice.text.data(), splice.text.size(),
+                         MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(splice.text.size());
       if (fits) return;
     } else if (splice.action == Action::close) {
       log->debug("over {}: {}", from, splice.text);

@@ -15,6 +15,7 @@
 #include "overlay/peers/mtu_search.h"
 #include "overlay/peers/relay_choice.h"
 #include "overlay/peers/status.h"
+#include "overlay/peers/world.h"
 
 namespace trama::overlay::mesh {
 
@@ -81,6 +82,7 @@ struct PeerEntry {
   peers::Member member;
   bool hearsay = false, neighbour = false;
   std::optional<Ip> overlay;
+  const peers::World::Peer* known = nullptr;  // in the present World; null = the overlay is not programmed for it
   std::array<Path, kPaths> paths;
   Path& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
   const Path& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }

@@ -10,11 +10,11 @@
 namespace trama::overlay::peers {
 
 struct KeyNeed {
-  bool neighbour = false;      // a conversation is kept with it anyway
-  bool asked_for = false;      // somebody relays to it over us, so one is kept for a while
-  bool must_encrypt = false;   // nothing may go to it in the clear
-  bool sealed = false;         // packets to it do go sealed now
-  bool fast_silent = false;    // vxlan to it does not answer: the tunnel will be wanted
+  bool neighbour = false;     // a conversation is kept with it anyway
+  bool asked_for = false;     // somebody relays to it over us, so one is kept for a while
+  bool must_encrypt = false;  // nothing may go to it in the clear
+  bool sealed = false;        // packets to it do go sealed now
+  bool fast_silent = false;   // vxlan to it does not answer: the tunnel will be wanted
 };
 constexpr bool keeps_conversation(const KeyNeed& n) { return n.neighbour || n.asked_for; }
 constexpr bool needs_keys(const KeyNeed& n) {

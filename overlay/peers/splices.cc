@@ -95,7 +95,8 @@ std::vector<SpliceDesk::Out> SpliceDesk::gone(const std::string& node) {
       continue;
     }
     auto other = it->second.other;
-    out.push_back({other.first, {Action::close, other.second, fmt::format("{} does not speak with {} any more", self_, node)}});
+    out.push_back(
+        {other.first, {Action::close, other.second, fmt::format("{} does not speak with {} any more", self_, node)}});
     legs_.erase(other);
     legs_.erase(it);
     it = legs_.begin();

@@ -19,10 +19,10 @@ namespace trama::overlay::peers {
 
 class SpliceDesk {
  public:
-  static constexpr std::size_t kMost = 32, kEach = 4;     // at once; of one opener
-  static constexpr std::size_t kMostBytes = 64 * 1024;    // in one direction: a handshake has a tenth of that
+  static constexpr std::size_t kMost = 32, kEach = 4;   // at once; of one opener
+  static constexpr std::size_t kMostBytes = 64 * 1024;  // in one direction: a handshake has a tenth of that
   static constexpr Millis kLongest{15'000};
-  static constexpr double kRate = 1, kBurst = 8;          // of one opener, each second
+  static constexpr double kRate = 1, kBurst = 8;  // of one opener, each second
 
   explicit SpliceDesk(std::string self) : self_(std::move(self)) {}
 
@@ -51,7 +51,7 @@ class SpliceDesk {
   using Leg = std::pair<std::string, std::uint32_t>;  // a node, and the id that the two of us use
   struct End {
     Leg other;
-    bool opener = false;  // it has asked for the splice
+    bool opener = false;    // it has asked for the splice
     std::size_t bytes = 0;  // that have come from it
     Millis began{0};
   };

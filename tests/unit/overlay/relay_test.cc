@@ -112,7 +112,8 @@ TEST(RelayChoice, LeavesOneThatSaysItDoesNotReachThePeerAnyMore) {
   EXPECT_TRUE(c.decide({third("a", 0, 1, ReachState::no), third("b", 0, 2)}, PathState::up, 0, Millis(1)));
   EXPECT_EQ(c.via(), "b");
   RelayChoice ready;
-  EXPECT_TRUE(ready.decide({third("a", 0, 1, ReachState::possible), third("b", 4, 9)}, PathState::unknown, 0, Millis(0)));
+  EXPECT_TRUE(
+      ready.decide({third("a", 0, 1, ReachState::possible), third("b", 4, 9)}, PathState::unknown, 0, Millis(0)));
   EXPECT_EQ(ready.via(), "b") << "ready before possible";
 }
 
@@ -178,7 +179,8 @@ struct Desk {
   SpliceDesk desk{"n2"};
   Millis now{1000};
   std::vector<SpliceDesk::Out> say(const std::string& from, Splice s) {
-    return desk.take(from, s, [](const std::string& to) { return to == "n9" ? "no member" : ""; }, now);
+    return desk.take(
+        from, s, [](const std::string& to) { return to == "n9" ? "no member" : ""; }, now);
   }
 };
 
@@ -269,7 +271,8 @@ TEST(Splices, NumbersBytesTimeAndRateAreBounded) {
   EXPECT_EQ(d.desk.open(), 0u);
 }
 
-// ---- conversations for keys alone -------------------------------------------------------------------------------------
+// ---- conversations for keys alone
+// -------------------------------------------------------------------------------------
 
 TEST(Demand, KeysAreForThoseThatNeedThem) {
   EXPECT_FALSE(needs_keys(KeyNeed{}));
@@ -386,7 +389,8 @@ TEST(Envelope, OnePeerMayAskForSoMuchASecondAndNoMore) {
 }  // namespace
 }  // namespace trama::overlay::tunnel
 
-// ---- three real tunnels on loopback, without a device -----------------------------------------------------------------
+// ---- three real tunnels on loopback, without a device
+// -----------------------------------------------------------------
 
 namespace trama::overlay::tunnel {
 namespace {
