@@ -15,7 +15,7 @@ namespace {
 constexpr Millis kLookedAt{10'000};  // that a third node is still looked at when it is not needed any more
 constexpr Millis kSaid{15'000};      // that what a peer has said about its paths counts
 constexpr Millis kAskSoon{1'000}, kAskNow{200}, kAskWhileWell{5'000}, kAskSeldom{30'000};
-constexpr Millis kAskedFor{30'000};  // that we are ready to relay to whom we were asked for
+constexpr Millis kAskedFor{20'000};  // that we are ready to relay to whom we were asked for
 constexpr Millis kSpliceAgain{2'000};
 constexpr std::size_t kMostEnds = 64;
 
@@ -38,7 +38,7 @@ bool Mesh::Impl::wants_relay(const PeerEntry& p) const {
   if (!forced) return is_silent(p, PathKind::overlay);
   // Keys come first; who is only waiting for its turn is in no trouble.
   if (p.sealing()) return is_silent(p, PathKind::tunnel);
-  return p.backoff.delay().count() > 0 || (p.dialing && now() - p.dial_began > suspicious_after());
+  return p.backoff.delay() > options.redial || (p.dialing && now() - p.dial_began > suspicious_after());
 }
 
 Link* Mesh::Impl::relay_link(const std::string& node) const {
