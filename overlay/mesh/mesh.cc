@@ -168,6 +168,8 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
   auto other = kind == PathKind::control ? PathKind::overlay : PathKind::control;
   const auto& path = p.path(kind);
   e.other_path_works = peers::works(p.path(other).liveness.state());
+  // The control path is not probed while the tunnel answers: when that begins to fail, it says nothing yet.
+  if (kind == PathKind::overlay && p.path(PathKind::tunnel).liveness.doubtful(now())) e.other_path_works = false;
   e.heard_lately = path.arrivals.any() && path.arrivals.age(now()) < kNotHeard;
   if (auto age = p.heard_us(kind, now())) e.hears_us = *age < kNotHeard;
   e.send_error = path.send_error;

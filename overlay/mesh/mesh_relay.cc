@@ -144,7 +144,8 @@ void Mesh::Impl::on_asked(Link& link, const std::vector<peers::Ask>& asks) {
         r.state = peers::ReachState::ready;
       else if (clear)
         r.state = peers::ReachState::possible;
-      const auto& seen = sealed ? control : vxlan;
+      const auto& tunnel = q.path(PathKind::tunnel).liveness;
+      const auto& seen = !sealed ? vxlan : peers::works(tunnel.state()) ? tunnel : control;
       r.loss = static_cast<std::uint8_t>(seen.loss());
       r.round_trip_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(seen.round_trip().count(), 0, 60'000'000));
       if (ask.prepare && r.state != peers::ReachState::no) q.asked_until = now() + kAskedFor;

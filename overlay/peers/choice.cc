@@ -4,8 +4,9 @@
 namespace trama::overlay::peers {
 
 Use PathChoice::choose(const Situation& s) const {
+  bool tunnel_well = s.tunnel == PathState::up && !s.tunnel_doubtful;
   if (s.must_encrypt) {
-    if (works(s.tunnel) && (use_ != Use::relay || s.tunnel == PathState::up || !works(s.relay))) return Use::tunnel;
+    if (works(s.tunnel) && (use_ != Use::relay || tunnel_well || !works(s.relay))) return Use::tunnel;
     if (works(s.relay)) return Use::relay;
     return use_ == Use::relay ? Use::relay : Use::tunnel;
   }
@@ -27,7 +28,7 @@ Use PathChoice::choose(const Situation& s) const {
       return Use::tunnel;
     case Use::relay:
       if (s.vxlan == PathState::up) return Use::vxlan;
-      if (s.tunnel == PathState::up) return Use::tunnel;
+      if (tunnel_well) return Use::tunnel;
       if (!works(s.relay) && works(s.vxlan)) return Use::vxlan;
       if (!works(s.relay) && works(s.tunnel)) return Use::tunnel;
       return Use::relay;

@@ -135,6 +135,10 @@ TEST(Choice, AThirdNodeIsTheLastResortAndLeftForAnythingBetter) {
   c.decide(s);
   EXPECT_EQ(c.use(), Use::relay) << "not back before it is well";
   s.tunnel = PathState::up;
+  s.tunnel_doubtful = true;
+  c.decide(s);
+  EXPECT_EQ(c.use(), Use::relay) << "an answer is overdue there";
+  s.tunnel_doubtful = false;
   c.decide(s);
   EXPECT_EQ(c.use(), Use::tunnel);
   s.tunnel = PathState::down;
