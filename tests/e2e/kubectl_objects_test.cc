@@ -99,11 +99,11 @@ TEST_F(Kubectl, NodesCordonAndTaint) {
 TEST_F(Kubectl, ManyObjectsInChunks) {
   std::string list;
   for (int i = 0; i < 30; ++i)
-    list += fmt::format("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:02}}}\n", i);
+    list += fmt::format("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:02}, labels: {{many: y}}}}\n", i);
   kubectl("create -f -", list);
-  auto names = kubectl("get cm --chunk-size=7 -o name");
+  auto names = kubectl("get cm -l many --chunk-size=7 -o name");
   EXPECT_EQ(std::count(names.begin(), names.end(), '\n'), 30);
-  auto sorted = kubectl("get cm --sort-by=.metadata.name --no-headers");
+  auto sorted = kubectl("get cm -l many --sort-by=.metadata.name --no-headers");
   EXPECT_LT(sorted.find("c00"), sorted.find("c29"));
 }
 
