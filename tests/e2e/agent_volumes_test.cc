@@ -368,5 +368,69 @@ spec:
   EXPECT_EQ(status(bound), "401");
 }
 
+// A client library finds its own in the pod: names, the CA and a token, without a word in the manifest.
+TEST_F(TokensE2e, APodThatSaysNothingSpeaksToTheServerByDefault) {
+  up();
+  ASSERT_TRUE(cluster.apply(R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: all}
+spec:
+  nodeName: n1
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: host, command: [sleep, infinity]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mute}
+spec:
+  nodeName: n1
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: host, command: [sleep, infinity]}]
+)"));
+  ASSERT_TRUE(cluster.wait_pod_ready("all")) << cluster.log("n1");
+  ASSERT_TRUE(cluster.wait_pod_ready("mute")) << cluster.log("n1");
+  EXPECT_EQ(in("ls /var/run/secrets/kubernetes.io/serviceaccount"), "ca.crt\nnamespace\ntoken\n");
+  EXPECT_EQ(in("cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"), "default");
+  EXPECT_EQ(in("ls /var/run/secrets 2>&1 || true", "mute"),
+            "ls: cannot access '/var/run/secrets': No such file or directory\n");
+  EXPECT_EQ(in("findmnt -nro TARGET | grep -c secrets; true", "mute"), "0\n");
+
+  auto answer = [&](const std::string& path, const std::string& more = "--cacert ca.crt") {
+    return in("cd /var/run/secrets/kubernetes.io/serviceaccount; curl -sS --max-time 5 -w _%{http_code} " + more +
+              " -H \"Authorization: Bearer $(cat token)\" https://kubernetes.default.svc" + path + " 2>&1; true");
+  };
+  EXPECT_TRUE(eventually([&] { return answer("/api").ends_with("_200"); })) << answer("/api");
+  EXPECT_NE(answer("/api", "").find("certificate"), std::string::npos) << "the control: without the CA nobody is known";
+  EXPECT_TRUE(in("curl -sSk --max-time 5 -w _%{http_code} https://kubernetes.default.svc/api").ends_with("_403"))
+      << "the control: without the token one is nobody";
+  auto list = answer("/api/v1/namespaces/default/pods");
+  EXPECT_TRUE(list.ends_with("_403")) << list;
+  EXPECT_NE(list.find("User \\\"system:serviceaccount:default:default\\\" cannot list"), std::string::npos) << list;
+  kubectl("annotate serviceaccount default trama.dev/role=view");
+  list = answer("/api/v1/namespaces/default/pods");
+  EXPECT_TRUE(list.ends_with("_200") && list.find("\"name\":\"mute\"") != list.npos) << list;
+
+  auto said = cluster.kubectl("describe pod all");
+  for (const char* text : {"kube-api-access-", "/var/run/secrets/kubernetes.io/serviceaccount from kube-api-access-",
+                           "Projected (a volume that contains injected data from multiple sources)",
+                           "TokenExpirationSeconds:  3607", "kube-root-ca.crt"})
+    EXPECT_NE(said.find(text), std::string::npos) << text << "\n" << said;
+  EXPECT_EQ(cluster.kubectl("describe pod mute").find("kube-api-access"), std::string::npos);
+
+  // Its account goes: so does what it may do, and another one of that name is not the same.
+  auto own = in("cat /var/run/secrets/kubernetes.io/serviceaccount/token");
+  EXPECT_EQ(status(own), "200");
+  kubectl("delete serviceaccount default");
+  kubectl("delete configmap kube-root-ca.crt");
+  EXPECT_TRUE(eventually([&] {
+    return cluster.get("serviceaccount default").is_object() && cluster.get("configmap kube-root-ca.crt").is_object();
+  }));
+  EXPECT_EQ(status(own), "401");
+  kubectl("-n kube-system delete configmap kube-root-ca.crt");
+  EXPECT_TRUE(eventually([&] { return cluster.get("configmap kube-root-ca.crt -n kube-system").is_object(); }));
+}
+
 }  // namespace
 }  // namespace trama::test

@@ -20,7 +20,8 @@ const Time kNow = at("2026-01-01T00:10:00Z");
 class PodAccount : public testing::Test {
  protected:
   void account(const std::string& name, const std::string& more = "") {
-    tx.put({"serviceaccounts", "d", name}, object(R"({"metadata":{"namespace":"d","name":")" + name + "\"}" + more + "}"));
+    tx.put({"serviceaccounts", "d", name},
+           object(R"({"metadata":{"namespace":"d","name":")" + name + "\"}" + more + "}"));
   }
   // The spec after admission; "" in `refusal` when it was let in.
   json::object admit(const std::string& spec, const std::string& uid = "u1") {
@@ -62,9 +63,9 @@ TEST_F(PodAccount, APodWithoutAnyHasTheDefaultOneAndItsToken) {
   EXPECT_EQ(mounts(spec, 1), "v=/v " + there);
   EXPECT_EQ(mounts(spec, 0, "initContainers"), there);
   EXPECT_EQ(api::array_at(spec, "containers").at(0).at("volumeMounts").at(0).at("readOnly"), true);
-  EXPECT_NE(api::text_at(api::array_at(admit(R"({"containers":[{"name":"a"}]})", "u2"), "volumes").at(0).as_object(),
-                         "name"),
-            name)
+  EXPECT_NE(
+      api::text_at(api::array_at(admit(R"({"containers":[{"name":"a"}]})", "u2"), "volumes").at(0).as_object(), "name"),
+      name)
       << "each pod has a name of its own";
 }
 
@@ -74,13 +75,15 @@ TEST_F(PodAccount, WhoWantsNoneHasNone) {
   EXPECT_FALSE(admit(plain).contains("volumes")) << "the account says so";
   EXPECT_FALSE(api::array_at(admit(plain), "containers").at(0).as_object().contains("volumeMounts"));
   EXPECT_EQ(admit(plain).at("serviceAccountName"), "default");
-  EXPECT_EQ(api::array_at(admit(R"({"automountServiceAccountToken":true,"containers":[{"name":"a"}]})"), "volumes").size(),
-            1u)
+  EXPECT_EQ(
+      api::array_at(admit(R"({"automountServiceAccountToken":true,"containers":[{"name":"a"}]})"), "volumes").size(),
+      1u)
       << "the pod has the last word";
   account("robot");
   EXPECT_EQ(api::array_at(admit(R"({"serviceAccount":"robot","containers":[{"name":"a"}]})"), "volumes").size(), 1u);
-  EXPECT_FALSE(admit(R"({"serviceAccountName":"robot","automountServiceAccountToken":false,"containers":[{"name":"a"}]})")
-                   .contains("volumes"));
+  EXPECT_FALSE(
+      admit(R"({"serviceAccountName":"robot","automountServiceAccountToken":false,"containers":[{"name":"a"}]})")
+          .contains("volumes"));
 }
 
 TEST_F(PodAccount, WhatIsThereAlreadyStays) {
