@@ -167,6 +167,7 @@ spec:
       image: host
       command: [sleep, infinity]
       env: [{name: A, valueFrom: {configMapKeyRef: {name: late, key: a}}}]
+    - {name: other, image: host, command: [sleep, infinity]}
 ---
 apiVersion: v1
 kind: Pod
@@ -180,7 +181,20 @@ spec:
 )"));
   ASSERT_TRUE(eventually([&] { return waiting("env", "reason") == "CreateContainerConfigError"; }))
       << cluster.log("n1");
-  EXPECT_EQ(waiting("env", "message"), "configmap \"late\" not found");
+  EXPECT_TRUE(eventually([&] { return waiting("env", "message") == "configmap \"late\" not found"; }))
+      << waiting("env", "message");
+  auto other = [&](const char* field) {
+    auto got = cluster.get("pod env");
+    if (!got.is_object()) return std::string();
+    const auto& statuses = api::array_at(got.get_object(), "status.containerStatuses");
+    return statuses.size() < 2 ? "" : api::text_at(statuses[1].get_object(), field);
+  };
+  EXPECT_TRUE(eventually([&] { return other("state.running.startedAt") != ""; }))
+      << "the other container waits for nobody\n"
+      << cluster.log("n1");
+  auto since = other("state.running.startedAt");
+  EXPECT_NE(cluster.kubectl("get pod env").find("1/2"), std::string::npos);
+  EXPECT_NE(cluster.kubectl("get pod env").find("CreateContainerConfigError"), std::string::npos);
   EXPECT_TRUE(
       eventually([&] { return events("Failed").find("Error: configmap \"late\" not found") != std::string::npos; }));
   EXPECT_TRUE(eventually([&] {
@@ -200,6 +214,7 @@ spec:
   EXPECT_TRUE(cluster.wait_pod_ready("env"));
   EXPECT_TRUE(cluster.wait_pod_ready("vol"));
   EXPECT_EQ(in("echo $A", "env") + in("cat /v/k", "vol"), "2\n3");
+  EXPECT_EQ(other("state.running.startedAt"), since);
   // Nobody asks again and again: the waiting cost one watch each.
   EXPECT_LT(cluster.metric("n1", "trama_api_requests_total"), 200);
 }
