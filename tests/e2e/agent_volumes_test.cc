@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // ConfigMaps and Secrets from `kubectl create` into variables and files of a running pod, and their changes.
+#include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <functional>
 
 #include <fmt/format.h>
@@ -433,6 +435,16 @@ spec:
                            "TokenExpirationSeconds:  3607", "kube-root-ca.crt"})
     EXPECT_NE(said.find(text), std::string::npos) << text << "\n" << said;
   EXPECT_EQ(cluster.kubectl("describe pod mute").find("kube-api-access"), std::string::npos);
+
+  // Over WebSockets, as kubectl speaks from 1.30 on.
+  auto newer =
+      std::string(std::getenv("TRAMA_SOURCE_DIR") ? std::getenv("TRAMA_SOURCE_DIR") : ".") + "/.cache/kubectl-1.33";
+  if (std::filesystem::exists(newer)) {
+    ::setenv("TRAMA_KUBECTL", newer.c_str(), 1);
+    EXPECT_EQ(cluster.kubectl("exec all -- cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"), "default");
+    EXPECT_NE(cluster.kubectl("describe pod all").find("Service Account:  default"), std::string::npos);
+    ::unsetenv("TRAMA_KUBECTL");
+  }
 
   // Its account goes: so does what it may do, and another one of that name is not the same.
   auto own = in("cat /var/run/secrets/kubernetes.io/serviceaccount/token");

@@ -99,7 +99,8 @@ TEST_F(Kubectl, NodesCordonAndTaint) {
 TEST_F(Kubectl, ManyObjectsInChunks) {
   std::string list;
   for (int i = 0; i < 30; ++i)
-    list += fmt::format("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:02}, labels: {{many: y}}}}\n", i);
+    list += fmt::format(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:02}, labels: {{many: yes-it-is}}}}\n", i);
   kubectl("create -f -", list);
   auto names = kubectl("get cm -l many --chunk-size=7 -o name");
   EXPECT_EQ(std::count(names.begin(), names.end(), '\n'), 30);

@@ -29,10 +29,11 @@ class FromTheServer : public testing::Test {
   // A pod bound to n1 that names these ConfigMaps.
   void pod(const std::string& name, const std::vector<std::string>& maps, const std::string& more = "") {
     std::string env;
-    for (const auto& m : maps) env += (env.empty() ? "" : ",") + std::string(R"({"configMapRef":{"name":")") + m + "\"}}";
-    ASSERT_EQ(cluster.create(control::test::kPods, R"({"metadata":{"name":")" + name + R"("},"spec":{"nodeName":"n1",)" +
-                                                       more + R"("containers":[{"name":"c","image":"host","envFrom":[)" +
-                                                       env + "]}]}}"),
+    for (const auto& m : maps)
+      env += (env.empty() ? "" : ",") + std::string(R"({"configMapRef":{"name":")") + m + "\"}}";
+    ASSERT_EQ(cluster.create(control::test::kPods,
+                             R"({"metadata":{"name":")" + name + R"("},"spec":{"nodeName":"n1",)" + more +
+                                 R"("containers":[{"name":"c","image":"host","envFrom":[)" + env + "]}]}}"),
               "");
   }
   template <class T>
@@ -89,8 +90,7 @@ TEST_F(FromTheServer, EachNameIsFollowedFromMissingToFoundAndBack) {
   EXPECT_EQ(api::text_at(sources.lookup(map("a")).object->body, "data.x"), "1");
   EXPECT_EQ(news, 3);
   ASSERT_TRUE(ask(cluster.admin->patch(std::string(kMaps) + "/a", object(R"({"data":{"x":"2"}})"))));
-  ASSERT_TRUE(soon(
-      [&] { return api::text_at(sources.lookup(map("a")).object->body, "data.x") == "2"; }));
+  ASSERT_TRUE(soon([&] { return api::text_at(sources.lookup(map("a")).object->body, "data.x") == "2"; }));
   EXPECT_EQ(news, 4);
   ASSERT_EQ(cluster.create(kMaps, R"({"metadata":{"name":"unnamed"}})"), "");
   remove(std::string(kMaps) + "/a");
@@ -153,9 +153,8 @@ TEST_F(FromTheServer, ATokenIsOfThePodThatWantsIt) {
   tokens.want({api_token, vault});
   EXPECT_EQ(tokens.lookup(vault).state, State::unknown);
   tokens.start(*node);
-  ASSERT_TRUE(soon([&] {
-    return tokens.lookup(api_token).state == State::found && tokens.lookup(vault).state == State::found;
-  }));
+  ASSERT_TRUE(soon(
+      [&] { return tokens.lookup(api_token).state == State::found && tokens.lookup(vault).state == State::found; }));
   EXPECT_EQ(news, 2);
   auto jwt = pki::parse_jwt(tokens.lookup(vault).token);
   ASSERT_TRUE(jwt);
@@ -177,9 +176,8 @@ TEST_F(FromTheServer, ATokenThatIsRefusedSaysWhyAndIsAskedForAgain) {
   TokenWant want{uid, "default", "p", "robot", "", 3607}, other{uid, "default", "p", "default", "", 3607};
   tokens.start(*node);
   tokens.want({want, other});
-  ASSERT_TRUE(soon([&] {
-    return tokens.lookup(want).state == State::missing && tokens.lookup(other).state == State::missing;
-  }));
+  ASSERT_TRUE(soon(
+      [&] { return tokens.lookup(want).state == State::missing && tokens.lookup(other).state == State::missing; }));
   EXPECT_NE(tokens.lookup(want).why.find("serviceaccounts \"robot\" not found"), std::string::npos)
       << tokens.lookup(want).why;
   EXPECT_NE(tokens.lookup(other).why.find("forbidden"), std::string::npos) << "the pod has another account";
@@ -216,7 +214,8 @@ TEST_F(FromTheServer, ATokenIsReplacedBeforeItEndsAndKeptWhenThatFails) {
   EXPECT_TRUE(pki::parse_jwt(second));
   EXPECT_EQ(tokens.lookup(want).state, State::found);
   // Its pod has gone: there is no other token, and what it has stays until somebody stops wanting it.
-  EXPECT_TRUE(ask(cluster.admin->remove(std::string(control::test::kPods) + "/p", object(R"({"gracePeriodSeconds":0})"))));
+  EXPECT_TRUE(
+      ask(cluster.admin->remove(std::string(control::test::kPods) + "/p", object(R"({"gracePeriodSeconds":0})"))));
   news = 0;
   skipped = 2000s;
   tokens.want({want});
