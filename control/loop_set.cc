@@ -254,12 +254,23 @@ std::vector<server::Admission> admissions(ServiceAllocator& allocator) {
     if (key.resource == "secrets" && body != nullptr) pki::hash_token_secret(*body);
     return std::nullopt;
   };
+  // Without them the cluster has no API Service, no CA and no system of its own.
+  auto keep = [](store::Transaction&, const api::Key& key, const api::Object*, api::json::object* body,
+                 const server::Identity&) -> Refusal {
+    if (key.resource != "namespaces" || body != nullptr) return std::nullopt;
+    if (key.name != "default" && key.name != "kube-system" && key.name != "kube-public") return std::nullopt;
+    auto refused = api::Status::forbidden(
+        fmt::format("namespaces \"{}\" is forbidden: this namespace may not be deleted", key.name));
+    refused.kind = "namespaces";
+    refused.name = key.name;
+    return refused;
+  };
   auto account = [](store::Transaction& tx, const api::Key& key, const api::Object* old, api::json::object* body,
                     const server::Identity&) -> Refusal {
     if (key.resource != "pods" || body == nullptr || old != nullptr) return std::nullopt;
     return admit_pod_account(tx, key, *body, std::chrono::system_clock::now());
   };
-  return {allocate, stamp, hash, account};
+  return {allocate, stamp, hash, keep, account};
 }
 
 }  // namespace trama::control

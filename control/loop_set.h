@@ -72,7 +72,8 @@ class LoopSet {
 };
 
 // What happens to writes besides validation: service allocation, certificate requests stamped with their requester,
-// secrets of join tokens hashed, pods given their account and its token.
+// secrets of join tokens hashed, pods given their account and its token; the namespaces that a cluster cannot do
+// without stay.
 std::vector<server::Admission> admissions(ServiceAllocator& allocator);
 
 }  // namespace trama::control
