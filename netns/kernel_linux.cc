@@ -71,39 +71,39 @@ void KernelLinux::step(const char* name) const {
 }
 
 Result<> KernelLinux::apply(const Op& op) {
-  return std::visit(
-      Overload{
-          [&](const EnableForwarding&) { return enable_forwarding(); },
-          [&](const MakeGuard&) { return guard_.rebuild(guard_entries()); },
-          [&](const RemoveGuard&) { return guard_.remove_table(); },
-          [&](const Withdraw& o) { return withdraw(o.uid); },
-          [&](const StopProcesses& o) {
-            return o.start_over ? processes_.remove(o.uid) : processes_.stop(o.uid, o.grace);
-          },
-          [&](const DestroyNetwork& o) { return destroy(o.uid); },
-          [&](const Forget& o) { return forget(o.uid); },
-          [&](const CreateNetwork& o) { return create(o.sandbox); },
-          [&](const RepairPin& o) { return repair_pin(o.sandbox); },
-          [&](const RepairGuard& o) { return repair_guard(o.sandbox); },
-          [&](const RepairLink& o) { return repair_link(o.sandbox); },
-          [&](const RepairInside& o) { return repair_inside(o.sandbox); },
-          [&](const RepairRoutes& o) -> Result<> {
-            auto link = need_link(o.sandbox.uid);
-            if (!link) return std::move(link).error();
-            return put_outside_routes(client_, *link, o.sandbox.network.addresses);
-          },
-          [&](const RepairNeighbours& o) -> Result<> {
-            auto link = need_link(o.sandbox.uid);
-            if (!link) return std::move(link).error();
-            return put_outside_neighbours(client_, *link, o.sandbox.network.addresses, pod_mac(o.sandbox.uid));
-          },
-          [&](const WriteFiles& o) { return write_files(o.sandbox); },
-          [&](const SetLimits& o) { return processes_.set_limits(o.sandbox.uid, o.sandbox.limits); },
-          [&](const WriteVolumes& o) { return write_volumes(o); },
-          [&](const ReleaseContainers& o) { return processes_.release(o.sandbox, surroundings(o.sandbox)); },
-          [&](const StartProcesses& o) { return start_processes(o.sandbox); },
-      },
-      op);
+  return std::visit(Overload{
+                        [&](const EnableForwarding&) { return enable_forwarding(); },
+                        [&](const MakeGuard&) { return guard_.rebuild(guard_entries()); },
+                        [&](const RemoveGuard&) { return guard_.remove_table(); },
+                        [&](const Withdraw& o) { return withdraw(o.uid); },
+                        [&](const StopProcesses& o) {
+                          return o.start_over ? processes_.remove(o.uid) : processes_.stop(o.uid, o.grace);
+                        },
+                        [&](const DestroyNetwork& o) { return destroy(o.uid); },
+                        [&](const Forget& o) { return forget(o.uid); },
+                        [&](const CreateNetwork& o) { return create(o.sandbox); },
+                        [&](const RepairPin& o) { return repair_pin(o.sandbox); },
+                        [&](const RepairGuard& o) { return repair_guard(o.sandbox); },
+                        [&](const RepairLink& o) { return repair_link(o.sandbox); },
+                        [&](const RepairInside& o) { return repair_inside(o.sandbox); },
+                        [&](const RepairRoutes& o) -> Result<> {
+                          auto link = need_link(o.sandbox.uid);
+                          if (!link) return std::move(link).error();
+                          return put_outside_routes(client_, *link, o.sandbox.network.addresses);
+                        },
+                        [&](const RepairNeighbours& o) -> Result<> {
+                          auto link = need_link(o.sandbox.uid);
+                          if (!link) return std::move(link).error();
+                          return put_outside_neighbours(client_, *link, o.sandbox.network.addresses,
+                                                        pod_mac(o.sandbox.uid));
+                        },
+                        [&](const WriteFiles& o) { return write_files(o.sandbox); },
+                        [&](const SetLimits& o) { return processes_.set_limits(o.sandbox.uid, o.sandbox.limits); },
+                        [&](const WriteVolumes& o) { return write_volumes(o); },
+                        [&](const ReleaseContainers& o) { return release(o.sandbox); },
+                        [&](const StartProcesses& o) { return start_processes(o.sandbox); },
+                    },
+                    op);
 }
 
 // ---- making -------------------------------------------------------------------------------------------------------
@@ -205,6 +205,8 @@ Result<> KernelLinux::start_processes(const Sandbox& s) {
                        std::errc::resource_unavailable_try_again);
   return processes_.start(s, surroundings(s));
 }
+
+Result<> KernelLinux::release(const Sandbox& s) { return processes_.release(s, surroundings(s)); }
 
 Surroundings KernelLinux::surroundings(const Sandbox& s) const {
   Surroundings where;
