@@ -149,7 +149,7 @@ TEST_F(ProcessTest, AHeldContainerWaitsAloneUntilItIsReleased) {
   // As after an agent that was killed between the two.
   ASSERT_TRUE(pods_->release(next));
   ASSERT_TRUE(test::eventually([&] { return output(s.uid) == "main given\n"; })) << story(s.uid);
-  EXPECT_EQ(container(s.uid).state.phase, ContainerPhase::running);
+  EXPECT_TRUE(test::eventually([&] { return container(s.uid).state.phase == ContainerPhase::running; }));
   EXPECT_EQ(container(s.uid).state.restarts, 0);
   EXPECT_EQ(pods_->read_spec(s.uid)->containers[0].env.at("A"), "given") << "what exec gives";
   EXPECT_FALSE(pods_->read_spec(s.uid)->containers[1].env.contains("A"));
