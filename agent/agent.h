@@ -63,7 +63,8 @@ struct AgentOptions {
   // so of each other's address.
   std::vector<std::string> trusted_subnets;
   bool direct_routing = false;  // pods' packets as they are to nodes on the same link that have it too; never encrypted
-  bool tunnel = true;           // whether there is one; needs the conversation with peers
+  bool relay = true;   // over a third node where nothing else passes, and as the third node of others; needs the tunnel
+  bool tunnel = true;  // whether there is one; needs the conversation with peers
 
   // Services, as kube-proxy has them.
   bool allow_external_ips = false;  // honour spec.externalIPs: whoever writes Services takes any address

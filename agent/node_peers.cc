@@ -13,6 +13,7 @@ void NodeAgent::open_peers() {
   how.port = options.ports.peer;
   how.members_file = options.data_dir + "/view/members";
   how.tunnel = settings_.tunnel();
+  how.relay = options.relay;
   peers_ = std::make_unique<PeerMesh>(brain_, files_.executor(), std::move(how),
                                       [this](const MeshStatus& status) { peers_changed(status); });
 }

@@ -105,6 +105,7 @@ void PeerMesh::start() {
   overlay::mesh::MeshOptions how;
   how.node = self.options.node_name;
   how.port = self.options.port;
+  how.relay = self.options.relay;
   if (self.options.tunnel) how.tunnel = &self.tunnel.emplace(overlay::tunnel::Tunnel::Options{});
   self.mesh.emplace(self.worker.executor(), std::move(how), self.events());
   self.tasks.emplace(self.worker.executor());

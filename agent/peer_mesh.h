@@ -22,6 +22,7 @@ class PeerMesh {
     std::uint16_t port = 6783;  // 0 = no conversation with peers
     std::string members_file;   // "" = nothing is kept
     bool tunnel = false;        // carries packets too
+    bool relay = true;          // over a third node, and for others
   };
   using OnChange = std::function<void(const MeshStatus&)>;
   PeerMesh(async::asio::any_io_executor brain, async::asio::any_io_executor files, Options options, OnChange on_change);

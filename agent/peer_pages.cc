@@ -16,7 +16,6 @@ using namespace overlay::peers;
 
 namespace {
 
-constexpr PathKind kKinds[] = {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::direct};
 constexpr PathState kStates[] = {PathState::unknown, PathState::probing, PathState::up, PathState::degraded,
                                  PathState::down};
 constexpr Connection kConnections[] = {Connection::established, Connection::connecting, Connection::waiting,
@@ -50,10 +49,21 @@ std::string why_not(const MeshStatus& s) {
 std::string table(const std::vector<std::vector<std::string>>& rows) { return base::columns(rows, 2); }
 
 std::vector<std::pair<const char*, std::uint64_t>> dropped_by(const TunnelTraffic& t) {
-  return {{"no_peer", t.no_peer},           {"no_session", t.no_session},
-          {"not_sent", t.not_sent},         {"forged", t.forged},
-          {"replayed", t.replayed},         {"malformed", t.malformed},
-          {"wrong_source", t.wrong_source}, {"not_delivered", t.not_delivered}};
+  return {{"no_peer", t.no_peer},
+          {"no_session", t.no_session},
+          {"not_sent", t.not_sent},
+          {"forged", t.forged},
+          {"replayed", t.replayed},
+          {"malformed", t.malformed},
+          {"wrong_source", t.wrong_source},
+          {"not_delivered", t.not_delivered},
+          {"relay_refused", t.relay_refused},
+          {"relay_limited", t.relay_limited}};
+}
+
+std::string with_via(const PeerStatus& p, const std::string& reason) {
+  if (p.via.empty()) return reason;
+  return fmt::format("via {}{}{}", p.via, reason.empty() ? "" : ": ", reason);
 }
 
 json::object path_page(const PathStatus& p) {
@@ -87,6 +97,11 @@ std::string overlay_summary(const MeshStatus& s) {
     line("Tunnel", s.tunnel_off.empty() ? fmt::format("{} of {} peers, {} packets out, {} in", sum.tunnelled, sum.peers,
                                                       s.tunnel.sent_packets, s.tunnel.received_packets)
                                         : "carries nothing: " + s.tunnel_off);
+  if (s.tunnel_mtu > 0)
+    line("Relay", s.relay_off.empty()
+                      ? fmt::format("{} peers by a third node; {} packets and {} conversations passed on for others",
+                                    sum.relayed, s.tunnel.relayed_packets, s.splices)
+                      : "off: " + s.relay_off);
   line("Peers", fmt::format("{}", s.peers.size()));
   line("Connections", fmt::format("{} established", sum.established));
   line("Paths",
@@ -102,10 +117,11 @@ std::string overlay_connections(const MeshStatus& s) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& p : s.peers) {
     const auto& used = p.used();
-    bool tunnel = p.use == Use::tunnel;
+    bool tunnel = is_sealed(p.use);
     auto mtu = used.mtu;
     std::string detail =
         fmt::format("{}{}={} {}", tunnel ? "encrypted " : "", to_string(path_of(p.use)), to_string(used.state), p.node);
+    if (p.use == Use::relay) detail += fmt::format(" via {}", p.via);
     if (mtu > 0 && works(used.state)) detail += fmt::format(" mtu={}", mtu);
     if (works(used.state)) detail += fmt::format(" rtt={} loss={}%", round_trip(used.round_trip), used.loss);
     if (tunnel) detail += fmt::format(" ({})", p.why);
@@ -130,16 +146,19 @@ std::string overlay_paths(const MeshStatus& s) {
   std::vector<std::vector<std::string>> rows{
       {"PEER", "PATH", "STATE", "FOR", "RTT", "MTU", "LOSS", "OUT", "IN", "DOWNS", "USED", "REASON"}};
   for (const auto& p : s.peers)
-    for (auto kind : kKinds) {
+    for (auto kind : kAllPaths) {
       const auto& path = p.path(kind);
       if (kind == PathKind::tunnel && s.tunnel_mtu == 0) continue;
+      if (kind == PathKind::relay && p.via.empty() && p.use != Use::relay) continue;  // not looked at
       if (kind == PathKind::direct && s.direct_mtu == 0) continue;
       bool used = p.use != Use::undecided && &path == &p.used();
       auto percent = [](unsigned v) { return fmt::format("{}%", v); };
       rows.push_back({p.node, to_string(kind), to_string(path.state), age(path.age), round_trip(path.round_trip),
                       path.mtu ? std::to_string(path.mtu) : "-", percent(path.loss), percent(path.loss_out),
                       percent(path.loss_in), std::to_string(path.downs), used ? "yes" : "",
-                      path.reason.empty() && used ? p.why : path.reason});
+                      kind == PathKind::relay       ? with_via(p, path.reason.empty() && used ? p.why : path.reason)
+                      : path.reason.empty() && used ? p.why
+                                                    : path.reason});
     }
   return table(rows);
 }
@@ -164,6 +183,13 @@ json::object overlay_report(const MeshStatus& s) {
   json::object dropped;
   for (auto [name, n] : dropped_by(t)) dropped[name] = n;
   tunnel["dropped"] = std::move(dropped);
+  json::object relay;
+  if (!s.relay_off.empty()) relay["off"] = s.relay_off;
+  relay["passedOnPackets"] = t.relayed_packets;
+  relay["passedOnBytes"] = t.relayed_bytes;
+  relay["passedOnConversations"] = s.splices;
+  relay["refusedConversations"] = s.splices_refused;
+  out["relay"] = std::move(relay);
   out["tunnel"] = std::move(tunnel);
   out["mtu"] = s.mtu;
   out["isolated"] = s.isolated;
@@ -200,9 +226,10 @@ json::object overlay_report(const MeshStatus& s) {
     if (!p.why.empty()) item["why"] = p.why;
     item["mustEncrypt"] = p.must_encrypt;
     if (!p.cipher.empty()) item["cipher"] = p.cipher;
+    if (!p.via.empty()) item["via"] = p.via;
     item["switches"] = p.switches;
     json::object paths;
-    for (auto kind : kKinds) paths[to_string(kind)] = path_page(p.path(kind));
+    for (auto kind : kAllPaths) paths[to_string(kind)] = path_page(p.path(kind));
     item["paths"] = std::move(paths);
     peers.push_back(std::move(item));
   }
@@ -217,13 +244,13 @@ std::string overlay_metrics(const MeshStatus& s) {
     m.value(std::count_if(s.peers.begin(), s.peers.end(), [&](auto& p) { return p.connection == state; }),
             fmt::format("state=\"{}\",type=\"peer\",encryption=\"\"", to_string(state)));
   m.family("trama_overlay_paths", "gauge", "Paths to peers, by kind and state.");
-  for (auto kind : kKinds)
+  for (auto kind : kAllPaths)
     for (auto state : kStates)
       m.value(std::count_if(s.peers.begin(), s.peers.end(), [&](auto& p) { return p.path(kind).state == state; }),
               fmt::format("path=\"{}\",state=\"{}\"", to_string(kind), to_string(state)));
   m.family("trama_overlay_path_downs", "gauge", "How often paths to the present peers went down.");
   std::vector<double> trips;
-  for (auto kind : kKinds) {
+  for (auto kind : kAllPaths) {
     std::uint64_t downs = 0;
     for (const auto& p : s.peers) downs += p.path(kind).downs;
     m.value(downs, fmt::format("path=\"{}\"", to_string(kind)));
@@ -238,7 +265,7 @@ std::string overlay_metrics(const MeshStatus& s) {
       m.value(trips[at], fmt::format("stat=\"{}\"", name));
   }
   m.family("trama_overlay_peers", "gauge", "Peers, by the path that packets to them take.");
-  for (auto use : {Use::undecided, Use::vxlan, Use::tunnel, Use::direct})
+  for (auto use : {Use::undecided, Use::vxlan, Use::tunnel, Use::relay, Use::direct})
     m.value(std::count_if(s.peers.begin(), s.peers.end(), [&](auto& p) { return p.use == use; }),
             fmt::format("path=\"{}\"", to_string(use)));
   m.gauge("trama_overlay_encryption_required", "1 while nothing goes between nodes in the clear.", s.encrypt ? 1 : 0);
@@ -248,6 +275,10 @@ std::string overlay_metrics(const MeshStatus& s) {
   m.counter("trama_tunnel_received_bytes_total", "Their bytes.", s.tunnel.received_bytes);
   m.family("trama_tunnel_dropped_total", "counter", "What the tunnel did not carry, by reason.");
   for (auto [reason, n] : dropped_by(s.tunnel)) m.value(n, fmt::format("reason=\"{}\"", reason));
+  m.counter("trama_relay_packets_total", "Packets passed on for other nodes.", s.tunnel.relayed_packets);
+  m.counter("trama_relay_bytes_total", "Their bytes.", s.tunnel.relayed_bytes);
+  m.counter("trama_relay_conversations_total", "Conversations passed on for other nodes.", s.splices);
+  m.counter("trama_relay_conversations_refused_total", "Those that were not.", s.splices_refused);
   m.gauge("trama_overlay_isolated", "1 while no peer answers on any path.", s.isolated ? 1 : 0);
   m.gauge("trama_overlay_protocol", "1 while this agent speaks with others on 6783.", why_not(s).empty() ? 1 : 0);
   m.counter("trama_peer_callers_refused_total", "Connections to 6783/tcp that were closed at once.", s.refused);
@@ -275,6 +306,7 @@ json::object overlay_brief(const MeshStatus& s) {
     json::object fault;
     fault["path"] = to_string(kind);
     fault["circumvented"] = &path != &p.used() && works(p.used().state);
+    if (p.use == Use::relay) fault["via"] = p.via;
     fault["peer"] = p.node;
     fault["address"] = p.underlay.to_string();
     fault["state"] = to_string(path.state);

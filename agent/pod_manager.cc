@@ -305,9 +305,13 @@ void PodManager::say(const api::Object& pod, const std::vector<netns::ContainerS
       parts_.reporter.event(pod, "Pod", "Warning", "FailedMount",
                             fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", volume, why));
     // Variables are looked up when a container starts, which it does once its volumes are there.
-    if (containers.empty() && it->second.volumes.empty())
+    auto waits = [&](const std::string& name) {
+      auto at = std::find_if(containers.begin(), containers.end(), [&](const auto& c) { return c.state.name == name; });
+      return at == containers.end() || netns::is_held(at->state);
+    };
+    if (it->second.volumes.empty())
       for (const auto& [container, why] : it->second.containers)
-        parts_.reporter.event(pod, "Pod", "Warning", "Failed", "Error: " + why);
+        if (waits(container)) parts_.reporter.event(pod, "Pod", "Warning", "Failed", "Error: " + why);
   }
   for (const auto& status : containers) {
     const auto& state = status.state;

@@ -31,8 +31,13 @@ json::object request_for(const TokenWant& want) {
 
 seconds token_refresh(seconds life) { return std::min(life * 4 / 5, seconds(24 * 3600)); }
 
-PodTokens::PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change)
-    : on_change_(std::move(on_change)), log_(base::logger("tokens")), changed_(brain), tasks_(brain) {}
+PodTokens::PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change,
+                     std::function<Clock::time_point()> now)
+    : on_change_(std::move(on_change)),
+      now_(std::move(now)),
+      log_(base::logger("tokens")),
+      changed_(brain),
+      tasks_(brain) {}
 
 void PodTokens::start(client::ApiClient& client) {
   client_ = &client;
@@ -54,30 +59,34 @@ TokenLookup PodTokens::lookup(const TokenWant& want) const {
 
 awaitable<void> PodTokens::run() {
   for (;;) {
-    auto now = Clock::now();
+    auto now = now_();
     auto next = now + kLongestRest;
-    std::vector<TokenWant> due;
-    for (const auto& [want, token] : tokens_) {
-      if (token.ask_at <= now)
-        due.push_back(want);
-      else
+    for (auto& [want, token] : tokens_) {
+      if (token.asking) continue;
+      if (token.ask_at > now) {
         next = std::min(next, token.ask_at);
+        continue;
+      }
+      if (asking_ >= kTogether) break;  // the end of one of them brings us back
+      token.asking = true;
+      ++asking_;
+      tasks_.spawn("token of " + want.ns + "/" + want.pod, ask(want));
     }
-    for (auto& want : due) co_await ask(want);
-    if (!due.empty()) continue;
     (void)co_await changed_.wait_for(std::chrono::ceil<milliseconds>(next - now));
   }
 }
 
 awaitable<void> PodTokens::ask(TokenWant want) {
-  if (!tokens_.contains(want)) co_return;  // while another one was asked for
   auto path = client::object_path(api::Key{"serviceaccounts", want.ns, want.account}, "token");
   auto body = request_for(want);
   auto answer = co_await client_->create(path, std::move(body));
+  --asking_;
+  changed_.set();
   auto it = tokens_.find(want);
   if (it == tokens_.end()) co_return;
   auto& token = it->second;
-  auto now = Clock::now();
+  token.asking = false;
+  auto now = now_();
   auto before = token.seen.state;
   auto text = answer ? api::text_at(*answer, "status.token") : std::string();
   if (answer && !text.empty()) {

@@ -25,8 +25,10 @@ std::chrono::seconds token_refresh(std::chrono::seconds life);
 
 class PodTokens {
  public:
+  using Clock = std::chrono::steady_clock;
   // `on_change`: a lookup gives another answer than before. Called on the brain.
-  PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change);
+  PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change,
+            std::function<Clock::time_point()> now = Clock::now);
 
   void start(client::ApiClient& client);  // which outlives stop()
   awaitable<void> stop();
@@ -35,10 +37,12 @@ class PodTokens {
   void want(const std::set<TokenWant>& tokens);
   TokenLookup lookup(const TokenWant& want) const;
 
+  static constexpr std::size_t kTogether = 8;  // requests at a time: a node that starts has many pods
+
  private:
-  using Clock = std::chrono::steady_clock;
   struct Token {
     TokenLookup seen;
+    bool asking = false;
     Clock::time_point ask_at{};  // at once
     Clock::time_point ends{};    // of what was seen
     base::Backoff backoff{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000)};
@@ -47,9 +51,11 @@ class PodTokens {
   awaitable<void> ask(TokenWant want);
 
   std::function<void()> on_change_;
+  std::function<Clock::time_point()> now_;
   std::shared_ptr<spdlog::logger> log_;
   client::ApiClient* client_ = nullptr;
   std::map<TokenWant, Token> tokens_;
+  std::size_t asking_ = 0;
   async::Event changed_;
   async::TaskGroup tasks_;
 };

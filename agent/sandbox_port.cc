@@ -18,7 +18,8 @@ netns::Uid uid_of(const Op& op) {
 
 std::string step_of(const netns::Op& op) {
   if (std::holds_alternative<netns::CreateNetwork>(op)) return "CreateNetwork";
-  if (std::holds_alternative<netns::StartProcesses>(op)) return "StartProcesses";
+  if (std::holds_alternative<netns::StartProcesses>(op) || std::holds_alternative<netns::ReleaseContainers>(op))
+    return "StartProcesses";
   return "other";
 }
 

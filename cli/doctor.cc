@@ -106,7 +106,9 @@ class Examination {
       if (path.empty()) path = "vxlan";  // an older agent
       fail("paths",
            fmt::format("{} to {} ({}) is {}: {}{}", path, peer, address, text_at(*f, "state"), text_at(*f, "reason"),
-                       bool_at(*f, "circumvented") ? "; packets take the tunnel meanwhile" : ""),
+                       !bool_at(*f, "circumvented") ? std::string()
+                       : text_at(*f, "via").empty() ? "; packets take the tunnel meanwhile"
+                                                    : "; packets go over " + text_at(*f, "via") + " meanwhile"),
            fmt::format("open UDP {} between the two nodes, and ICMP echo on trama0; trama overlay paths --node {}",
                        path == "tunnel" ? "6783" : "6784", patient_.name));
     }

@@ -74,6 +74,15 @@ Result<> ControllerProcess::apply_authorities() {
   return missing;
 }
 
+// Where somebody took away what the cluster says, it says again what the files say.
+awaitable<Result<>> ControllerProcess::tell_again() {
+  if (!known_authorities(*store_).pems.empty()) co_return Result<>();
+  auto own = pki::read_authorities(options_.given.data_dir + "/pki");
+  if (!own) co_return std::move(own).error();
+  auto told = publish_authorities(*store_, std::move(*own), false);
+  co_return co_await std::move(told);
+}
+
 awaitable<void> ControllerProcess::follow_authorities() {
   auto log = base::logger("controller");
   base::Streak streak;
@@ -83,6 +92,7 @@ awaitable<void> ControllerProcess::follow_authorities() {
     else
       co_await authorities_changed_.wait();
     auto before = pki::short_pins(keys_->trusted);
+    if (auto told = co_await tell_again(); !told) log->warn("say which CAs are trusted: {}", told.error().to_string());
     auto applied = apply_authorities();
     again = !applied;
     if (!applied) {

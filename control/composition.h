@@ -35,6 +35,7 @@ class ControllerProcess {
   base::Result<> use_fresh_keys();
   // Follows what the cluster says which CAs it trusts: files, certificates, listeners.
   base::Result<> apply_authorities();
+  async::awaitable<base::Result<>> tell_again();
   async::awaitable<void> follow_authorities();
   async::awaitable<server::Reply> tell_authorities(server::Request request);
   std::string own_authorities() const;

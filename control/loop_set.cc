@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "control/api/kinds.h"
+#include "control/controllers/pod_account.h"
 #include "control/pki/join_token.h"
 #include "control/sockets.h"
 
@@ -163,6 +164,7 @@ LoopSet::LoopSet(async::asio::any_io_executor ex, store::Store& store, const Che
       jobs_(ex, store, events_, job_options(options_.timers), seed_of(options_, 4)),
       garbage_(ex, store, options_.timers.node_grace),
       namespaces_(ex, store),
+      namespace_defaults_(ex, store),
       csrs_(ex, store, authority, options_.timers.certificate_life, options_.timers.node_grace),
       scheduler_(ex, store, events_, scheduler_options(options_)) {
   slices_.when_pods_change(
@@ -177,9 +179,9 @@ void LoopSet::start(async::TaskGroup& group) {
 }
 
 std::vector<Loop*> LoopSet::all() {
-  return {&slices_.loop(),    &endpoints_.loop(),    &mirror_.loop(),      &cidrs_.loop(),
-          &lifecycle_.loop(), &replica_sets_.loop(), &deployments_.loop(), &daemon_sets_.loop(),
-          &jobs_.loop(),      &garbage_.loop(),      &namespaces_.loop(),  &csrs_.loop()};
+  return {&slices_.loop(),       &endpoints_.loop(),          &mirror_.loop(),      &cidrs_.loop(), &lifecycle_.loop(),
+          &replica_sets_.loop(), &deployments_.loop(),        &daemon_sets_.loop(), &jobs_.loop(),  &garbage_.loop(),
+          &namespaces_.loop(),   &namespace_defaults_.loop(), &csrs_.loop()};
 }
 
 std::vector<const Loop*> LoopSet::loops() const {
@@ -252,7 +254,23 @@ std::vector<server::Admission> admissions(ServiceAllocator& allocator) {
     if (key.resource == "secrets" && body != nullptr) pki::hash_token_secret(*body);
     return std::nullopt;
   };
-  return {allocate, stamp, hash};
+  // Without them the cluster has no API Service, no CA and no system of its own.
+  auto keep = [](store::Transaction&, const api::Key& key, const api::Object*, api::json::object* body,
+                 const server::Identity&) -> Refusal {
+    if (key.resource != "namespaces" || body != nullptr) return std::nullopt;
+    if (key.name != "default" && key.name != "kube-system" && key.name != "kube-public") return std::nullopt;
+    auto refused = api::Status::forbidden(
+        fmt::format("namespaces \"{}\" is forbidden: this namespace may not be deleted", key.name));
+    refused.kind = "namespaces";
+    refused.name = key.name;
+    return refused;
+  };
+  auto account = [](store::Transaction& tx, const api::Key& key, const api::Object* old, api::json::object* body,
+                    const server::Identity&) -> Refusal {
+    if (key.resource != "pods" || body == nullptr || old != nullptr) return std::nullopt;
+    return admit_pod_account(tx, key, *body, std::chrono::system_clock::now());
+  };
+  return {allocate, stamp, hash, keep, account};
 }
 
 }  // namespace trama::control

@@ -15,6 +15,7 @@
 #include "control/controllers/endpoints_loop.h"
 #include "control/controllers/garbage_loop.h"
 #include "control/controllers/job_loop.h"
+#include "control/controllers/namespace_defaults_loop.h"
 #include "control/controllers/node_cidr_loop.h"
 #include "control/controllers/node_lifecycle_loop.h"
 #include "control/controllers/replica_set_loop.h"
@@ -65,12 +66,14 @@ class LoopSet {
   JobLoop jobs_;
   GarbageLoop garbage_;
   NamespaceLoop namespaces_;
+  NamespaceDefaultsLoop namespace_defaults_;
   CsrLoop csrs_;
   Scheduler scheduler_;
 };
 
 // What happens to writes besides validation: service allocation, certificate requests stamped with their requester,
-// secrets of join tokens hashed.
+// secrets of join tokens hashed, pods given their account and its token; the namespaces that a cluster cannot do
+// without stay.
 std::vector<server::Admission> admissions(ServiceAllocator& allocator);
 
 }  // namespace trama::control

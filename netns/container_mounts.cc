@@ -84,6 +84,23 @@ std::string nearest(std::string path) {
   return path.empty() ? "/" : path;
 }
 
+// A link that leads to nothing gets its target: images have /var/run -> /run, and no /run.
+Result<> make_place(const std::string& path, int links = 8) {
+  for (std::size_t i = 1; i <= path.size(); ++i) {
+    if (i != path.size() && path[i] != '/') continue;
+    auto part = path.substr(0, i);
+    struct stat s {};
+    if (::mkdir(part.c_str(), 0755) == 0 || (errno == EEXIST && is_there(part, &s))) continue;
+    int why = errno;
+    char target[4096];
+    ssize_t n = ::readlink(part.c_str(), target, sizeof target);
+    if (n <= 0 || links == 0) return Error::from_errno(why, "mkdir " + part);
+    std::string to(target, static_cast<std::size_t>(n));
+    if (auto r = make_place(to.front() == '/' ? to : part.substr(0, part.rfind('/') + 1) + to, links - 1); !r) return r;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<VolumeTree>> gather_volumes(const PodSpec& spec, const ContainerSpec& container) {
@@ -128,9 +145,9 @@ std::vector<const VolumeTree*> missing_at_top(const std::string& root, const std
 
 Result<> make_mount_point(const std::string& root, const VolumeTree& v) {
   auto path = root + v.path;
-  if (v.directory) return base::make_directories(path);
+  if (v.directory) return make_place(path);
   if (auto slash = path.rfind('/'); slash > 0)
-    if (auto r = base::make_directories(path.substr(0, slash)); !r) return r;
+    if (auto r = make_place(path.substr(0, slash)); !r) return r;
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd && errno != EEXIST) return Error::from_errno(errno, "create " + path);
   return {};

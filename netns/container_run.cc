@@ -111,7 +111,7 @@ void CgroupLeaf::kill() const {
 ContainerRun::ContainerRun(const PodSpec& spec, std::size_t index, CgroupLeaf leaf, int host_proc)
     : pod_(spec), index_(index), spec_(spec.containers[index]), leaf_(std::move(leaf)), host_proc_(host_proc) {
   status_.state.name = spec_.name;
-  status_.state.reason = "ContainerCreating";
+  status_.state.reason = spec_.held ? kHeldReason : "ContainerCreating";
 }
 
 bool ContainerRun::start() {

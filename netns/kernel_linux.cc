@@ -100,6 +100,7 @@ Result<> KernelLinux::apply(const Op& op) {
                         [&](const WriteFiles& o) { return write_files(o.sandbox); },
                         [&](const SetLimits& o) { return processes_.set_limits(o.sandbox.uid, o.sandbox.limits); },
                         [&](const WriteVolumes& o) { return write_volumes(o); },
+                        [&](const ReleaseContainers& o) { return release(o.sandbox); },
                         [&](const StartProcesses& o) { return start_processes(o.sandbox); },
                     },
                     op);
@@ -202,12 +203,18 @@ Result<> KernelLinux::start_processes(const Sandbox& s) {
   if (!record || namespace_fd(*record) < 0)
     return Error::text(fmt::format("{} has no network yet; its processes wait for it", pod_of(s)),
                        std::errc::resource_unavailable_try_again);
+  return processes_.start(s, surroundings(s));
+}
+
+Result<> KernelLinux::release(const Sandbox& s) { return processes_.release(s, surroundings(s)); }
+
+Surroundings KernelLinux::surroundings(const Sandbox& s) const {
   Surroundings where;
   where.netns_path = pin_path(s.network.netns_name);
   std::string directory = etc_path(s.network.netns_name);
   if (!s.network.hosts.empty()) where.hosts_path = directory + "/hosts";
   if (!s.network.resolv_conf.empty()) where.resolv_conf_path = directory + "/resolv.conf";
-  return processes_.start(s, where);
+  return where;
 }
 
 Result<> KernelLinux::write_volumes(const WriteVolumes& o) {

@@ -77,6 +77,8 @@ class KernelLinux final : public Kernel, public Hints {
   base::Result<> write_files(const Sandbox& s);
   base::Result<> start_processes(const Sandbox& s);
   base::Result<> write_volumes(const WriteVolumes& o);
+  base::Result<> release(const Sandbox& s);
+  Surroundings surroundings(const Sandbox& s) const;
   // The host end, when it is there and ours.
   base::Result<std::optional<netlink::Link>> own_link(const Uid& uid);
   base::Result<base::IfIndex> need_link(const Uid& uid);

@@ -2,6 +2,7 @@
 // What the agent hands to `trama pod-init` and `trama pod-exec` besides descriptors.
 #pragma once
 
+#include <csignal>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,9 @@ base::Result<PodLaunch> parse_pod_launch(std::string_view json);
 // written.
 inline constexpr const char* kVolumesReady = "volumes";
 inline constexpr const char* kVolumesWritten = "written";
+
+// From outside the pod to its init: spec.json says of containers that were held what they are made of now.
+inline constexpr int kReleaseSignal = SIGUSR1;
 
 struct ExecLaunch {
   ContainerSpec container;  // environment, user, working directory

@@ -48,6 +48,7 @@ struct Container {
   std::map<std::string, std::string> environment;
   std::string working_directory;  // "" = /
   std::vector<VolumeMount> mounts{};
+  bool held = false;  // what it is made from is not all there: this one is not started, the others are
   friend bool operator==(const Container&, const Container&) = default;
 };
 
@@ -62,7 +63,7 @@ struct Sandbox {
   std::vector<Container> containers;
   Volumes volumes;  // of a pod that runs, those of files are kept as they stand here; one that is absent is left alone
   RestartPolicy restart = RestartPolicy::always;
-  bool hold_processes = false;  // what containers or volumes are made from is not all known: nothing is started
+  bool hold_processes = false;  // what volumes are made from is not all there: nothing is started
   // Set: end the processes (SIGTERM, then SIGKILL after the grace time) but keep the network until they are gone.
   std::optional<std::chrono::seconds> stop_with_grace;
   friend bool operator==(const Sandbox&, const Sandbox&) = default;
@@ -95,6 +96,9 @@ struct ContainerState {
   std::string started_at, finished_at;  // RFC 3339; "" = not yet
   friend bool operator==(const ContainerState&, const ContainerState&) = default;
 };
+// Of a container that waits for what it is made from (Container::held); upstream's word for it.
+inline constexpr const char* kHeldReason = "CreateContainerConfigError";
+inline bool is_held(const ContainerState& s) { return s.phase == ContainerPhase::waiting && s.reason == kHeldReason; }
 
 enum class ProcessPhase { none, running, finished };  // finished: every container ended for good, or was stopped
 

@@ -66,6 +66,14 @@ std::vector<std::string> old_volumes(const Sandbox& want, const ObservedSandbox&
   return out;
 }
 
+std::vector<std::string> released(const Sandbox& want, const ObservedSandbox& have) {
+  std::vector<std::string> out;
+  for (const auto& state : have.containers)
+    for (const auto& c : want.containers)
+      if (c.name == state.name && !c.held && is_held(state)) out.push_back(c.name);
+  return out;
+}
+
 void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops) {
   bool runs = have && have->processes == ProcessPhase::running;
   if (have && have->leaving) return;  // the same uid was wanted again: after the removal
@@ -91,6 +99,8 @@ void keep(const Sandbox& want, const ObservedSandbox* have, std::vector<Op>& ops
   if (runs && !(have->limits == want.limits)) ops.push_back(SetLimits{want});
   if (auto old = have ? old_volumes(want, *have) : std::vector<std::string>(); runs && !old.empty())
     ops.push_back(WriteVolumes{want, std::move(old)});
+  if (auto names = have ? released(want, *have) : std::vector<std::string>(); runs && !names.empty())
+    ops.push_back(ReleaseContainers{want, std::move(names)});
   if ((!have || have->processes == ProcessPhase::none) && !want.hold_processes) ops.push_back(StartProcesses{want});
 }
 
@@ -138,9 +148,13 @@ std::string to_text(const Op& op) {
           [&](const WriteVolumes& o) {
             return fmt::format("write volumes {}: {}", pod(o.sandbox), fmt::join(o.volumes, ", "));
           },
+          [&](const ReleaseContainers& o) {
+            return fmt::format("start held containers {}: {}", pod(o.sandbox), fmt::join(o.containers, ", "));
+          },
           [&](const StartProcesses& o) {
             std::string names;
-            for (const auto& c : o.sandbox.containers) names += (names.empty() ? "" : ", ") + c.name;
+            for (const auto& c : o.sandbox.containers)
+              names += (names.empty() ? "" : ", ") + c.name + (c.held ? " (held)" : "");
             return fmt::format("start processes {}: {}", pod(o.sandbox), names);
           },
       },

@@ -73,13 +73,17 @@ struct WriteVolumes {  // those whose content differs, while the pod runs
   Sandbox sandbox;
   std::vector<std::string> volumes;
 };
+struct ReleaseContainers {  // those that were held when the pod was started, and are not any more
+  Sandbox sandbox;
+  std::vector<std::string> containers;
+};
 struct StartProcesses {
   Sandbox sandbox;
 };
 
 using Op = std::variant<EnableForwarding, MakeGuard, RemoveGuard, Withdraw, StopProcesses, DestroyNetwork, Forget,
                         CreateNetwork, RepairPin, RepairGuard, RepairLink, RepairInside, RepairRoutes, RepairNeighbours,
-                        WriteFiles, SetLimits, WriteVolumes, StartProcesses>;
+                        WriteFiles, SetLimits, WriteVolumes, ReleaseContainers, StartProcesses>;
 
 // "create network default/web-1: netns default.web-1, 10.244.1.7, mtu 1450, link tr7f3a1b2c3d4"
 std::string to_text(const Op& op);

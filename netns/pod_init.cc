@@ -72,6 +72,7 @@ Result<Surroundings> look_around(const PodLaunch& launch) {
   sigemptyset(&mask);
   sigaddset(&mask, SIGCHLD);
   sigaddset(&mask, SIGTERM);
+  sigaddset(&mask, kReleaseSignal);
   (void)::sigprocmask(SIG_BLOCK, &mask, nullptr);
   auto stand_up = [&]() -> Result<> {
     const std::string& hostname = launch.spec.hostname.empty() ? launch.spec.name : launch.spec.hostname;

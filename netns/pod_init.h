@@ -8,7 +8,7 @@ namespace trama::netns {
 // one end of a stream socket on M. Enters the pod's cgroups and namespaces, forks the init proper (PID 1 of the
 // pod), hands a pidfd of it over M, and leaves. The init proper reports "ok" or a sentence over M, then lives until all
 // containers ended for good or it is told to stop: SIGTERM from outside the pod, with the grace time in milliseconds as
-// the signal's value. Does not return.
+// the signal's value. kReleaseSignal lets containers go that were held. Does not return.
 int pod_init_main(int argc, char** argv);
 
 }  // namespace trama::netns

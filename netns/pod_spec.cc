@@ -80,6 +80,7 @@ Result<ContainerSpec> parse_container(const json::object& o, const std::string& 
   f.read("env", c.env);
   f.read("workingDir", c.working_dir);
   f.read("user", c.user);
+  f.read("held", c.held);
   f.read("oomScoreAdj", c.oom_score_adj);
   if (const json::object* limits = f.object("limits")) {
     auto l = parse_limits(*limits, where + ".limits");
@@ -194,6 +195,7 @@ std::string to_json(const PodSpec& s) {
                                       {"workingDir", c.working_dir},
                                       {"user", c.user},
                                       {"mounts", std::move(mounts)},
+                                      {"held", c.held},
                                       {"limits", limits_json(c.limits)},
                                       {"oomScoreAdj", c.oom_score_adj}});
   }

@@ -24,6 +24,7 @@ struct ContainerSpec {
   std::string working_dir;                 // "" = /
   std::string user;                        // "" = root, "1000", "1000:1000" or a name from the container's /etc/passwd
   std::vector<VolumeMount> mounts;
+  bool held = false;        // not started before a later spec.json says otherwise
   Limits limits;            // on top of the pod's
   int oom_score_adj = 500;  // 0..1000: the kernel prefers containers to their init
   friend bool operator==(const ContainerSpec&, const ContainerSpec&) = default;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "netns/launch.h"
 #include "netns/root_fs.h"
 
 namespace trama::netns {
@@ -20,9 +21,11 @@ using base::Result;
 using std::chrono::milliseconds;
 
 PodSupervisor::PodSupervisor(PodSpec spec, std::vector<CgroupLeaf> leaves, int host_proc) : spec_(std::move(spec)) {
-  for (std::size_t i = 0; i < spec_.containers.size(); ++i)
-    slots_.push_back(Slot{ContainerRun(spec_, i, std::move(leaves[i]), host_proc), RestartBackoff(spec_.timing),
-                          Clock::now(), false});
+  for (std::size_t i = 0; i < spec_.containers.size(); ++i) {
+    Slot slot{ContainerRun(spec_, i, std::move(leaves[i]), host_proc), RestartBackoff(spec_.timing), {}, false};
+    if (!spec_.containers[i].held) slot.start_at = Clock::now();
+    slots_.push_back(std::move(slot));
+  }
 }
 
 Result<> PodSupervisor::begin() {
@@ -30,6 +33,7 @@ Result<> PodSupervisor::begin() {
   sigemptyset(&mask);
   sigaddset(&mask, SIGCHLD);
   sigaddset(&mask, SIGTERM);
+  sigaddset(&mask, kReleaseSignal);
   signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return Error::from_errno(errno, "signalfd");
   status_.uid = spec_.uid;
@@ -71,14 +75,32 @@ void PodSupervisor::run() {
 
 void PodSupervisor::take_signals() {
   signalfd_siginfo info;
-  bool children = false;
+  bool children = false, released = false;
   while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
     if (info.ssi_signo == SIGCHLD) children = true;
-    // Senders inside the pod have a pid here; only the outside may stop us.
+    // Senders inside the pod have a pid here; only the outside may tell us anything.
+    if (info.ssi_signo == static_cast<unsigned>(kReleaseSignal) && info.ssi_pid == 0) released = true;
     if (info.ssi_signo == SIGTERM && info.ssi_pid == 0)
       stop(info.ssi_code == SI_QUEUE && info.ssi_int >= 0 ? milliseconds(info.ssi_int) : spec_.grace);
   }
   if (children) reap();
+  if (released && !stopping_) release();
+}
+
+// In the place of a held container's spec, which nothing has looked at yet, comes the one that the agent wrote.
+void PodSupervisor::release() {
+  auto text = base::read_file(fmt::format("{}/spec.json", kBasePod));
+  auto now = text ? parse_pod_spec(*text) : Result<PodSpec>(std::move(text).error());
+  if (!now || now->containers.size() != slots_.size()) {
+    fmt::print(stderr, "release: {}\n", now ? std::string("spec.json is of another pod") : now.error().to_string());
+    return;
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    auto& spec = spec_.containers[i];
+    if (!spec.held || now->containers[i].held || now->containers[i].name != spec.name) continue;
+    spec = std::move(now->containers[i]);
+    slots_[i].start_at = Clock::now();
+  }
 }
 
 void PodSupervisor::reap() {

@@ -17,7 +17,7 @@ namespace trama::netns {
 class PodSupervisor {
  public:
   // leaves: one per container. `host_proc` is an O_PATH descriptor of the host's /proc. The process is PID 1 of the pod
-  // and stands in the base (root_fs.h); SIGCHLD and SIGTERM are blocked.
+  // and stands in the base (root_fs.h); SIGCHLD, SIGTERM and kReleaseSignal are blocked.
   PodSupervisor(PodSpec spec, std::vector<CgroupLeaf> leaves, int host_proc);
   // Writes the first status (everything waiting).
   base::Result<> begin();
@@ -34,6 +34,7 @@ class PodSupervisor {
   };
 
   void take_signals();
+  void release();
   void reap();
   void start_due();
   void settle();

@@ -43,6 +43,9 @@ class PodProcesses {
   // EEXIST when the pod already runs. `volumes`: content of those of the spec that are files; no container starts
   // before they are written. They are in memory, in the pod's own mount namespace.
   base::Result<RunningPod> start(const PodSpec& spec, const Volumes& volumes = {});
+  // Starts the containers of a running pod that are held and, in `spec`, are not; of all others nothing changes.
+  // Idempotent. ESRCH when the pod does not run.
+  base::Result<> release(const PodSpec& spec);
   // Replaces the files of volumes of a pod that runs. ESRCH when it does not.
   base::Result<> write_volumes(const Uid& uid, const Volumes& volumes);
   // The digest of what each volume of files of a running pod holds; "" for one that was never written.

@@ -34,6 +34,7 @@ PodSpec pod_spec(const Sandbox& s, const Surroundings& where) {
     to.env = c.environment;
     to.working_dir = c.working_directory;
     to.mounts = c.mounts;
+    to.held = c.held;
     spec.containers.push_back(std::move(to));
   }
   for (const auto& [name, volume] : s.volumes) spec.volumes[name] = {volume.scratch, volume.size_bytes};
@@ -163,6 +164,11 @@ Result<> PodProcessPort::start(const Sandbox& sandbox, const Surroundings& where
 Result<> PodProcessPort::set_limits(const Uid& uid, const Limits& limits) {
   if (job(uid) != Job::none) return {};
   return pods_.update_limits(uid, limits);
+}
+
+Result<> PodProcessPort::release(const Sandbox& sandbox, const Surroundings& where) {
+  if (job(sandbox.uid) != Job::none) return {};
+  return pods_.release(pod_spec(sandbox, where));
 }
 
 Result<> PodProcessPort::write_volumes(const Uid& uid, const Volumes& volumes) {

@@ -38,6 +38,8 @@ class ProcessPort {
   virtual base::Result<std::map<Uid, Seen>> observe() = 0;
   virtual base::Result<> start(const Sandbox& sandbox, const Surroundings& where) = 0;
   virtual base::Result<> set_limits(const Uid& uid, const Limits& limits) = 0;
+  // Starts those containers of a pod that runs which were held when it was started and are not in `sandbox`.
+  virtual base::Result<> release(const Sandbox& sandbox, const Surroundings& where) = 0;
   // Replaces the content of volumes of a pod that runs.
   virtual base::Result<> write_volumes(const Uid& uid, const Volumes& volumes) = 0;
   // Begin to end the processes, begin to remove every trace: return at once. When it is done, on_change is called.
@@ -62,6 +64,7 @@ class NoProcesses final : public ProcessPort {
     return base::Error::text("this agent starts no processes", std::errc::not_supported);
   }
   base::Result<> set_limits(const Uid&, const Limits&) override { return {}; }
+  base::Result<> release(const Sandbox&, const Surroundings&) override { return {}; }
   base::Result<> write_volumes(const Uid&, const Volumes&) override { return {}; }
   base::Result<> stop(const Uid&, std::chrono::seconds) override { return {}; }
   base::Result<> remove(const Uid&) override { return {}; }
@@ -80,6 +83,7 @@ class PodProcessPort final : public ProcessPort {
   base::Result<std::map<Uid, Seen>> observe() override;
   base::Result<> start(const Sandbox& sandbox, const Surroundings& where) override;
   base::Result<> set_limits(const Uid& uid, const Limits& limits) override;
+  base::Result<> release(const Sandbox& sandbox, const Surroundings& where) override;
   base::Result<> write_volumes(const Uid& uid, const Volumes& volumes) override;
   base::Result<> stop(const Uid& uid, std::chrono::seconds grace) override;
   base::Result<> remove(const Uid& uid) override;

@@ -4,6 +4,8 @@ trama_test(agent_model_test LABEL unit
   unit/agent/obstacles_test.cc unit/agent/peers_test.cc unit/agent/probe_test.cc unit/agent/sandboxes_test.cc unit/agent/services_test.cc unit/agent/sources_test.cc unit/agent/status_test.cc unit/agent/topology_test.cc
   LINKS trama_agent_model)
 trama_test(agent_feed_test LABEL unit SOURCES unit/agent/feed_test.cc unit/agent/settings_test.cc LINKS trama_agent)
+trama_test(agent_sources_test LABEL contract SOURCES contract/agent/pod_sources_test.cc e2e/support/controller_in_thread.cc
+  LINKS trama_agent trama_controller trama_client trama_pki)
 trama_test(agent_dns_test LABEL unit SOURCES unit/agent/dns_cache_test.cc unit/agent/dns_message_test.cc unit/agent/dns_zone_test.cc LINKS trama_agent_dns)
 trama_test(agent_http_test LABEL unit SOURCES unit/agent/http_test.cc unit/agent/service_page_test.cc LINKS trama_agent_pages)
 trama_library(trama_forge SOURCES support/forge.cc LINKS OpenSSL::SSL OpenSSL::Crypto)

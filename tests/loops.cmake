@@ -3,7 +3,7 @@ trama_test(control_plans_test LABEL unit
   SOURCES unit/control/service_allocation_test.cc unit/control/endpoint_slice_plan_test.cc unit/control/endpoints_plan_test.cc
           unit/control/endpoints_loop_test.cc unit/control/node_plans_test.cc
           unit/control/workloads_test.cc unit/control/daemon_set_plan_test.cc unit/control/daemon_set_history_test.cc unit/control/job_plan_test.cc
-          unit/control/owned_pods_test.cc
+          unit/control/owned_pods_test.cc unit/control/pod_account_test.cc
           unit/control/csr_plan_test.cc
           unit/control/meta_test.cc unit/control/loop_test.cc unit/control/election_test.cc
   LINKS trama_scheduler trama_controllers)

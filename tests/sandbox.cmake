@@ -9,6 +9,7 @@ trama_test(netns_plan_test LABEL unit SOURCES unit/netns/plan_test.cc LINKS tram
 trama_test(netlink_message_test LABEL unit SOURCES unit/netlink/message_test.cc LINKS trama_netlink)
 trama_fuzz(netlink_fuzz SOURCES fuzz/netlink_fuzz.cc LINKS trama_netlink CORPUS netlink)
 trama_test(base_test LABEL unit SOURCES unit/base/base_test.cc LINKS trama_base)
+trama_fuzz(base_utf8_fuzz SOURCES fuzz/base_utf8_fuzz.cc LINKS trama_base CORPUS base_utf8)
 trama_test(async_test LABEL unit SOURCES unit/async/async_test.cc unit/async/byte_stream_test.cc unit/async/websocket_test.cc LINKS trama_async)
 trama_test(netlink_contract_test LABEL contract SOURCES contract/netlink/rtnl_test.cc contract/netlink/monitor_test.cc LINKS trama_netlink_monitor)
 trama_test(netns_kernel_contract_test LABEL contract SOURCES contract/netns/kernel_test.cc LINKS trama_netns)

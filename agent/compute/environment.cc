@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace trama::agent {
 namespace {
 
@@ -20,26 +22,10 @@ std::optional<std::string> key_value(const Sources& sources, const api::Key& key
   return value;
 }
 
-bool is_text(std::string_view bytes) {
-  for (std::size_t i = 0; i < bytes.size();) {
-    auto c = static_cast<unsigned char>(bytes[i]);
-    std::size_t more = c < 0x80                ? 0
-                       : c >= 0xc2 && c < 0xe0 ? 1
-                       : c >= 0xe0 && c < 0xf0 ? 2
-                       : c >= 0xf0 && c < 0xf5 ? 3
-                                               : 9;
-    if (c == 0 || i + more >= bytes.size()) return false;
-    for (std::size_t k = 1; k <= more; ++k)
-      if ((static_cast<unsigned char>(bytes[i + k]) & 0xc0) != 0x80) return false;
-    i += more + 1;
-  }
-  return true;
-}
-
 // A program's environment is text. What is not, the object's owner has to change: that is waited for.
 bool put(Environment& out, const std::string& name, std::string value, const api::Key& key,
          std::optional<SourceProblem>& problem) {
-  if (!is_text(value)) {
+  if (!base::is_utf8(value) || value.find('\0') != value.npos) {
     problem =
         SourceProblem{fmt::format("{} \"{}\": the value for variable {} is not text (UTF-8 without NUL); mount it "
                                   "as a file instead",

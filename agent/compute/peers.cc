@@ -28,6 +28,18 @@ const PeerStatus* find_peer(const MeshStatus& s, const std::string& node) {
   return it == s.peers.end() ? nullptr : &*it;
 }
 
+// Packets have begun to go over a third node, over another one, or do not any more.
+std::optional<PathEvent> relay_event(const PeerStatus& old, const PeerStatus& p) {
+  if (p.use == Use::relay && (old.use != Use::relay || (old.via != p.via && !p.via.empty())))
+    return PathEvent{
+        true, "OverlayRelayUsed",
+        fmt::format("packets to {} go over {}, because of {} (number {})", p.node, p.via, p.why, p.switches)};
+  if (p.use != Use::relay && old.use == Use::relay)
+    return PathEvent{false, "OverlayRelayLeft",
+                     fmt::format("packets to {} take {} again (number {})", p.node, to_string(p.use), p.switches)};
+  return std::nullopt;
+}
+
 }  // namespace
 
 World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desired& overlay,
@@ -75,12 +87,13 @@ void use_paths(overlay::Desired& overlay, const MeshStatus& status) {
     peer.mtu = seen->use == Use::undecided ? 0 : seen->used().mtu;
     peer.direct = seen->direct;
     peer.told = seen->told;
-    peer.beside = seen->beside == Use::tunnel ? overlay::Path::tunnel : overlay::Path::vxlan;
+    peer.beside = is_sealed(seen->beside) ? overlay::Path::tunnel : overlay::Path::vxlan;
     peer.beside_mtu = seen->beside == Use::undecided ? 0 : seen->path(path_of(seen->beside)).mtu;
     if (seen->use != Use::direct) peer.beside_mtu = 0;
     switch (seen->use) {
       case Use::vxlan: peer.path = overlay::Path::vxlan; break;
-      case Use::tunnel: peer.path = overlay::Path::tunnel; break;
+      case Use::tunnel:
+      case Use::relay: peer.path = overlay::Path::tunnel; break;  // into the same device
       case Use::direct: peer.path = overlay::Path::direct; break;
       case Use::undecided: peer.path = overlay::Path::keep; break;
     }
@@ -93,10 +106,11 @@ std::optional<PathVerdict> judge_paths(const MeshStatus& status) {
   if (status.isolated)
     return PathVerdict{false, "Isolated",
                        "no peer answers on any path: this node is cut off; nothing was taken down for it"};
-  std::vector<std::string> down, detours;
+  std::vector<std::string> down, detours, relayed;
   std::string why;
   for (const auto& p : status.peers) {
     if (p.use == Use::tunnel && !p.must_encrypt) detours.push_back(p.node);
+    if (p.use == Use::relay) relayed.push_back(fmt::format("{} over {}", p.node, p.via));
     if (p.used().state != PathState::down) continue;
     down.push_back(p.node);
     if (why.empty()) why = p.used().reason;
@@ -107,6 +121,7 @@ std::optional<PathVerdict> judge_paths(const MeshStatus& status) {
   if (sum.pending > 0) return std::nullopt;
   auto text = fmt::format("peers reached through the overlay: {}", sum.peers);
   if (!detours.empty()) text += fmt::format("; by the tunnel, because vxlan is not well: {}", names_of(detours));
+  if (!relayed.empty()) text += fmt::format("; by a third node, because nothing else passes: {}", names_of(relayed));
   return PathVerdict{true, "AllPeersReachable", std::move(text)};
 }
 
@@ -145,7 +160,10 @@ std::vector<PathEvent> path_events(const MeshStatus& before, const MeshStatus& a
     out.push_back({false, "OverlayPathUp", fmt::format("vxlan works again to {} (number {})", names_of(came), downs)});
   for (const auto& p : after.peers) {
     const auto* old = find_peer(before, p.node);
-    if (!old || p.must_encrypt || old->use == p.use || old->use == Use::undecided) continue;
+    if (!old || old->use == Use::undecided) continue;
+    if (auto event = relay_event(*old, p)) out.push_back(std::move(*event));
+    bool relay = old->use == Use::relay || p.use == Use::relay;
+    if (p.must_encrypt || old->use == p.use || relay) continue;
     if (p.use == Use::direct || (old->use == Use::direct && p.use == Use::vxlan)) {
       bool now_direct = p.use == Use::direct;
       out.push_back({!now_direct, now_direct ? "OverlayDirectUsed" : "OverlayDirectLeft",

@@ -60,11 +60,13 @@ ContainerView container_statuses(const api::Object& pod, const PodFindings& find
       nothing.state.reason = findings.trouble->reason;
       nothing.state.message = findings.trouble->message;
     } else if (auto it = findings.config_errors.find(name); it != findings.config_errors.end()) {
-      nothing.state.reason = "CreateContainerConfigError";
+      nothing.state.reason = netns::kHeldReason;
       nothing.state.message = it->second;
     }
     auto* found = find(findings.containers, name);
-    const auto& status = found ? *found : nothing;
+    auto status = found ? *found : nothing;
+    // The pod's init does not know what is missing.
+    if (netns::is_held(status.state) && status.state.message.empty()) status.state.message = nothing.state.message;
     bool running = status.state.phase == ContainerPhase::running;
     auto verdict = findings.ready.find(name);
     bool ready = running && (verdict == findings.ready.end() || verdict->second);

@@ -121,7 +121,8 @@ base::Result<netns::Sandbox> make_sandbox(const api::Object& pod, const std::vec
     if (!context.api_host.empty()) add_api_server(given, context.api_host, context.api_port);
     auto environment = container_environment(pod, spec, facts, context.sources, std::move(given), problem);
     if (!environment) return environment.error();
-    if (problem) box.hold_processes = true;
+    if (problem && problem->message.empty()) box.hold_processes = true;  // the server was not heard: in a moment
+    container.held = problem.has_value();
     if (problem && !problem->message.empty()) wait.containers[container.name] = std::move(problem->message);
     container.environment = std::move(*environment);
     container.command = container_command(spec, container.environment);

@@ -53,7 +53,7 @@ using AddressSource = std::function<base::Result<std::vector<base::Ip>>(const ap
 struct SandboxOutcome {
   netns::Desired desired;
   std::map<netns::Uid, PodTrouble> troubles;  // pods left out, or kept without their current spec
-  std::map<netns::Uid, PodWait> waits;        // their network is made, their processes are not started
+  std::map<netns::Uid, PodWait> waits;        // their network is made, their processes are not all started
   std::set<netns::Uid> nothing_to_stop;       // being deleted, and no sandbox was ever made
 };
 

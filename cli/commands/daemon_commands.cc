@@ -171,6 +171,12 @@ void add_agent(Program& p) {
        "--tunnel", o.tunnel,
        "The second path to each node, over the peers' port, for when VXLAN does not pass; =false does without it")
       ->capture_default_str();
+  c->add_option_function<std::string>(
+       "--relay", [a](const std::string& value) { a->options.relay = value == "on"; },
+       "on: packets to a node that nothing else reaches go over a third one, sealed for the receiver, and this node "
+       "carries those of others; off: neither")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->default_str("on");
   c->add_flag("--no-masquerade", a->no_masquerade, "Pods keep their own address beyond the cluster");
   c->add_flag("--allow-external-ips", o.allow_external_ips,
               "Honour externalIPs of Services: whoever may write a Service can then claim any address (CVE-2020-8554)");

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
 #include "control/api/base64.h"
 #include "control/api/json_text.h"
 #include "control/api/schema.h"
@@ -18,29 +19,8 @@ constexpr std::string_view kPrefix("k8s\0", 4);
 constexpr int kDepth = kDeepestGiven;
 constexpr std::size_t kValues = 1'000'000;  // a value costs two bytes on the wire and far more in memory
 
-// JSON is UTF-8; Go puts U+FFFD in the place of what is not.
-std::string utf8(std::string_view in) {
-  std::string out;
-  out.reserve(in.size());
-  for (std::size_t i = 0; i < in.size();) {
-    auto first = static_cast<unsigned char>(in[i]);
-    std::size_t length = first < 0x80                    ? 1
-                         : first >= 0xc2 && first < 0xe0 ? 2
-                         : first >= 0xe0 && first < 0xf0 ? 3
-                         : first >= 0xf0 && first < 0xf5 ? 4
-                                                         : 0;
-    bool good = length > 0 && i + length <= in.size();
-    for (std::size_t k = 1; good && k < length; ++k) good = (static_cast<unsigned char>(in[i + k]) & 0xc0) == 0x80;
-    if (good && length > 2) {  // overlong forms, surrogates, beyond U+10FFFF
-      auto second = static_cast<unsigned char>(in[i + 1]);
-      good = !(first == 0xe0 && second < 0xa0) && !(first == 0xed && second > 0x9f) &&
-             !(first == 0xf0 && second < 0x90) && !(first == 0xf4 && second > 0x8f);
-    }
-    out.append(good ? in.substr(i, length) : std::string_view("\xef\xbf\xbd"));
-    i += good ? length : 1;
-  }
-  return out;
-}
+// JSON is UTF-8.
+using base::to_utf8;
 
 class Decoder {
  public:
@@ -139,9 +119,9 @@ class Decoder {
 
   void text_or_message(const Field& f, std::string_view bytes, json::object& into, int depth) {
     switch (f.type) {
-      case Type::text: return set(f, into, !bytes.empty(), json::value(utf8(bytes)));
+      case Type::text: return set(f, into, !bytes.empty(), json::value(to_utf8(bytes)));
       case Type::bytes: return set(f, into, !bytes.empty(), json::value(base64(bytes)));
-      case Type::texts: array_in(into, f.name).emplace_back(utf8(bytes)); return;
+      case Type::texts: array_in(into, f.name).emplace_back(to_utf8(bytes)); return;
       case Type::object: return message(f.of, bytes, object_in(into, f.name), false, depth + 1);
       case Type::inlined: return message(f.of, bytes, into, false, depth + 1);
       case Type::list: {
@@ -205,13 +185,13 @@ class Decoder {
     }
     if (in.failed()) fail(in.error());
     if (type > 1) fail("impossible IntOrString.Type");
-    if (type == 1) return json::value(utf8(text));
+    if (type == 1) return json::value(to_utf8(text));
     return json::value(number);
   }
 
   json::value quantity(std::string_view bytes) {
     auto text = bytes_of(bytes, 1);
-    return text.empty() ? json::value("0") : json::value(utf8(text));
+    return text.empty() ? json::value("0") : json::value(to_utf8(text));
   }
 
   // An empty message is Go's zero time, which means unset.
@@ -244,7 +224,7 @@ class Decoder {
   }
 
   void entry(const Field& f, std::string_view bytes, json::object& into) {
-    auto key = utf8(bytes_of(bytes, 1));
+    auto key = to_utf8(bytes_of(bytes, 1));
     auto value = bytes_of(bytes, 2);
     if (!failure.empty()) return;
     if (f.type == Type::quantities)
@@ -252,7 +232,7 @@ class Decoder {
     else if (f.type == Type::bytes_map)
       into[key] = base64(value);
     else if (f.type == Type::map)
-      into[key] = utf8(value);
+      into[key] = to_utf8(value);
     else
       into[key] = texts(value);
   }
@@ -268,7 +248,7 @@ class Decoder {
       }
       auto text = in.bytes();
       if (!count()) return out;
-      if (!in.failed()) out.emplace_back(utf8(text));
+      if (!in.failed()) out.emplace_back(to_utf8(text));
     }
     if (in.failed()) fail(in.error());
     return out;
@@ -304,7 +284,7 @@ Answer<Envelope> open_envelope(std::string_view body) {
       WireReader meta(in.bytes());
       while (auto part = meta.tag()) {
         if (part->number <= 2 && part->type == WireType::bytes)
-          (part->number == 1 ? out.api_version : out.kind) = utf8(meta.bytes());
+          (part->number == 1 ? out.api_version : out.kind) = to_utf8(meta.bytes());
         else
           meta.skip(*part);
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control/controllers/owned_pods.h"
 
+#include "control/controllers/pod_account.h"
 #include "control/loops/deletion.h"
 #include "control/loops/loop.h"
 #include "control/store/writes.h"
@@ -94,7 +95,11 @@ api::Answer<api::ObjectPtr> create_pod(store::Transaction& tx, const std::string
   api::Key key{"pods", ns, ""};
   do key.name = generated_name(prefix, random());
   while (tx.get(key));
-  return store::create(tx, *api::kind_of_resource("pods"), key, std::move(body), now);
+  store::Hook account = [now](store::Transaction& t, const api::Key& k, const api::Object*,
+                              json::object* pod) -> std::optional<api::Status> {
+    return admit_pod_account(t, k, *pod, now);
+  };
+  return store::create(tx, *api::kind_of_resource("pods"), key, std::move(body), now, account);
 }
 
 std::optional<api::Status> write_claims(store::Transaction& tx, const api::Object& owner,

@@ -192,6 +192,7 @@ Reply review_reply(const Context& c, const Request& r, const Kind& review) {
   if ((!version.empty() && version != review.api_version()) || (!kind.empty() && kind != review.kind))
     return reply_status(Status::bad_request(fmt::format("the body is a {} of {}; this path takes a {} of {}", kind,
                                                         version, review.kind, review.api_version())));
+  body.erase("status");  // the server's to say; clients that write protobuf send an empty one
   std::vector<std::string> warnings;
   if (auto bad = check_fields(r, review, body, warnings)) return reply_status(*bad);
   const auto& spec = api::object_at(body, "spec");

@@ -38,6 +38,7 @@ class Link {
   static awaitable<void> read(std::shared_ptr<Link> self, std::function<Millis()> now, OnEvent on_event);
   static awaitable<void> write(std::shared_ptr<Link> self);
 
+  bool has_session() const { return session_.has_value(); }
   peers::Session& session() { return *session_; }
   const peers::Session& session() const { return *session_; }
   // After anything was said in the session: it must be sent.
@@ -48,6 +49,9 @@ class Link {
   const IpPort& remote() const { return remote_; }
   const Certified& who() const { return secured_.who; }
   bool foreign() const { return foreign_; }
+  // The third node that it leads over; "" = there is none.
+  const std::string& via() const { return via_; }
+  void set_via(std::string node) { via_ = std::move(node); }
   // Once: what the keys of datagrams are made of.
   std::string take_exported() { return std::exchange(secured_.exported, {}); }
   std::string take_tunnel_exported() { return std::exchange(secured_.tunnel_exported, {}); }
@@ -65,6 +69,7 @@ class Link {
   std::optional<peers::Session> session_;
   async::Event wake_;
   bool shut_ = false, foreign_ = false;
+  std::string via_;
 };
 
 }  // namespace trama::overlay::mesh

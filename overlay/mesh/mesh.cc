@@ -32,7 +32,17 @@ Mesh::Impl::Impl(asio::any_io_executor executor, MeshOptions o, Events e)
       random(random_number()),
       uid(base::random_hex(16)),
       token(random_number()),
-      tasks(executor) {}
+      desk(options.node),
+      tasks(executor) {
+  if (!options.tunnel) return;
+  options.tunnel->set_relaying(options.relay);
+  options.tunnel->on_relayed(
+      [this, executor, still = std::weak_ptr<bool>(alive)](const std::string& via, std::string datagram) {
+        asio::post(executor, [this, still, via, datagram = std::move(datagram)] {
+          if (!still.expired()) on_datagram(IpPort(), datagram, via);
+        });
+      });
+}
 
 Millis Mesh::Impl::real_ms() {
   return std::chrono::duration_cast<Millis>(std::chrono::steady_clock::now().time_since_epoch());
@@ -85,11 +95,16 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news) {
         path.liveness = PathLiveness(options.timers, phase);
         path.mtu = peers::MtuSearch(options.mtu);
       }
+      // Another third node may do better, at once; this one judges nobody.
+      auto eager = options.timers;
+      eager.patience = eager.patience * 3 / 5;
+      p.path(PathKind::relay).liveness = PathLiveness(eager, Millis{0});
       p.dial_at = now();
     }
     if (p.member.underlay != member.underlay) p.dial_at = now();
     p.member = member;
     p.where.announce({member.underlay, options.port});
+    p.known = in_world(name);
     p.hearsay = table.hearsay(name);
   }
   choose_neighbours();
@@ -163,9 +178,12 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
   e.self = options.node;
   e.peer = p.member.node;
   e.kind = kind;
+  e.via = kind == PathKind::relay ? p.third.via() : "";
   auto other = kind == PathKind::control ? PathKind::overlay : PathKind::control;
   const auto& path = p.path(kind);
   e.other_path_works = peers::works(p.path(other).liveness.state());
+  // The control path is not probed while the tunnel answers: when that begins to fail, it says nothing yet.
+  if (kind == PathKind::overlay && p.path(PathKind::tunnel).liveness.doubtful(now())) e.other_path_works = false;
   e.heard_lately = path.arrivals.any() && path.arrivals.age(now()) < kNotHeard;
   if (auto age = p.heard_us(kind, now())) e.hears_us = *age < kNotHeard;
   e.send_error = path.send_error;
@@ -176,7 +194,7 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
 
 void Mesh::Impl::update_reasons() {
   for (auto& [name, p] : entries) {
-    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::direct}) {
+    for (auto kind : peers::kAllPaths) {
       auto& path = p.path(kind);
       std::string reason;
       if (path.liveness.state() == peers::PathState::down) {
@@ -187,11 +205,13 @@ void Mesh::Impl::update_reasons() {
         reason = why_no_tunnel(p);
       } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::direct) {
         reason = why_no_direct(p);
+      } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::relay) {
+        reason = why_no_relay(p);
       } else if (path.liveness.state() == peers::PathState::unknown) {
         if (!talks())
           reason = why_silent();
-        else if (!p.neighbour)
-          reason = "not a neighbour: no conversation is kept with it";
+        else if (!p.neighbour && !peers::needs_keys(need_of(p)))
+          reason = "not a neighbour: keys are made when they are needed";
       }
       if (reason == path.reason) continue;
       path.reason = std::move(reason);
@@ -222,6 +242,11 @@ MeshStatus Mesh::Impl::status() const {
   out.foreign = foreign;
   out.datagrams = datagrams_seen;
   out.forged = forged;
+  out.relay_off = !options.relay ? "switched off (--relay off)" : relays() ? "" : why_silent();
+  if (out.relay_off.empty() && !relays())
+    out.relay_off = out.tunnel_off.empty() ? "there is no tunnel" : out.tunnel_off;
+  out.splices = desk.opened();
+  out.splices_refused = desk.refused();
   for (const auto& [name, p] : entries) {
     peers::PeerStatus s;
     s.node = name;
@@ -241,6 +266,7 @@ MeshStatus Mesh::Impl::status() const {
     s.translated = p.translated();
     if (p.sees_us && datagrams && *p.sees_us != datagrams->local()) s.sees_us = p.sees_us->to_string();
     if (const auto* key = p.sealing(); key && key->tunnel) s.cipher = key->cipher;
+    s.via = p.third.via();
     if (p.link) {
       s.connection = peers::Connection::established;
       s.outbound = p.link->side() == Side::dialer;
@@ -285,18 +311,22 @@ void Mesh::Impl::tick() {
   for (auto& [name, p] : entries) {
     probe(p);
     for (const auto& path : p.paths) hurrying += path.liveness.hurries(now());
-    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::direct}) {
+    for (auto kind : peers::kAllPaths) {
       auto& path = p.path(kind);
       if (!path.liveness.tick(now())) continue;
       changed = true;
       // Back on one path: whatever stood in the way of a conversation may be gone too.
-      if (path.liveness.state() == peers::PathState::up && !p.link) p.dial_at = std::min(p.dial_at, now() + kTick);
+      bool own = kind != PathKind::relay;
+      if (own && path.liveness.state() == peers::PathState::up && !p.link)
+        p.dial_at = std::min(p.dial_at, now() + kTick);
     }
     retire_keys(p);
   }
   crowded = hurrying > kCrowd;
   tell_members();
   tick_links();
+  tick_demand();
+  tick_relays();
   dial_due();
   if (options.tunnel) renew_keys();
   say_anew();
@@ -379,6 +409,7 @@ awaitable<void> Mesh::stop() {
   if (self.vxlan_probes) self.vxlan_probes->close();
   for (const auto& [family, socket] : self.echoes) socket->close();
   for (const auto& link : self.links) link->shut();
+  for (const auto& [key, end] : self.ends) self.end_splice(end);
   co_await self.tasks.stop();
   self.links.clear();
 }

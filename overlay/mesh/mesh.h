@@ -39,6 +39,8 @@ struct MeshOptions {
   // Keys of a tunnel that is in use are renewed after that time, or so many packets, by a new conversation.
   Millis renew_after{600'000};
   std::uint64_t renew_packets = std::uint64_t{1} << 26;
+  // Over a third node to peers that nothing else reaches, and for others as their third node.
+  bool relay = true;
 };
 
 // Everything on one executor, in the network namespace of the thread that calls run(). Blocks nowhere.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The parts of a Mesh; private to overlay/mesh. Conversations are in mesh_links.cc, probes in mesh_probes.cc.
+// The parts of a Mesh; private to overlay/mesh. Conversations are in mesh_links.cc, those on demand in mesh_demand.cc,
+// probes in mesh_probes.cc, third nodes in mesh_relay.cc.
 #pragma once
 
 #include <map>
@@ -14,13 +15,29 @@
 #include "overlay/mesh/link_socket.h"
 #include "overlay/mesh/mesh.h"
 #include "overlay/mesh/peer.h"
-#include "overlay/peers/doorman.h"
+#include "overlay/peers/demand.h"
 #include "overlay/peers/members.h"
+#include "overlay/peers/splices.h"
 
 namespace trama::overlay::mesh {
 
 using peers::Member;
 using tcp = asio::ip::tcp;
+
+// Who stands at the door: whom it is counted as, and, over a third node, which one and who it claims to be.
+struct Caller {
+  Ip counted;
+  bool member = false;
+  std::string via, name;
+};
+
+// Our end of a conversation over a third node.
+struct SpliceEnd {
+  explicit SpliceEnd(asio::any_io_executor ex) : fd(ex) {}
+  asio::posix::stream_descriptor fd;
+  std::size_t sent = 0, came = 0;
+  bool over = false;
+};
 
 struct Mesh::Impl {
   Impl(asio::any_io_executor executor, MeshOptions o, Events e);
@@ -49,21 +66,52 @@ struct Mesh::Impl {
   // ---- mesh_links.cc
   void open_listener();
   awaitable<void> accept(std::shared_ptr<tcp::acceptor> from);
-  awaitable<void> welcome(tcp::socket socket, IpPort remote, bool member);
+  awaitable<void> welcome(tcp::socket socket, IpPort remote, Caller caller);
   awaitable<void> dial(std::string name);
   void begin(std::shared_ptr<Link> link);
   void on_event(std::shared_ptr<Link> link, const peers::Session::Event& event);
   void established(std::shared_ptr<Link> link);
   void closed(std::shared_ptr<Link> link, const peers::Session::Closed& event);
   void tick_links();
-  void dial_due();
   peers::Hello hello(const std::string& to);
   std::vector<std::string> capabilities(const std::string& to) const;
   void say_anew();
   void confirm(PeerEntry& p, const std::shared_ptr<Link>& link);
-  void renew_keys();
+  awaitable<base::Result<>> meet(std::shared_ptr<Link> link, std::string name);
   bool talks() const { return options.port != 0 && credentials.complete(); }
   std::string why_silent() const;
+
+  // ---- mesh_demand.cc
+  Millis suspicious_after() const;
+  bool is_silent(const PeerEntry& p, PathKind kind) const;
+  bool has_stale_keys(const PeerEntry& p) const;
+  peers::KeyNeed need_of(const PeerEntry& p) const;
+  void dial_due();
+  bool begin_dial(PeerEntry& p, const char* what);
+  void renew_keys();
+  void tick_demand();
+  bool ended_in_peace(const PeerEntry& p, const Link& link) const;
+
+  // ---- mesh_relay.cc
+  bool relays() const;
+  bool reached_directly(const PeerEntry& p) const;
+  bool wants_relay(const PeerEntry& p) const;
+  Link* relay_link(const std::string& node) const;
+  std::vector<peers::RelayCandidate> candidates_for(const PeerEntry& p) const;
+  void tick_relays();
+  void ask_about(PeerEntry& p, std::map<Link*, std::vector<peers::Ask>>& asks);
+  void on_asked(Link& link, const std::vector<peers::Ask>& asks);
+  void on_reached(const std::string& from, const std::vector<peers::Reach>& reaches);
+  std::string via_of(const PeerEntry& p) const;
+  void send_relay_probe(PeerEntry& p, std::uint64_t sequence, unsigned size);
+  void send_splice(const peers::SpliceDesk::Out& out);
+  base::Result<tcp::socket> splice_end(const std::string& third, std::uint32_t id);
+  awaitable<void> pump(std::string third, std::uint32_t id, std::shared_ptr<SpliceEnd> end);
+  void end_splice(const std::shared_ptr<SpliceEnd>& end);
+  void on_spliced(const std::string& from, const peers::Splice& splice);
+  void arrived(const std::string& from, const peers::Splice& splice);
+  void dial_through_due(PeerEntry& p);
+  awaitable<void> dial_through(std::string name, std::string via);
 
   // ---- mesh_probes.cc
   void open_sockets();
@@ -79,7 +127,8 @@ struct Mesh::Impl {
   void moved(PeerEntry& p);
   peers::Heartbeat heartbeat(const PeerEntry& p, std::uint64_t sequence) const;
   std::string translation(const PeerEntry& p) const;
-  void on_datagram(const IpPort& from, std::string_view datagram);
+  // `via`: the third node that it came over; "" = none.
+  void on_datagram(const IpPort& from, std::string_view datagram, const std::string& via = "");
   void on_icmp(base::Family family, const IpPort& from, std::string_view message);
   peers::Report report_for(const PeerEntry& p) const;
   void send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size);
@@ -98,6 +147,7 @@ struct Mesh::Impl {
   void tell_tunnel();
   void choose_paths();
   std::string why_no_tunnel(const PeerEntry& p) const;
+  std::string why_no_relay(const PeerEntry& p) const;
   void retire_keys(PeerEntry& p);
 
   asio::any_io_executor ex;
@@ -131,6 +181,10 @@ struct Mesh::Impl {
   std::unordered_map<std::uint32_t, std::shared_ptr<Keyed>> by_index;
 
   peers::Doorman doorman;
+  peers::DialBudget demand;
+  peers::SpliceDesk desk;
+  std::map<std::pair<std::string, std::uint32_t>, std::shared_ptr<SpliceEnd>> ends;
+  std::uint32_t splice_ids = 0;
   std::vector<std::shared_ptr<Link>> links;  // with a session, established or not
   bool isolated = false;
   bool changed = true, urgent = true;  // since the last report; urgent: packets have to take another way, or size

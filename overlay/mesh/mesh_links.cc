@@ -18,15 +18,15 @@ namespace trama::overlay::mesh {
 namespace {
 
 constexpr Millis kListenAgain{5'000};
-constexpr Millis kOtherSideLate{10'000};
 constexpr Millis kYoung{5'000};           // two connections that crossed are both younger
 constexpr Millis kForeignAgain{600'000};  // between two log lines about a foreign program
 constexpr Millis kReport{1'000};          // between reports by TCP while datagrams do not pass
 constexpr int kBacklog = 256;
 
-// Capabilities. `encrypt`: the sender requires encryption; `clear`: it does not for the one that it says this to.
+// Capabilities. `encrypt`: the sender requires encryption; `clear`: it does not for the one that it says this to;
+// `relay`: it can be the third node of others, and understands what is said about that.
 constexpr const char *kVxlan = "vxlan", *kTunnel = "tunnel", *kTunnelAes = "tunnel-aes", *kEncrypt = "encrypt",
-                     *kClear = "clear";
+                     *kClear = "clear", *kRelay = "relay";
 
 bool has(const peers::Hello& hello, const char* capability) {
   return std::find(hello.capabilities.begin(), hello.capabilities.end(), capability) != hello.capabilities.end();
@@ -122,21 +122,26 @@ awaitable<void> Mesh::Impl::accept(std::shared_ptr<tcp::acceptor> from) {
       (void)::setsockopt(socket.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
       continue;
     }
-    tasks.spawn("a peer's call", welcome(std::move(socket), remote, member));
+    tasks.spawn("a peer's call", welcome(std::move(socket), remote, {remote.ip, member, "", ""}));
   }
 }
 
-awaitable<void> Mesh::Impl::welcome(tcp::socket socket, IpPort remote, bool member) {
+awaitable<void> Mesh::Impl::welcome(tcp::socket socket, IpPort remote, Caller caller) {
   struct Leaving {
     Mesh::Impl& self;
     Ip ip;
     bool member;
     ~Leaving() { self.doorman.left(ip, member); }
-  } leaving{*this, remote.ip, member};
+  } leaving{*this, caller.counted, caller.member};
   auto link = std::make_shared<Link>(ex, std::move(socket), Side::acceptor, remote);
+  link->set_via(caller.via);
   auto context = server_context;
   auto done = co_await link->greet();
   if (done) done = co_await link->secure(context, who_is);
+  if (done && !caller.name.empty() && link->who().node != caller.name)
+    done =
+        base::Error::text(fmt::format("{} said that {} calls, but it is {}", caller.via, caller.name, link->who().node),
+                          std::errc::protocol_error);
   if (!done) {
     ++handshakes_failed;
     if (link->foreign()) ++foreign;
@@ -184,11 +189,7 @@ awaitable<void> Mesh::Impl::dial(std::string name) {
     co_return;
   }
   auto link = std::make_shared<Link>(ex, stream.release_socket(), Side::dialer, remote);
-  auto context = client_context;
-  auto agreed = co_await link->greet();
-  if (agreed) agreed = co_await link->secure(context, who_is);
-  if (agreed && link->who().node != name)
-    agreed = base::Error::text(fmt::format("{} answers there", link->who().node), std::errc::protocol_error);
+  auto agreed = co_await meet(link, name);
   done();
   if (!agreed) {
     ++handshakes_failed;
@@ -196,6 +197,16 @@ awaitable<void> Mesh::Impl::dial(std::string name) {
     co_return;
   }
   begin(link);
+}
+
+// The dialer's part up to TLS: whoever answers must be that node.
+awaitable<base::Result<>> Mesh::Impl::meet(std::shared_ptr<Link> link, std::string name) {
+  auto context = client_context;
+  auto agreed = co_await link->greet();
+  if (agreed) agreed = co_await link->secure(context, who_is);
+  if (agreed && link->who().node != name)
+    agreed = base::Error::text(fmt::format("{} answers there", link->who().node), std::errc::protocol_error);
+  co_return agreed;
 }
 
 peers::Hello Mesh::Impl::hello(const std::string& to) {
@@ -262,6 +273,13 @@ void Mesh::Impl::on_event(std::shared_ptr<Link> link, const peers::Session::Even
   } else if (auto* report = std::get_if<peers::Session::Reported>(&event)) {
     entry->second.report = report->report;
     entry->second.reported = now();
+  } else if (auto* asked = std::get_if<peers::Session::Asked>(&event)) {
+    on_asked(*link, asked->asks);
+  } else if (auto* reached = std::get_if<peers::Session::Reached>(&event)) {
+    on_reached(link->who().node, reached->reaches);
+  } else if (auto* spliced = std::get_if<peers::Session::Spliced>(&event)) {
+    // What leads over a third node leads no further.
+    if (link->via().empty() && entry->second.link == link) on_spliced(link->who().node, spliced->splice);
   }
 }
 
@@ -292,7 +310,9 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
   }
   auto keyed = std::make_shared<Keyed>(std::move(*keys), p.member.node);
   keyed->made = now();
+  keyed->dialer = link->side() == Side::dialer;
   p.has_tunnel = has(theirs, kTunnel);
+  p.relays = has(theirs, kRelay);
   p.wants_encryption = has(theirs, kEncrypt);
   p.grants_clear = has(theirs, kClear);
   p.plain_mac = peers::plain_mac(theirs.capabilities);
@@ -321,13 +341,18 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
   p.keys.push_back(keyed);
   p.link = link;
   p.uid = theirs.uid;
-  p.trouble.clear();
-  p.backoff.succeeded();
+  if (link->via().empty()) {
+    p.trouble.clear();
+    p.backoff.succeeded();
+  }
   changed = true;
-  session.send_members(table.all());
+  // Members are spread by conversations that are kept; to the others the empty list says that there are keys.
+  bool brief = !link->via().empty() || !peers::keeps_conversation(need_of(p));
+  session.send_members(brief ? std::vector<Member>() : table.all());
   link->flush();
-  log->info("{} {} ({}): established, version {}", link->side() == Side::dialer ? "->" : "<-", p.member.node,
-            link->remote().to_string(), peers::common_version(theirs.mine, peers::Versions{}));
+  log->log(brief ? spdlog::level::debug : spdlog::level::info, "{} {} ({}{}): established, version {}",
+           link->side() == Side::dialer ? "->" : "<-", p.member.node, link->remote().to_string(),
+           link->via().empty() ? "" : " over " + link->via(), peers::common_version(theirs.mine, peers::Versions{}));
 }
 
 // Both have the keys of that conversation: from now on they seal. Those before still open what is underway.
@@ -342,30 +367,32 @@ void Mesh::Impl::confirm(PeerEntry& p, const std::shared_ptr<Link>& link) {
   if (key.tunnel) options.tunnel->seal_with(key.keys.my_index());
 }
 
-// A new conversation makes new keys, with nothing of the old ones in them.
-void Mesh::Impl::renew_keys() {
-  for (auto& [name, p] : entries) {
-    const auto* key = p.sealing();
-    if (!key || !key->tunnel || !p.link || p.dialing || p.choice.use() != peers::Use::tunnel) continue;
-    auto sealed = options.tunnel->sealed(key->keys.my_index());
-    // Usually the one that dialed; the other one if that has not helped.
-    auto late = p.link->side() == Side::dialer ? Millis{0} : kOtherSideLate;
-    bool old = now() - key->made >= options.renew_after + late;
-    bool used = sealed >= options.renew_packets * (p.link->side() == Side::dialer ? 1 : 2);
-    if ((!old && !used) || now() < p.dial_at) continue;
-    p.dialing = true;
-    p.dial_at = now() + std::min(kOtherSideLate, options.renew_after);
-    tasks.spawn("renew keys with " + name, dial(name));
-  }
-}
-
 void Mesh::Impl::closed(std::shared_ptr<Link> link, const peers::Session::Closed& event) {
   auto why = event.by_them ? "it says: " + event.why : event.why;
   auto entry = entries.find(link->who().node);
   if (entry == entries.end()) return;
   auto& p = entry->second;
   bool current = p.link == link;
-  if (!current && p.link) return;  // the other one of two
+  if (!current && p.link) return;        // the other one of two
+  if (current && link->via().empty()) {  // nothing leads over it any more
+    for (const auto& out : desk.gone(p.member.node)) send_splice(out);
+    std::erase_if(ends, [&](const auto& e) {
+      if (e.first.first != p.member.node) return false;
+      end_splice(e.second);
+      return true;
+    });
+  }
+  if (ended_in_peace(p, *link)) {
+    if (current) p.link.reset();
+    log->debug("{}: {}", p.member.node, why);
+    changed = true;
+    return;
+  }
+  if (!link->via().empty()) {  // says nothing about the way to it
+    if (current) p.link.reset();
+    changed = true;
+    return;
+  }
   if (current) {
     p.link.reset();
     log->info("{}: the conversation has ended: {}", p.member.node, why);
@@ -398,20 +425,6 @@ void Mesh::Impl::tick_links() {
     p.told = now();
     p.link->session().send_report(report_for(p));
     p.link->flush();
-  }
-}
-
-void Mesh::Impl::dial_due() {
-  if (!talks() || world.underlay.is_unspecified()) return;
-  for (auto& [name, p] : entries) {
-    if (p.link || p.dialing || !p.neighbour) continue;
-    // Where nothing may pass in the clear, pods wait for keys.
-    bool first = options.node < name || p.backoff.delay().count() > 0 || must_encrypt(p);
-    auto patience = first ? Millis{0} : options.other_side_first;
-    if (now() < p.dial_at + patience) continue;
-    if (p.member.underlay.family() != world.underlay.family()) continue;
-    p.dialing = true;
-    tasks.spawn("dial " + name, dial(name));
   }
 }
 

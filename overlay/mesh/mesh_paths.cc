@@ -11,8 +11,7 @@ const World::Peer* Mesh::Impl::in_world(const std::string& name) const {
 
 // One side that demands it is enough; both must agree that it need not be.
 bool Mesh::Impl::must_encrypt(const PeerEntry& p) const {
-  const auto* known = in_world(p.member.node);
-  bool exempt = known && known->trusted && p.grants_clear;
+  bool exempt = p.known && p.known->trusted && p.grants_clear;
   return (world.encrypt || p.wants_encryption) && !exempt;
 }
 
@@ -40,8 +39,12 @@ void Mesh::Impl::tell_tunnel() {
   std::vector<peers::TunnelPort::Peer> out;
   for (const auto& [name, peer] : world.peers) {
     auto known = entries.find(name);
-    IpPort place{peer.underlay, options.port};
-    out.push_back({name, known == entries.end() ? place : known->second.where.current(), peer.pods});
+    peers::TunnelPort::Peer told{name, IpPort{peer.underlay, options.port}, peer.pods, ""};
+    if (known != entries.end()) {
+      told.at = known->second.where.current();
+      told.via = known->second.told_via = via_of(known->second);
+    }
+    out.push_back(std::move(told));
   }
   options.tunnel->set_peers(std::move(out));
 }
@@ -50,12 +53,21 @@ std::string Mesh::Impl::why_no_tunnel(const PeerEntry& p) const {
   if (!options.tunnel || world.tunnel_mtu == 0) return "this node has no tunnel";
   if (!talks()) return why_silent();
   if (auto why = options.tunnel->trouble(); !why.empty()) return why;
-  if (!p.neighbour) return "not a neighbour: no conversation is kept with it, so there are no keys";
+  if (!p.neighbour && !peers::needs_keys(need_of(p))) return "not a neighbour: keys are made when they are needed";
   if (!p.sealing()) return p.trouble.empty() ? "no keys yet" : "no keys: " + p.trouble;
   return p.has_tunnel ? "" : fmt::format("{} has no tunnel", p.member.node);
 }
 
+std::string Mesh::Impl::why_no_relay(const PeerEntry& p) const {
+  if (!options.relay) return "switched off (--relay off)";
+  if (now() >= p.third_until) return "";  // not needed
+  if (p.third.via().empty()) return fmt::format("no third node reaches {}", p.member.node);
+  if (!p.sealing()) return "no keys yet";
+  return "";
+}
+
 void Mesh::Impl::choose_paths() {
+  bool other_way = false;
   for (auto& [name, p] : entries) {
     bool forced = must_encrypt(p);
     auto& vxlan = p.path(PathKind::overlay);
@@ -68,6 +80,8 @@ void Mesh::Impl::choose_paths() {
     s.tunnel = p.path(PathKind::tunnel).liveness.state();
     s.tunnel_doubtful = p.path(PathKind::tunnel).liveness.doubtful(now());
     s.tunnel_loss = p.path(PathKind::tunnel).liveness.loss();
+    s.tunnel_reason = p.path(PathKind::tunnel).reason;
+    s.relay = p.third.via().empty() ? peers::PathState::unknown : p.path(PathKind::relay).liveness.state();
     s.must_encrypt = forced;
     auto& direct = p.path(PathKind::direct);
     s.offered_direct = direct_to(p).has_value();
@@ -79,13 +93,19 @@ void Mesh::Impl::choose_paths() {
     if (s.translated && s.vxlan_reason.empty()) s.vxlan_reason = translated;
     if (forced) s.who_demands = fmt::format("{} requires encryption", world.encrypt ? options.node : name);
     auto before = p.choice.use(), beside = p.choice.beside();
-    if (!p.choice.decide(s)) continue;
+    bool decided = p.choice.decide(s);
+    if (via_of(p) != p.told_via) other_way = changed = true;
+    if (!decided) continue;
     changed = true;
     urgent |= before != p.choice.use() || beside != p.choice.beside();
     if (before != p.choice.use() && before != peers::Use::undecided)
-      log->info("{}: packets take {}{}{}", name, to_string(p.choice.use()), p.choice.why().empty() ? "" : ", because ",
-                p.choice.why());
+      log->info("{}: packets {}{}{}", name,
+                p.choice.use() == peers::Use::relay ? fmt::format("go over {}", p.third.via())
+                                                    : fmt::format("take {}", to_string(p.choice.use())),
+                p.choice.why().empty() ? "" : ", because ", p.choice.why());
   }
+  // Before anybody is told of the choice: the kernel hands packets to the tunnel only then.
+  if (other_way) tell_tunnel();
 }
 
 }  // namespace trama::overlay::mesh

@@ -12,6 +12,7 @@ namespace trama::overlay::mesh {
 namespace {
 
 constexpr std::size_t kEchoHeader = 8, kIp4Header = 20, kIp6Header = 40;
+constexpr unsigned kRelayOverhead = 16 + 12 + 16;  // of a datagram around a datagram: header, envelope, tag
 constexpr Millis kOpenAgain{5'000};
 constexpr std::uint16_t kEchoId = 0x7472;  // "tr"
 
@@ -53,7 +54,7 @@ void Mesh::Impl::probe(PeerEntry& p) {
     if (larger) send_vxlan_probe(p, echo_body(p, larger->sequence, larger->size), larger->sequence);
   }
   probe_direct(p);
-  if (!p.sealing() || !datagrams) return;
+  if (!p.sealing() || !datagrams || !peers::needs_keys(need_of(p))) return;
   auto& control = p.path(PathKind::control);
   if (control.liveness.state() == peers::PathState::down) ask(p, p.where.look_for(now(), random()));
   const auto& vxlan = p.path(PathKind::overlay).liveness;
@@ -75,6 +76,14 @@ void Mesh::Impl::probe(PeerEntry& p) {
     send_tunnel_probe(p, tunnel.probe(now(), real_us()), size);
   }
   if (larger) send_tunnel_probe(p, larger->sequence, larger->size);
+  if (p.third.via().empty() || world.tunnel_mtu <= kRelayOverhead) return;
+  auto& relay = p.path(PathKind::relay);
+  larger = look_for_mtu(p, PathKind::relay, world.tunnel_mtu - kRelayOverhead);
+  if (relay.liveness.due(now())) {
+    auto size = relay.mtu.mtu();
+    send_relay_probe(p, relay.probe(now(), real_us()), size);
+  }
+  if (larger) send_relay_probe(p, larger->sequence, larger->size);
 }
 
 void Mesh::Impl::probe_direct(PeerEntry& p) {
@@ -250,7 +259,7 @@ std::string Mesh::Impl::translation(const PeerEntry& p) const {
   return "";
 }
 
-void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram) {
+void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram, const std::string& via) {
   ++datagrams_seen;
   auto header = peers::parse_datagram_header(datagram);
   auto keyed = header ? by_index.find(header->index) : by_index.end();
@@ -269,21 +278,33 @@ void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram) {
   if (!heartbeat) return;
   auto& p = entry->second;
   using Type = peers::DatagramType;
+  bool relayed = opened->type == Type::relay_probe || opened->type == Type::relay_answer;
   bool tunnel = opened->type == Type::tunnel_probe || opened->type == Type::tunnel_answer;
-  auto& path = p.path(tunnel ? PathKind::tunnel : PathKind::control);
+  if (relayed == via.empty()) return;  // came another way than it says
+  auto& path = p.path(relayed ? PathKind::relay : tunnel ? PathKind::tunnel : PathKind::control);
+  p.heard_sealed = now();
   p.report = heartbeat->report;
   p.reported = now();
-  if (opened->newest && !key->retires) note_place(p, from, *heartbeat);
+  if (via.empty() && opened->newest && !key->retires) note_place(p, from, *heartbeat);
   if (opened->type == Type::answer && p.where.answered(from, heartbeat->sequence)) return moved(p);
-  if (opened->type == Type::answer || opened->type == Type::tunnel_answer) {
+  if (opened->type == Type::answer || opened->type == Type::tunnel_answer || opened->type == Type::relay_answer) {
+    if (relayed && via != p.third.via()) return;  // of one that was left meanwhile
     path.answered(heartbeat->sequence, now(), real_us());
-    if (tunnel) note_mtu(p, PathKind::tunnel);
+    if (tunnel || relayed) note_mtu(p, relayed ? PathKind::relay : PathKind::tunnel);
     if (tunnel) p.path(PathKind::control).liveness.heard(now());
     return;
   }
   note_arrival(path, heartbeat->sequence, now());
   // Packets would not be delivered here: no answer is the truth.
-  if (tunnel && !tunnel_works()) return;
+  if ((tunnel || relayed) && !tunnel_works()) return;
+  if (relayed) {
+    // The way it came: so who asks learns how that third node does, whichever we would choose.
+    if (!p.sealing()) return;
+    auto answer = this->heartbeat(p, heartbeat->sequence);
+    auto sealed = p.sealing()->keys.seal(Type::relay_answer, peers::encode(answer));
+    (void)options.tunnel->send_relayed(via, p.member.node, sealed);
+    return;
+  }
   if (p.sealing() && datagrams) send_heartbeat(p, tunnel ? Type::tunnel_answer : Type::answer, heartbeat->sequence);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,8 +13,10 @@
 #include "overlay/mesh/link.h"
 #include "overlay/peers/choice.h"
 #include "overlay/peers/mtu_search.h"
+#include "overlay/peers/relay_choice.h"
 #include "overlay/peers/status.h"
 #include "overlay/peers/whereabouts.h"
+#include "overlay/peers/world.h"
 
 namespace trama::overlay::mesh {
 
@@ -31,6 +34,7 @@ struct Keyed {
   std::optional<Millis> retires;  // replaced: still opens, does not seal any more
   bool confirmed = false;         // the peer has them too: before that, nothing is sealed with them
   bool tunnel = false;            // there are keys for packets, too
+  bool dialer = false;            // we began that conversation
   std::string cipher;             // of those
   Millis made{0};
 };
@@ -83,14 +87,17 @@ struct PeerEntry {
   bool translated() const { return heard_from && says_from && *heard_from != *says_from; }
   bool hearsay = false, neighbour = false;
   std::optional<Ip> overlay;
+  const peers::World::Peer* known = nullptr;  // in the present World; null = the overlay is not programmed for it
   std::array<Path, kPaths> paths;
   Path& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
   const Path& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
 
   std::shared_ptr<Link> link;  // the established one
   std::string uid;             // of the life of the peer that the link is with
-  bool dialing = false;
-  Millis dial_at{0};
+  bool dialing = false, wanted = false, renewing = false;
+  Millis dial_at{0}, dial_began{0};
+  Millis asked_until{-1};             // somebody relays to it over us
+  Millis needed{0}, heard_sealed{0};  // when its keys were last needed; when something came with them
   base::Backoff backoff{std::chrono::milliseconds(1'000), std::chrono::milliseconds(60'000)};
   std::string trouble;
 
@@ -100,8 +107,21 @@ struct PeerEntry {
       if ((*it)->confirmed && !(*it)->retires) return it->get();
     return nullptr;
   }
+  bool is_confirmed(const Link& of) const {
+    if (keys.empty() || !keys.back()->confirmed || !of.has_session()) return false;
+    return keys.back()->keys.my_index() == of.session().mine().udp_index;
+  }
+
+  // The way over a third node; looked at while `third_until` has not come.
+  peers::RelayChoice third;
+  std::map<std::string, std::pair<peers::Reach, Millis>> third_said;  // what others say about it, and when
+  Millis third_until{-1}, ask_at{0}, splice_at{0};
+  unsigned asked_in_vain = 0, splice_tries = 0;
+  bool splicing = false;
+  std::string told_via;  // to the tunnel
+
   // What it said when it was last spoken with.
-  bool has_tunnel = false, wants_encryption = false, grants_clear = false;
+  bool has_tunnel = false, relays = false, wants_encryption = false, grants_clear = false;
   std::optional<base::Mac> plain_mac;  // it takes pods' packets as they are, and sends its own from there
   peers::PathChoice choice;
   std::uint64_t keys_made = 0;

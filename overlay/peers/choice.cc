@@ -6,7 +6,12 @@
 namespace trama::overlay::peers {
 
 Use PathChoice::choose(const Situation& s) const {
-  if (s.must_encrypt) return Use::tunnel;
+  bool tunnel_well = s.tunnel == PathState::up && !s.tunnel_doubtful;
+  if (s.must_encrypt) {
+    if (works(s.tunnel) && (beside_ != Use::relay || tunnel_well || !works(s.relay))) return Use::tunnel;
+    if (works(s.relay)) return Use::relay;
+    return beside_ == Use::relay ? Use::relay : Use::tunnel;
+  }
   bool tunnel_fine = s.tunnel == PathState::up && s.tunnel_loss < kFine;
   bool vxlan_bad = s.vxlan == PathState::degraded && s.vxlan_loss >= kBad;
   switch (beside_) {
@@ -16,12 +21,20 @@ Use PathChoice::choose(const Situation& s) const {
       if (works(s.vxlan)) return vxlan_bad && tunnel_fine ? Use::tunnel : Use::vxlan;
       // What has just failed may be the peer: then the tunnel will say so, too.
       if ((s.vxlan == PathState::down || s.translated) && works(s.tunnel) && !s.tunnel_doubtful) return Use::tunnel;
+      if (s.vxlan == PathState::down && works(s.relay)) return Use::relay;
       return s.vxlan == PathState::down ? Use::vxlan : beside_;
     case Use::tunnel:
       if (s.vxlan == PathState::up) return Use::vxlan;
       if (works(s.vxlan) && !works(s.tunnel)) return Use::vxlan;
+      if (!works(s.vxlan) && !works(s.tunnel) && works(s.relay)) return Use::relay;
       // Not long ago it had to be encrypted, and how VXLAN is nobody knows yet.
       return Use::tunnel;
+    case Use::relay:
+      if (s.vxlan == PathState::up) return Use::vxlan;
+      if (tunnel_well) return Use::tunnel;
+      if (!works(s.relay) && works(s.vxlan)) return Use::vxlan;
+      if (!works(s.relay) && works(s.tunnel)) return Use::tunnel;
+      return Use::relay;
   }
   return beside_;
 }
@@ -40,6 +53,10 @@ bool PathChoice::decide(const Situation& s) {
   auto next = goes_direct(s) ? Use::direct : beside_;
   std::string why;
   if (next == Use::vxlan && s.offered_direct && !s.direct_reason.empty()) why = "direct: " + s.direct_reason;
+  if (next == Use::relay) {
+    why = s.must_encrypt ? s.who_demands + "; " : s.vxlan_reason.empty() ? "" : "vxlan: " + s.vxlan_reason + "; ";
+    why += s.tunnel_reason.empty() ? "the tunnel is not well yet" : "tunnel: " + s.tunnel_reason;
+  }
   if (next == Use::tunnel)
     why = s.must_encrypt           ? s.who_demands
           : s.vxlan_reason.empty() ? "vxlan is not well yet"

@@ -5,8 +5,9 @@
 // of the others is chosen all the same.
 //
 // Each side chooses for what it sends; the other direction is the peer's affair. VXLAN is the fast path and is returned
-// to as soon as it is well again: what counts as well is PathLiveness' affair, which also damps what flaps. Nothing is
-// ever torn down: with no path that works, packets stay on the one they take.
+// to as soon as it is well again: what counts as well is PathLiveness' affair, which also damps what flaps. A third
+// node is asked to carry packets only while nothing else reaches the peer. Nothing is ever torn down: with no path that
+// works, packets stay on the one they take.
 #pragma once
 
 #include <string>
@@ -16,7 +17,7 @@
 namespace trama::overlay::peers {
 
 struct Situation {
-  PathState vxlan = PathState::unknown, tunnel = PathState::unknown;
+  PathState vxlan = PathState::unknown, tunnel = PathState::unknown, relay = PathState::unknown;
   bool tunnel_doubtful = false;              // an answer is overdue there
   unsigned vxlan_loss = 0, tunnel_loss = 0;  // percent
   std::string vxlan_reason;
@@ -25,8 +26,9 @@ struct Situation {
   PathState direct = PathState::unknown;
   unsigned direct_loss = 0;
   std::string direct_reason;
-  bool translated = false;  // addresses are, underway: VXLAN will hardly pass
-  std::string who_demands;  // "n1 requires encryption"
+  bool translated = false;    // addresses are, underway: VXLAN will hardly pass
+  std::string who_demands;    // "n1 requires encryption"
+  std::string tunnel_reason;  // why packets cannot take it
 };
 
 class PathChoice {

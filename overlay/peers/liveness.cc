@@ -56,14 +56,12 @@ bool PathLiveness::due(Millis now, Pace pace) const {
   return now - last_sent_ >= pause;
 }
 
-// No answer for the time that patience lasts; where nobody asks every second, counted as if the first question that was
-// not answered had been asked a second after the last answer.
-bool PathLiveness::silent(Millis now) const {
+bool PathLiveness::silent(Millis now, Millis patience) const {
   auto last = std::max(last_answer_, last_heard_);
-  if (now - last < timers_.patience) return false;
+  if (now - last < patience) return false;
   if (!works(state_)) return true;
   return std::any_of(probes_.begin(), probes_.end(), [&](const Probe& p) {
-    return !p.answered && p.sent > last && now - p.sent >= timers_.patience - timers_.steady;
+    return !p.answered && p.sent > last && now - p.sent >= patience - timers_.steady;
   });
 }
 
@@ -113,14 +111,14 @@ bool PathLiveness::tick(Millis now) {
   switch (state_) {
     case PathState::probing:
       if (good_ > 0) return enter(PathState::up, now);
-      return silent(now) && enter(PathState::down, now);
+      return silent(now, timers_.patience) && enter(PathState::down, now);
     case PathState::up:
     case PathState::degraded:
-      if (silent(now)) return enter(PathState::down, now);
+      if (silent(now, timers_.patience)) return enter(PathState::down, now);
       if (state_ == PathState::up) return loss_ >= timers_.degraded && enter(PathState::degraded, now);
       return loss_ <= timers_.degraded / 2 && enter(PathState::up, now);
     case PathState::down:
-      if (silent(now)) good_ = 0;
+      if (silent(now, timers_.patience)) good_ = 0;
       return good_ >= timers_.recover && now - good_since_ >= hold() && enter(PathState::up, now);
     case PathState::unknown: break;
   }

@@ -2,6 +2,7 @@
 // Whether a path to a peer works, judged by probes and their answers. Pure: time comes in with every call.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -77,6 +78,9 @@ class PathLiveness {
   PathState state() const { return state_; }
   // Up, but an answer is overdue: the next ones will tell.
   bool doubtful(Millis now) const { return state_ == PathState::up && overdue(now); }
+  // No answer for so long, where nobody asks every second, counted as if the first question that was not answered had
+  // been asked a second after the last answer.
+  bool silent(Millis now, Millis patience) const;
   Millis since() const { return since_; }            // when the state began
   unsigned loss() const { return loss_; }            // percent of the last probes
   Micros round_trip() const { return round_trip_; }  // smoothed; 0 = none yet
@@ -94,7 +98,6 @@ class PathLiveness {
   static constexpr std::size_t kEnough = 10;      // probes, to speak of loss
   Millis overdue_after() const;
   bool overdue(Millis now) const;
-  bool silent(Millis now) const;
   void count_loss(Millis now);
   bool enter(PathState state, Millis now);
 

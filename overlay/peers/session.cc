@@ -52,6 +52,14 @@ std::optional<std::string> Session::take_hello(std::string_view body) {
   return std::nullopt;
 }
 
+template <class What, class Parsed>
+void Session::take(std::vector<Event>& events, Parsed parsed) {
+  if (parsed)
+    events.push_back(What{std::move(*parsed)});
+  else
+    fail(events, parsed.error().to_string());
+}
+
 std::vector<Session::Event> Session::receive(std::string_view bytes, Millis now) {
   std::vector<Event> events;
   if (closed_) return events;
@@ -78,17 +86,15 @@ std::vector<Session::Event> Session::receive(std::string_view bytes, Millis now)
     } else if (!theirs_) {
       fail(events, "it began without a hello");
     } else if (kind == FrameType::members) {
-      auto members = parse_members(body);
-      if (members)
-        events.push_back(Members{std::move(*members)});
-      else
-        fail(events, members.error().to_string());
+      take<Members>(events, parse_members(body));
     } else if (kind == FrameType::report) {
-      auto report = parse_report(body);
-      if (report)
-        events.push_back(Reported{*report});
-      else
-        fail(events, report.error().to_string());
+      take<Reported>(events, parse_report(body));
+    } else if (kind == FrameType::ask) {
+      take<Asked>(events, parse_asks(body));
+    } else if (kind == FrameType::reach) {
+      take<Reached>(events, parse_reaches(body));
+    } else if (kind == FrameType::splice) {
+      take<Spliced>(events, parse_splice(body));
     }  // pings need no answer: both sides send them
   }
   return events;
@@ -115,6 +121,16 @@ void Session::send_members(const std::vector<Member>& members) {
 
 void Session::send_report(const Report& report) {
   if (!closed_) put(FrameType::report, encode(report));
+}
+
+void Session::send(const std::vector<Ask>& asks) {
+  if (!closed_) put(FrameType::ask, encode(asks));
+}
+void Session::send(const std::vector<Reach>& reaches) {
+  if (!closed_) put(FrameType::reach, encode(reaches));
+}
+void Session::send(const Splice& splice) {
+  if (!closed_) put(FrameType::splice, encode(splice));
 }
 
 }  // namespace trama::overlay::peers

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "overlay/peers/liveness.h"
+#include "overlay/peers/relay_wire.h"
 #include "overlay/peers/wire.h"
 
 namespace trama::overlay::peers {
@@ -29,11 +30,20 @@ class Session {
   struct Reported {
     Report report;
   };
+  struct Asked {
+    std::vector<Ask> asks;
+  };
+  struct Reached {
+    std::vector<Reach> reaches;
+  };
+  struct Spliced {
+    Splice splice;
+  };
   struct Closed {
     std::string why;  // readable; ours or what the other side said
     bool by_them = false;
   };
-  using Event = std::variant<Established, Members, Reported, Closed>;
+  using Event = std::variant<Established, Members, Reported, Asked, Reached, Spliced, Closed>;
 
   // `certified`: the node that the other side's certificate speaks for. Our hello waits in the output at once.
   Session(Hello mine, std::string certified, Millis now);
@@ -43,6 +53,9 @@ class Session {
   std::vector<Event> tick(Millis now);
   void send_members(const std::vector<Member>& members);
   void send_report(const Report& report);
+  void send(const std::vector<Ask>& asks);
+  void send(const std::vector<Reach>& reaches);
+  void send(const Splice& splice);
   // Says why and closes.
   void close(const std::string& why);
 
@@ -56,6 +69,8 @@ class Session {
 
  private:
   std::optional<std::string> take_hello(std::string_view body);
+  template <class What, class Parsed>
+  void take(std::vector<Event>& events, Parsed parsed);
   void fail(std::vector<Event>& events, std::string why);
   void put(FrameType type, std::string_view body) { output_ += encode_frame(type, body); }
 

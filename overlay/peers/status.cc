@@ -11,6 +11,7 @@ const char* to_string(PathKind kind) {
     case PathKind::control: return "control";
     case PathKind::tunnel: return "tunnel";
     case PathKind::direct: return "direct";
+    case PathKind::relay: return "relay";
   }
   return "?";
 }
@@ -21,6 +22,7 @@ const char* to_string(Use use) {
     case Use::vxlan: return "vxlan";
     case Use::tunnel: return "tunnel";
     case Use::direct: return "direct";
+    case Use::relay: return "relay";
   }
   return "?";
 }
@@ -72,6 +74,7 @@ std::string explain_down(const Evidence& e) {
   if (e.kind == PathKind::control && e.other_path_works)
     return fmt::format("the agent of {} does not answer, or UDP 6783 does not pass; pods reach each other all the same",
                        e.peer);
+  if (e.kind == PathKind::relay) return fmt::format("what goes over {} to {} is not answered", e.via, e.peer);
   if (!e.ever_up) return fmt::format("{} has never answered", e.peer);
   return fmt::format("no answer from {}", e.peer);
 }
@@ -89,6 +92,7 @@ Summary summarize(const MeshStatus& status) {
     if (p.overlay.empty()) continue;
     ++out.peers;
     if (p.use == Use::tunnel) ++out.tunnelled;
+    if (p.use == Use::relay) ++out.relayed;
     switch (p.used().state) {
       case PathState::up: ++out.up; break;
       case PathState::degraded: ++out.degraded; break;

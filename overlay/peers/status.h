@@ -14,14 +14,21 @@
 
 namespace trama::overlay::peers {
 
-const char* to_string(PathKind kind);  // "vxlan", "control", "tunnel"
+const char* to_string(PathKind kind);  // "vxlan", "control", "tunnel", "relay", "direct"
 
 // The path that packets to a peer take. Undecided: too early to say; what the kernel has, stays.
-enum class Use : std::uint8_t { undecided, vxlan, tunnel, direct };
+enum class Use : std::uint8_t { undecided, vxlan, tunnel, relay, direct };
 const char* to_string(Use use);
 constexpr PathKind path_of(Use use) {
-  return use == Use::tunnel ? PathKind::tunnel : use == Use::direct ? PathKind::direct : PathKind::overlay;
+  switch (use) {
+    case Use::tunnel: return PathKind::tunnel;
+    case Use::relay: return PathKind::relay;
+    case Use::direct: return PathKind::direct;
+    default: return PathKind::overlay;
+  }
 }
+// Sealed, over 6783/udp.
+constexpr bool is_sealed(Use use) { return use == Use::tunnel || use == Use::relay; }
 
 struct PathStatus {
   PathState state = PathState::unknown;
@@ -63,6 +70,7 @@ struct PeerStatus {
   std::string sees_us;      // where it sees ours come from, if not from where they leave: we are behind NAT
   std::string cipher;       // of its tunnel; "" = there are no keys for one
   std::uint64_t keys = 0;   // how often keys were agreed on with it
+  std::string via;          // the third node that the relay path leads over; "" = none is looked at
   const PathStatus& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
   PathStatus& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
   // The one that its packets take.
@@ -86,6 +94,8 @@ struct MeshStatus {
   std::vector<PeerStatus> peers;  // by name
   std::uint64_t handshakes_failed = 0, refused = 0, strangers = 0, foreign = 0;
   std::uint64_t datagrams = 0, forged = 0;
+  std::string relay_off;  // why this node carries nothing for others and asks nobody; "" = it does
+  std::uint64_t splices = 0, splices_refused = 0;  // conversations of others that it has passed on, or not
 };
 
 // Several peers have answered before, and now nobody does on any path: the fault is rather ours than everybody's.
@@ -95,6 +105,7 @@ bool is_isolated(const std::vector<PeerStatus>& peers);
 struct Evidence {
   std::string self, peer;
   PathKind kind = PathKind::overlay;
+  std::string via;  // of a relay path
   bool other_path_works = false;
   bool heard_lately = false;     // its probes arrive here
   std::optional<bool> hears_us;  // ours arrive there, as it said lately
@@ -109,6 +120,7 @@ std::string explain_loss(const Evidence& e, unsigned loss, unsigned in, std::opt
 struct Summary {
   std::size_t peers = 0, up = 0, degraded = 0, down = 0, pending = 0;  // of the paths in use
   std::size_t tunnelled = 0;                                           // peers whose packets take the tunnel
+  std::size_t relayed = 0;                                             // or a third node
   std::size_t established = 0;
 };
 Summary summarize(const MeshStatus& status);

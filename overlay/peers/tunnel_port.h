@@ -28,6 +28,10 @@ struct TunnelTraffic {
   std::uint64_t malformed = 0;     // sealed by a peer, but no packet
   std::uint64_t wrong_source = 0;  // from a peer, but not of its pods
   std::uint64_t not_delivered = 0;
+  // Datagrams that we carry for others, as the third node on their way.
+  std::uint64_t relayed_packets = 0, relayed_bytes = 0;
+  std::uint64_t relay_refused = 0;  // not: no member's, for no member, or it has been passed on before
+  std::uint64_t relay_limited = 0;  // not: one peer may ask for so much and no more
   friend bool operator==(const TunnelTraffic&, const TunnelTraffic&) = default;
 };
 
@@ -45,11 +49,19 @@ class TunnelPort {
   // network card may hold both), on any thread.
   using OnStray = std::function<void(const base::IpPort& from, std::string datagram)>;
   virtual void use_sockets(std::vector<base::UniqueFd> sockets, OnStray stray) = 0;
+  // Gets the probes that came over a third node, `via`; on any thread. Before use_sockets().
+  using OnRelayed = std::function<void(const std::string& via, std::string datagram)>;
+  virtual void on_relayed(OnRelayed then) = 0;
+  // Whether datagrams of others are passed on to members that there are keys for.
+  virtual void set_relaying(bool on) = 0;
+  // To that peer by a third one; both have keys with us. False when it did not leave.
+  virtual bool send_relayed(const std::string& via, const std::string& to, std::string_view datagram) = 0;
 
   struct Peer {
     std::string node;
     base::IpPort endpoint;
     std::vector<base::Cidr> pods;  // it may speak for them, and packets to them go to it
+    std::string via = {};          // the peer that passes them on; "" = they go there directly
     friend bool operator==(const Peer&, const Peer&) = default;
   };
   virtual void set_peers(std::vector<Peer> peers) = 0;

@@ -11,7 +11,7 @@ using base::Result;
 namespace {
 
 constexpr std::string_view kMagic = "trama", kWeaveMagic = "weave", kEchoMagic = "trama-ec";
-constexpr std::size_t kLongestName = 253, kUidSize = 32, kMostCapabilities = 32, kLongestCapability = 64;
+constexpr std::size_t kUidSize = 32, kMostCapabilities = 32, kLongestCapability = 64;
 constexpr std::size_t kFullFrame = 32 * 1024;
 
 Error bad(const char* what) { return Error::text(fmt::format("malformed {}", what), std::errc::bad_message); }
@@ -63,14 +63,13 @@ std::optional<base::IpPort> take_place(Reader& r) {
   return place;
 }
 
-// Names become lines of status pages and of files.
-bool is_name(const std::string& name) {
+}  // namespace
+
+bool is_node_name(const std::string& name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
   });
 }
-
-}  // namespace
 
 std::string greeting(const Versions& mine) {
   std::string out(kMagic);
@@ -145,7 +144,7 @@ std::string encode(const Hello& h) {
 Result<Hello> parse_hello(std::string_view body) {
   Reader r(body);
   Hello h;
-  h.node = r.text(kLongestName);
+  h.node = r.text(kLongestNode);
   h.uid = r.text(kUidSize);
   h.connection = r.u64();
   h.mine.lowest = r.u8();
@@ -158,15 +157,15 @@ Result<Hello> parse_hello(std::string_view body) {
   if (count > kMostCapabilities) r.fail();
   for (unsigned i = 0; r.ok() && i < count; ++i) {
     h.capabilities.push_back(r.text(kLongestCapability));
-    if (!is_name(h.capabilities.back())) r.fail();
+    if (!is_node_name(h.capabilities.back())) r.fail();
   }
-  if (!r.ok() || !is_name(h.node) || h.uid.size() != kUidSize || !is_name(h.uid)) return bad("hello");
+  if (!r.ok() || !is_node_name(h.node) || h.uid.size() != kUidSize || !is_node_name(h.uid)) return bad("hello");
   return h;
 }
 
 std::vector<std::string> encode_members(const std::vector<Member>& members) {
   std::vector<std::string> out;
-  for (std::size_t at = 0; at < members.size();) {
+  for (std::size_t at = 0; at < members.size() || out.empty();) {
     Writer w;
     std::uint16_t count = 0;
     for (; at < members.size() && w.size() < kFullFrame && count < 0xffff; ++at, ++count)
@@ -184,10 +183,10 @@ Result<std::vector<Member>> parse_members(std::string_view body) {
   auto count = r.u16();
   for (unsigned i = 0; r.ok() && i < count; ++i) {
     Member m;
-    m.node = r.text(kLongestName);
+    m.node = r.text(kLongestNode);
     m.revision = r.u64();
     m.underlay = r.ip();
-    if (!r.ok() || !is_name(m.node)) return bad("list of members");
+    if (!r.ok() || !is_node_name(m.node)) return bad("list of members");
     out.push_back(std::move(m));
   }
   if (!r.ok()) return bad("list of members");
@@ -218,8 +217,11 @@ std::optional<DatagramHeader> parse_datagram_header(std::string_view datagram) {
   Reader r(datagram);
   if (r.u8() != kDatagramMagic || r.u8() != kDatagramVersion) return std::nullopt;
   auto type = r.u8();
-  if (type < static_cast<std::uint8_t>(DatagramType::probe) ||
-      type > static_cast<std::uint8_t>(DatagramType::tunnel_answer))
+  auto within = [type](DatagramType first, DatagramType last) {
+    return type >= static_cast<std::uint8_t>(first) && type <= static_cast<std::uint8_t>(last);
+  };
+  if (!within(DatagramType::probe, DatagramType::tunnel_answer) &&
+      !within(DatagramType::relay_probe, DatagramType::relay_answer))
     return std::nullopt;
   if (r.u8() != 0) return std::nullopt;
   DatagramHeader h;

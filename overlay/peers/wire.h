@@ -50,7 +50,20 @@ std::uint8_t common_version(const Versions& a, const Versions& b);
 
 constexpr std::size_t kLargestFrame = 64 * 1024;
 
-enum class FrameType : std::uint8_t { hello = 1, ping = 2, members = 3, report = 4, goodbye = 5 };
+enum class FrameType : std::uint8_t {
+  hello = 1,
+  ping = 2,
+  members = 3,
+  report = 4,
+  goodbye = 5,
+  ask = 16,  // from here on: peers/relay_wire.h
+  reach = 17,
+  splice = 18
+};
+
+constexpr std::size_t kLongestNode = 253;
+// Names become lines of status pages and of files.
+bool is_node_name(const std::string& name);
 
 struct Frame {
   std::uint8_t type = 0;
@@ -92,16 +105,18 @@ struct Member {
   Ip underlay;
   friend bool operator==(const Member&, const Member&) = default;
 };
-// As many frames as are needed.
+// As many frames as are needed, one at least.
 std::vector<std::string> encode_members(const std::vector<Member>& members);
 base::Result<std::vector<Member>> parse_members(std::string_view body);
 
 // ---- what one side receives of the other -------------------------------------------------------------------------
 
-// VXLAN on 6784/udp; our own small datagrams on 6783/udp; those of full size there, as packets in the tunnel have it.
-// direct: pods' packets as they are, over the link that both share. 3 is kept free.
-enum class PathKind : std::uint8_t { overlay = 0, control = 1, tunnel = 2, direct = 4 };
+// VXLAN on 6784/udp; our own small datagrams on 6783/udp; those of full size there, as packets in the tunnel have it;
+// those in datagrams to a third node; pods' packets as they are, over the link that both share.
+enum class PathKind : std::uint8_t { overlay = 0, control = 1, tunnel = 2, relay = 3, direct = 4 };
 constexpr std::size_t kPaths = 5;
+constexpr PathKind kAllPaths[kPaths] = {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::relay,
+                                        PathKind::direct};
 constexpr std::uint32_t kNever = 0xffff'ffff;
 
 struct Heard {
@@ -121,7 +136,14 @@ constexpr std::uint8_t kDatagramMagic = 'T', kDatagramVersion = 1;
 constexpr std::size_t kDatagramHeader = 16, kTagSize = 16;
 constexpr std::size_t kLargestDatagram = 16 * 1024;
 
-enum class DatagramType : std::uint8_t { probe = 1, answer = 2, tunnel_probe = 3, tunnel_answer = 4 };
+enum class DatagramType : std::uint8_t {
+  probe = 1,
+  answer = 2,
+  tunnel_probe = 3,
+  tunnel_answer = 4,
+  relay_probe = 8,  // inside of a datagram to a third node, there and back
+  relay_answer = 9
+};
 
 struct DatagramHeader {
   DatagramType type = DatagramType::probe;

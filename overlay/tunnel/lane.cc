@@ -89,8 +89,10 @@ bool aes_is_fast() {
 std::optional<DataHeader> parse_data_header(std::span<const std::byte> datagram) {
   if (datagram.size() < kSealedOverhead) return std::nullopt;
   auto at = [&](std::size_t i) { return static_cast<std::uint8_t>(datagram[i]); };
-  if (at(0) != kMagic || at(1) != kVersion || at(2) != kDataType || at(3) >= kLanes) return std::nullopt;
+  if (at(0) != kMagic || at(1) != kVersion || (at(2) != kDataType && at(2) != kRelayType) || at(3) >= kLanes)
+    return std::nullopt;
   DataHeader h;
+  h.type = at(2);
   h.lane = at(3);
   for (std::size_t i = 4; i < 8; ++i) h.index = h.index << 8 | at(i);
   for (std::size_t i = 8; i < 16; ++i) h.counter = h.counter << 8 | at(i);
@@ -106,13 +108,13 @@ Result<SealingLane> SealingLane::make(Cipher cipher, const Secret& secret, std::
   return out;
 }
 
-bool SealingLane::seal(std::uint32_t index, std::byte* datagram, std::size_t size) {
+bool SealingLane::seal(std::uint32_t index, std::byte* datagram, std::size_t size, std::uint8_t type) {
   if (counter_ >= kMostSealed) return false;
   auto counter = ++counter_;
   auto* d = raw(datagram);
   d[0] = kMagic;
   d[1] = kVersion;
-  d[2] = kDataType;
+  d[2] = type;
   d[3] = lane_;
   for (unsigned i = 0; i < 4; ++i) d[4 + i] = static_cast<std::uint8_t>(index >> (8 * (3 - i)));
   for (unsigned i = 0; i < 8; ++i) d[8 + i] = static_cast<std::uint8_t>(counter >> (8 * (7 - i)));

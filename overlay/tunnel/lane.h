@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Sealing and opening of the datagrams that carry packets. Pure, and free of allocations once made.
 //
-//   datagram  u8 'T', u8 version, u8 type (16), u8 lane, u32 receiver's index, u64 counter, sealed body, 16 bytes tag
+//   datagram  u8 'T', u8 version, u8 type (16, 17), u8 lane, u32 receiver's index, u64 counter, sealed body, 16 bytes
+//   tag
 //
 // A lane is one sender's thread: it counts by itself and has a key of its own, so threads share nothing while they
 // seal. Keys come from the secret of one direction of one TLS session (RFC 8446 section 7.5), expanded for each lane
@@ -31,7 +32,7 @@ bool aes_is_fast();
 
 constexpr std::size_t kSecretSize = 32;
 constexpr unsigned kLanes = 16;
-constexpr std::uint8_t kDataType = 16;
+constexpr std::uint8_t kDataType = 16, kRelayType = 17;  // a packet; a datagram in an envelope (envelope.h)
 constexpr std::size_t kHeaderSize = 16, kTagSize = 16, kSealedOverhead = kHeaderSize + kTagSize;
 // Beyond that a lane seals no more: AES-GCM's margin for packets of that size (RFC 9001 appendix B) is 2^28. Sessions
 // are renewed long before.
@@ -41,6 +42,7 @@ using Secret = std::array<std::uint8_t, kSecretSize>;
 using Bytes = std::span<std::byte>;
 
 struct DataHeader {
+  std::uint8_t type = kDataType;
   std::uint8_t lane = 0;
   std::uint32_t index = 0;
   std::uint64_t counter = 0;
@@ -53,7 +55,7 @@ class SealingLane {
   static base::Result<SealingLane> make(Cipher cipher, const Secret& secret, std::uint8_t lane);
   // In place: the body, `size` bytes, stands at datagram + kHeaderSize. The datagram is then kSealedOverhead longer
   // than the body. False once the lane is used up.
-  bool seal(std::uint32_t index, std::byte* datagram, std::size_t size);
+  bool seal(std::uint32_t index, std::byte* datagram, std::size_t size, std::uint8_t type = kDataType);
   std::uint64_t sealed() const { return counter_; }
   void skip_to(std::uint64_t counter) { counter_ = counter; }  // for tests
 

@@ -132,7 +132,7 @@ bool Cutter::start(const VnetHeader& vnet, std::span<std::byte> packet) {
   }
   // Something that the receiver would not know where to sum up: done here, once.
   std::size_t begin = vnet.csum_start, at = begin + vnet.csum_offset;
-  if (at + 2 > packet.size()) {
+  if (begin < view_.network || at + 2 > packet.size()) {  // a sum in the IP header is none of the transport's
     left_ = 0;
     return false;
   }

@@ -2,6 +2,7 @@
 #include "overlay/tunnel/session.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include <openssl/crypto.h>
@@ -10,15 +11,20 @@ namespace trama::overlay::tunnel {
 
 using base::Result;
 
+namespace {
+constexpr std::uint8_t kMeshLane = kLanes - 1;  // behind those of workers
+}
+
 Result<std::shared_ptr<Session>> Session::make(const peers::TunnelPort::Keys& keys, unsigned workers) {
   std::shared_ptr<Session> out(new Session());
   out->node_ = keys.node;
+  out->number_ = node_number(keys.node);
   out->my_index_ = keys.my_index;
   out->their_index_ = keys.their_index;
   out->cipher_ = keys.aes ? Cipher::aes_256_gcm : Cipher::chacha20_poly1305;
   out->receiving_ = keys.receiving;
-  for (unsigned i = 0; i < workers; ++i) {
-    auto lane = SealingLane::make(out->cipher_, keys.sending, static_cast<std::uint8_t>(i));
+  for (unsigned i = 0; i <= workers; ++i) {
+    auto lane = SealingLane::make(out->cipher_, keys.sending, i < workers ? static_cast<std::uint8_t>(i) : kMeshLane);
     if (!lane) return std::move(lane).error();
     out->sealing_.push_back(std::unique_ptr<Sealing>(new Sealing{std::move(*lane)}));
   }
@@ -27,9 +33,9 @@ Result<std::shared_ptr<Session>> Session::make(const peers::TunnelPort::Keys& ke
 
 Session::~Session() { OPENSSL_cleanse(receiving_.data(), receiving_.size()); }
 
-bool Session::seal(unsigned lane, std::byte* datagram, std::size_t size) {
+bool Session::seal(unsigned lane, std::byte* datagram, std::size_t size, std::uint8_t type) {
   auto& sealing = *sealing_[lane];
-  bool done = sealing.lane.seal(their_index_, datagram, size);
+  bool done = sealing.lane.seal(their_index_, datagram, size, type);
   sealing.sealed.store(sealing.lane.sealed(), std::memory_order_relaxed);
   return done;
 }
@@ -43,6 +49,12 @@ OpeningLane::Verdict Session::open(const DataHeader& header, Bytes datagram, Byt
     opening.lane.emplace(std::move(*made));
   }
   return opening.lane->open(header, datagram, body);
+}
+
+bool Session::may_relay(std::size_t bytes) {
+  std::chrono::duration<double> now = std::chrono::steady_clock::now().time_since_epoch();
+  std::lock_guard lock(budget_mutex_);
+  return budget_.take(bytes, now.count());
 }
 
 std::uint64_t Session::busiest() const {

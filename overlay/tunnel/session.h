@@ -15,6 +15,7 @@
 
 #include "base/ip.h"
 #include "overlay/peers/tunnel_port.h"
+#include "overlay/tunnel/envelope.h"
 #include "overlay/tunnel/lane.h"
 #include "overlay/tunnel/packet.h"
 
@@ -22,17 +23,24 @@ namespace trama::overlay::tunnel {
 
 class Session {
  public:
-  // `workers` lanes seal, one for each worker.
+  // `workers` lanes seal, one for each worker, and one for the mesh.
   static base::Result<std::shared_ptr<Session>> make(const peers::TunnelPort::Keys& keys, unsigned workers);
   ~Session();
 
   // By worker number `lane` alone.
-  bool seal(unsigned lane, std::byte* datagram, std::size_t size);
+  bool seal(unsigned lane, std::byte* datagram, std::size_t size, std::uint8_t type = kDataType);
+  // By the thread of the mesh alone.
+  bool seal_for_mesh(std::byte* datagram, std::size_t size, std::uint8_t type) {
+    return seal(static_cast<unsigned>(sealing_.size()) - 1, datagram, size, type);
+  }
   // By any thread.
   OpeningLane::Verdict open(const DataHeader& header, Bytes datagram, Bytes& body);
   std::uint64_t busiest() const;
+  // Whether the peer may have so much passed on now. By any thread.
+  bool may_relay(std::size_t bytes);
 
   const std::string& node() const { return node_; }
+  std::uint64_t number() const { return number_; }  // of its node, in envelopes
   std::uint32_t my_index() const { return my_index_; }
 
  private:
@@ -46,7 +54,10 @@ class Session {
     std::optional<OpeningLane> lane;  // made when the first datagram comes
   };
   std::string node_;
+  std::uint64_t number_ = 0;
   std::uint32_t my_index_ = 0, their_index_ = 0;
+  std::mutex budget_mutex_;
+  RelayBudget budget_;
   Cipher cipher_ = Cipher::chacha20_poly1305;
   Secret receiving_{};
   std::vector<std::unique_ptr<Sealing>> sealing_;
@@ -67,6 +78,7 @@ struct Target {
   socklen_t to_size = 0;
   std::vector<Prefix> pods;
   std::shared_ptr<Session> sealing;
+  std::int32_t via = -1;  // the target that passes packets on to this one
   bool speaks_for(const PacketView& packet) const;
 };
 
@@ -83,6 +95,8 @@ struct Tables {
     std::uint32_t target = 0;
   };
   std::unordered_map<std::uint32_t, Receiving> by_index;
+  std::unordered_map<std::uint64_t, std::uint32_t> by_number;           // targets, as envelopes name them
+  bool relays = true;                                                   // for others
   std::vector<std::shared_ptr<const base::UniqueFd>> devices, sockets;  // one for each worker, or none
 
   const Target* to(const PacketView& packet) const;

@@ -46,12 +46,19 @@ Tunnel::Tunnel(Options options) : options_(std::move(options)) {
 
 Tunnel::~Tunnel() = default;
 
+std::shared_ptr<Session> Tunnel::session_with(const std::string& node) const {
+  auto index = sealing_.find(node);
+  auto session = index == sealing_.end() ? sessions_.end() : sessions_.find(index->second);
+  return session == sessions_.end() ? nullptr : session->second;
+}
+
 void Tunnel::publish() {
   auto tables = std::make_shared<Tables>();
   std::map<std::string, std::uint32_t> numbers;
   for (const auto& p : peers_) {
     auto number = static_cast<std::uint32_t>(tables->targets.size());
     numbers.emplace(p.node, number);
+    tables->by_number.emplace(node_number(p.node), number);
     Target t;
     t.node = p.node;
     t.to_size = base::to_sockaddr(p.endpoint, t.to);
@@ -59,10 +66,13 @@ void Tunnel::publish() {
       t.pods.emplace_back(c);
       (c.family() == base::Family::v4 ? tables->ranges4 : tables->ranges6).push_back(range_of(c, number));
     }
-    if (auto s = sealing_.find(p.node); s != sealing_.end())
-      if (auto session = sessions_.find(s->second); session != sessions_.end()) t.sealing = session->second;
+    t.sealing = session_with(p.node);
     tables->targets.push_back(std::move(t));
   }
+  for (const auto& p : peers_)
+    if (auto via = numbers.find(p.via); via != numbers.end())
+      tables->targets[numbers.at(p.node)].via = static_cast<std::int32_t>(via->second);
+  tables->relays = relaying_;
   for (auto* ranges : {&tables->ranges4, &tables->ranges6})
     std::sort(ranges->begin(), ranges->end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (const auto& [index, session] : sessions_)
@@ -93,7 +103,25 @@ void Tunnel::use_sockets(std::vector<base::UniqueFd> sockets, OnStray stray) {
   workers_.clear();
   publish();
   for (unsigned i = 0; i < options_.workers; ++i)
-    workers_.push_back(std::make_unique<Worker>(i, board_, counters_, stray));
+    workers_.push_back(std::make_unique<Worker>(i, board_, counters_, stray, relayed_));
+}
+
+void Tunnel::set_relaying(bool on) {
+  if (std::exchange(relaying_, on) != on) publish();
+}
+
+bool Tunnel::send_relayed(const std::string& via, const std::string& to, std::string_view datagram) {
+  auto session = session_with(via);
+  auto peer = std::find_if(peers_.begin(), peers_.end(), [&](const Peer& p) { return p.node == via; });
+  if (!session || peer == peers_.end() || sockets_.empty()) return false;
+  std::vector<std::byte> out(kHeaderSize + kEnvelopeSize + datagram.size() + kTagSize);
+  put_envelope(out.data() + kHeaderSize, 1, node_number(to));
+  std::memcpy(out.data() + kHeaderSize + kEnvelopeSize, datagram.data(), datagram.size());
+  if (!session->seal_for_mesh(out.data(), kEnvelopeSize + datagram.size(), kRelayType)) return false;
+  sockaddr_storage where;
+  auto size = base::to_sockaddr(peer->endpoint, where);
+  return ::sendto(sockets_.front()->get(), out.data(), out.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                  reinterpret_cast<sockaddr*>(&where), size) >= 0;
 }
 
 void Tunnel::set_peers(std::vector<Peer> peers) {
@@ -170,6 +198,10 @@ peers::TunnelTraffic Tunnel::traffic() const {
   s.malformed = read(counters_.malformed);
   s.wrong_source = read(counters_.wrong_source);
   s.not_delivered = read(counters_.not_delivered);
+  s.relayed_packets = read(counters_.relayed_packets);
+  s.relayed_bytes = read(counters_.relayed_bytes);
+  s.relay_refused = read(counters_.relay_refused);
+  s.relay_limited = read(counters_.relay_limited);
   return s;
 }
 

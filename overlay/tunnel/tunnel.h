@@ -24,6 +24,9 @@ class Tunnel final : public peers::TunnelPort {
   unsigned sockets_wanted() const override { return options_.workers; }
   bool prefers_aes() const override { return aes_is_fast(); }
   void use_sockets(std::vector<base::UniqueFd> sockets, OnStray stray) override;
+  void on_relayed(OnRelayed then) override { relayed_ = std::move(then); }
+  void set_relaying(bool on) override;
+  bool send_relayed(const std::string& via, const std::string& to, std::string_view datagram) override;
   void set_peers(std::vector<Peer> peers) override;
   base::Result<> open(const Keys& keys) override;
   void seal_with(std::uint32_t my_index) override;
@@ -35,11 +38,14 @@ class Tunnel final : public peers::TunnelPort {
 
  private:
   void publish();
+  std::shared_ptr<Session> session_with(const std::string& node) const;  // that seals; null = none
 
   Options options_;
   Counters counters_;
   Board board_;
   std::vector<Peer> peers_;
+  OnRelayed relayed_;
+  bool relaying_ = true;
   std::map<std::uint32_t, std::shared_ptr<Session>> sessions_;
   std::map<std::string, std::uint32_t> sealing_;  // node -> session
   std::vector<std::shared_ptr<const base::UniqueFd>> devices_, sockets_;

@@ -75,11 +75,13 @@ struct Worker::Buffers {
   std::array<sockaddr_storage, kArrivals> from;
 };
 
-Worker::Worker(unsigned number, const Board& board, Counters& counters, peers::TunnelPort::OnStray stray)
+Worker::Worker(unsigned number, const Board& board, Counters& counters, peers::TunnelPort::OnStray stray,
+               peers::TunnelPort::OnRelayed relayed)
     : number_(number),
       board_(board),
       counters_(counters),
       stray_(std::move(stray)),
+      relayed_(std::move(relayed)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       buffers_(new Buffers) {
   thread_ = std::thread([this] {
@@ -152,37 +154,55 @@ void Worker::transmit() {
       count(target ? counters_.no_session : counters_.no_peer);
       continue;
     }
+    const auto* via = target->via < 0 ? nullptr : &tables_->targets[static_cast<std::size_t>(target->via)];
+    if (via && !via->sealing) {
+      count(counters_.no_session);
+      continue;
+    }
     while (!cutter.done()) {
-      auto size = cutter.next_size() + kSealedOverhead;
-      if (b.used + size > kArena) flush();
-      auto* datagram = b.arena.data() + b.used;
       auto body = cutter.next_size();
+      auto size = body + kSealedOverhead;
+      auto whole = size + (via ? kRelayOverhead : 0);
+      if (b.used + whole > kArena) flush();
+      auto* outer = b.arena.data() + b.used;
+      auto* datagram = via ? outer + kHeaderSize + kEnvelopeSize : outer;
       cutter.next(datagram + kHeaderSize);
-      if (!target->sealing->seal(number_, datagram, body)) {
+      bool sealed = target->sealing->seal(number_, datagram, body);
+      if (via && sealed) {
+        put_envelope(outer + kHeaderSize, 1, target->sealing->number());
+        sealed = via->sealing->seal(number_, outer, kEnvelopeSize + size, kRelayType);
+      }
+      if (!sealed) {
         count(counters_.not_sent);
         continue;
       }
-      auto* last = b.count > 0 ? &b.messages[b.count - 1] : nullptr;
-      bool joins = last && segments_ && !last->closed && last->target == target && size <= last->segment &&
-                   last->datagrams < kSegments && last->size + size <= kDatagrams;
-      if (joins) {
-        last->size += size;
-        ++last->datagrams;
-        last->closed = size < last->segment;
-        b.used += size;
-        continue;
-      }
-      if (b.count == kMessages) {
-        // The datagram itself must not be overwritten: it moves to the front.
-        auto at = b.used;
-        flush();
-        std::memmove(b.arena.data(), b.arena.data() + at, size);
-      }
-      b.messages[b.count++] = {target, b.used, size, size, 1, false};
-      b.used += size;
+      queue(via ? via : target, whole);
     }
   }
   flush();
+}
+
+// The datagram of that size that stands at the end of the arena leaves with the next flush().
+void Worker::queue(const Target* to, std::size_t size) {
+  auto& b = *buffers_;
+  auto* last = b.count > 0 ? &b.messages[b.count - 1] : nullptr;
+  bool joins = last && segments_ && !last->closed && last->target == to && size <= last->segment &&
+               last->datagrams < kSegments && last->size + size <= kDatagrams;
+  if (joins) {
+    last->size += size;
+    ++last->datagrams;
+    last->closed = size < last->segment;
+    b.used += size;
+    return;
+  }
+  if (b.count == kMessages) {
+    // The datagram itself must not be overwritten: it moves to the front.
+    auto at = b.used;
+    flush();
+    std::memmove(b.arena.data(), b.arena.data() + at, size);
+  }
+  b.messages[b.count++] = {to, b.used, size, size, 1, false};
+  b.used += size;
 }
 
 void Worker::flush() {
@@ -279,6 +299,7 @@ void Worker::receive() {
       take(b.from[static_cast<unsigned>(i)], whole.subspan(at, std::min(segment, whole.size() - at)));
   }
   joiner_.flush([this](Joiner::Pieces pieces) { deliver(pieces); });
+  flush();  // what was for others
 }
 
 void Worker::take(const sockaddr_storage& from, Bytes datagram) {
@@ -291,16 +312,66 @@ void Worker::take(const sockaddr_storage& from, Bytes datagram) {
   auto header = parse_data_header(datagram);
   auto known = header ? tables_->by_index.find(header->index) : tables_->by_index.end();
   if (known == tables_->by_index.end()) return count(counters_.forged);
+  if (header->type == kDataType) return take_packet(known->second, *header, datagram);
   Bytes body;
-  auto verdict = known->second.session->open(*header, datagram, body);
-  if (verdict == OpeningLane::Verdict::forged) return count(counters_.forged);
-  if (verdict == OpeningLane::Verdict::replayed) return count(counters_.replayed);
+  if (opened(known->second, *header, datagram, body)) take_envelope(known->second, body);
+}
+
+bool Worker::opened(const Tables::Receiving& from, const DataHeader& header, Bytes datagram, Bytes& body) {
+  auto verdict = from.session->open(header, datagram, body);
+  if (verdict == OpeningLane::Verdict::forged) count(counters_.forged);
+  if (verdict == OpeningLane::Verdict::replayed) count(counters_.replayed);
+  return verdict == OpeningLane::Verdict::genuine;
+}
+
+void Worker::take_packet(const Tables::Receiving& from, const DataHeader& header, Bytes datagram) {
+  Bytes body;
+  if (!opened(from, header, datagram, body)) return;
   PacketView view;
   if (!Joiner::body_is_sound(body, view)) return count(counters_.malformed);
-  if (!tables_->targets[known->second.target].speaks_for(view)) return count(counters_.wrong_source);
+  if (!tables_->targets[from.target].speaks_for(view)) return count(counters_.wrong_source);
   count(counters_.received_packets);
   count(counters_.received_bytes, body.size() - kFrameSize);
   joiner_.add(body, [this](Joiner::Pieces pieces) { deliver(pieces); });
+}
+
+// ---- by and for a third node ----------------------------------------------------------------------------------------
+
+void Worker::take_envelope(const Tables::Receiving& from, Bytes body) {
+  auto envelope = parse_envelope(body);
+  if (!envelope) return count(counters_.malformed);
+  if (envelope->hops > 0) return pass_on(from, *envelope);
+  auto inside = envelope->inside;
+  if (envelope->type != kDataType) {
+    std::string probe(reinterpret_cast<const char*>(inside.data()), inside.size());
+    if (relayed_) relayed_(from.session->node(), std::move(probe));
+    return;
+  }
+  auto header = parse_data_header(inside);
+  auto known = header ? tables_->by_index.find(header->index) : tables_->by_index.end();
+  if (known == tables_->by_index.end()) return count(counters_.forged);
+  // Who has sealed it, and who the third node says it is from, are one.
+  if (known->second.session->number() != envelope->node) return count(counters_.relay_refused);
+  take_packet(known->second, *header, inside);
+}
+
+void Worker::pass_on(const Tables::Receiving& from, const Envelope& envelope) {
+  auto found = tables_->by_number.find(envelope.node);
+  bool may = tables_->relays && found != tables_->by_number.end() && found->second != from.target;
+  const auto* to = may ? &tables_->targets[found->second] : nullptr;
+  if (!to || !to->sealing) return count(counters_.relay_refused);
+  auto inside = envelope.inside.size();
+  if (!from.session->may_relay(inside)) return count(counters_.relay_limited);
+  auto& b = *buffers_;
+  auto size = inside + kRelayOverhead;
+  if (b.used + size > kArena) flush();
+  auto* datagram = b.arena.data() + b.used;
+  put_envelope(datagram + kHeaderSize, 0, from.session->number());
+  std::memcpy(datagram + kHeaderSize + kEnvelopeSize, envelope.inside.data(), inside);
+  if (!to->sealing->seal(number_, datagram, kEnvelopeSize + inside, kRelayType)) return count(counters_.not_sent);
+  count(counters_.relayed_packets);
+  count(counters_.relayed_bytes, inside);
+  queue(to, size);
 }
 
 void Worker::deliver(Joiner::Pieces pieces) {

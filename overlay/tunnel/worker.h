@@ -22,6 +22,7 @@ struct Counters {
   std::atomic<std::uint64_t> malformed{0};     // sealed by a peer, but no packet
   std::atomic<std::uint64_t> wrong_source{0};  // a peer sent what is not its pods'
   std::atomic<std::uint64_t> not_delivered{0};
+  std::atomic<std::uint64_t> relayed_packets{0}, relayed_bytes{0}, relay_refused{0}, relay_limited{0};
 };
 
 // The tables in force. Written by one thread.
@@ -39,7 +40,8 @@ class Board {
 
 class Worker {
  public:
-  Worker(unsigned number, const Board& board, Counters& counters, peers::TunnelPort::OnStray stray);
+  Worker(unsigned number, const Board& board, Counters& counters, peers::TunnelPort::OnStray stray,
+         peers::TunnelPort::OnRelayed relayed);
   ~Worker();  // stops and joins
   void wake();
   // Its queue has died: the device was deleted. Until new tables come, it only receives.
@@ -51,16 +53,22 @@ class Worker {
   void run();
   void refresh();
   void transmit();
+  void queue(const Target* to, std::size_t size);
   void flush();
   bool send_singly(std::size_t message);
   void receive();
   void take(const sockaddr_storage& from, Bytes datagram);
+  bool opened(const Tables::Receiving& from, const DataHeader& header, Bytes datagram, Bytes& body);
+  void take_packet(const Tables::Receiving& from, const DataHeader& header, Bytes datagram);
+  void take_envelope(const Tables::Receiving& from, Bytes body);
+  void pass_on(const Tables::Receiving& from, const Envelope& envelope);
   void deliver(Joiner::Pieces pieces);
 
   unsigned number_;
   const Board& board_;
   Counters& counters_;
   peers::TunnelPort::OnStray stray_;
+  peers::TunnelPort::OnRelayed relayed_;
   base::UniqueFd wake_;
   std::atomic<bool> stop_{false}, lost_{false};
   std::uint64_t generation_ = ~std::uint64_t{0};

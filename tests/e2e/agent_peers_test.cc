@@ -137,6 +137,29 @@ TEST_F(Peers, MeetNoticeABlockedPathAndTellEverybody) {
     return cluster.trama("get events", &out) == 0 && out.find("OverlayPathUp") != out.npos &&
            out.find("OverlayTunnelLeft") != out.npos;
   })) << out;
+
+  // Nothing passes between n1 and n3 any more, but n2 reaches both.
+  begin = Clock::now();
+  block("n1", "ip saddr " + cluster.node_ip("n3"));
+  block("n3", "ip saddr " + cluster.node_ip("n1"));
+  EXPECT_TRUE(eventually([&] {
+    return connections("n1").find("encrypted relay=up n3 via n2 mtu=1392") != std::string::npos;
+  })) << connections("n1");
+  EXPECT_LE(std::chrono::duration<double>(Clock::now() - begin).count(), 4.0);
+  EXPECT_EQ(cluster.trama("overlay paths --node n1", &out), 0);
+  EXPECT_THAT(out, HasSubstr("via n2: vxlan: "));
+  EXPECT_TRUE(ready("n1")) << "it is reached";
+  EXPECT_TRUE(eventually([&] {
+    return condition(cluster, "n1", "message").find("by a third node, because nothing else passes: n3 over n2") !=
+           std::string::npos;
+  })) << condition(cluster, "n1", "message");
+  EXPECT_EQ(cluster.trama("doctor", &out), 1);
+  EXPECT_THAT(out, HasSubstr("packets go over n2 meanwhile"));
+  EXPECT_TRUE(eventually([&] {
+    return cluster.trama("get events", &out) == 0 && out.find("OverlayRelayUsed") != out.npos;
+  })) << out;
+  EXPECT_THAT(cluster.page("n1", "http://127.0.0.1:6784/metrics"),
+              HasSubstr("trama_overlay_peers{path=\"relay\"} 1\n"));
 }
 
 TEST_F(Peers, MeetAgainWithoutAController) {

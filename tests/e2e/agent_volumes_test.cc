@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // ConfigMaps and Secrets from `kubectl create` into variables and files of a running pod, and their changes.
+#include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <functional>
 
 #include <fmt/format.h>
@@ -167,6 +169,7 @@ spec:
       image: host
       command: [sleep, infinity]
       env: [{name: A, valueFrom: {configMapKeyRef: {name: late, key: a}}}]
+    - {name: other, image: host, command: [sleep, infinity]}
 ---
 apiVersion: v1
 kind: Pod
@@ -180,7 +183,20 @@ spec:
 )"));
   ASSERT_TRUE(eventually([&] { return waiting("env", "reason") == "CreateContainerConfigError"; }))
       << cluster.log("n1");
-  EXPECT_EQ(waiting("env", "message"), "configmap \"late\" not found");
+  EXPECT_TRUE(eventually([&] { return waiting("env", "message") == "configmap \"late\" not found"; }))
+      << waiting("env", "message");
+  auto other = [&](const char* field) {
+    auto got = cluster.get("pod env");
+    if (!got.is_object()) return std::string();
+    const auto& statuses = api::array_at(got.get_object(), "status.containerStatuses");
+    return statuses.size() < 2 ? "" : api::text_at(statuses[1].get_object(), field);
+  };
+  EXPECT_TRUE(eventually([&] { return other("state.running.startedAt") != ""; }))
+      << "the other container waits for nobody\n"
+      << cluster.log("n1");
+  auto since = other("state.running.startedAt");
+  EXPECT_NE(cluster.kubectl("get pod env").find("1/2"), std::string::npos);
+  EXPECT_NE(cluster.kubectl("get pod env").find("CreateContainerConfigError"), std::string::npos);
   EXPECT_TRUE(
       eventually([&] { return events("Failed").find("Error: configmap \"late\" not found") != std::string::npos; }));
   EXPECT_TRUE(eventually([&] {
@@ -200,6 +216,7 @@ spec:
   EXPECT_TRUE(cluster.wait_pod_ready("env"));
   EXPECT_TRUE(cluster.wait_pod_ready("vol"));
   EXPECT_EQ(in("echo $A", "env") + in("cat /v/k", "vol"), "2\n3");
+  EXPECT_EQ(other("state.running.startedAt"), since);
   // Nobody asks again and again: the waiting cost one watch each.
   EXPECT_LT(cluster.metric("n1", "trama_api_requests_total"), 200);
 }
@@ -366,6 +383,80 @@ spec:
   kubectl("delete pod all");
   EXPECT_EQ(status(own), "401");
   EXPECT_EQ(status(bound), "401");
+}
+
+// A client library finds its own in the pod: names, the CA and a token, without a word in the manifest.
+TEST_F(TokensE2e, APodThatSaysNothingSpeaksToTheServerByDefault) {
+  up();
+  ASSERT_TRUE(cluster.apply(R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: all}
+spec:
+  nodeName: n1
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: host, command: [sleep, infinity]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mute}
+spec:
+  nodeName: n1
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: host, command: [sleep, infinity]}]
+)"));
+  ASSERT_TRUE(cluster.wait_pod_ready("all")) << cluster.log("n1");
+  ASSERT_TRUE(cluster.wait_pod_ready("mute")) << cluster.log("n1");
+  EXPECT_EQ(in("ls /var/run/secrets/kubernetes.io/serviceaccount"), "ca.crt\nnamespace\ntoken\n");
+  EXPECT_EQ(in("cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"), "default");
+  EXPECT_EQ(in("ls /var/run/secrets 2>&1 || true", "mute"),
+            "ls: cannot access '/var/run/secrets': No such file or directory\n");
+  EXPECT_EQ(in("findmnt -nro TARGET | grep -c secrets; true", "mute"), "0\n");
+
+  auto answer = [&](const std::string& path, const std::string& more = "--cacert ca.crt") {
+    return in("cd /var/run/secrets/kubernetes.io/serviceaccount; curl -sS --max-time 5 -w _%{http_code} " + more +
+              " -H \"Authorization: Bearer $(cat token)\" https://kubernetes.default.svc" + path + " 2>&1; true");
+  };
+  EXPECT_TRUE(eventually([&] { return answer("/api").ends_with("_200"); })) << answer("/api");
+  EXPECT_NE(answer("/api", "").find("certificate"), std::string::npos) << "the control: without the CA nobody is known";
+  EXPECT_TRUE(in("curl -sSk --max-time 5 -w _%{http_code} https://kubernetes.default.svc/api").ends_with("_403"))
+      << "the control: without the token one is nobody";
+  auto list = answer("/api/v1/namespaces/default/pods");
+  EXPECT_TRUE(list.ends_with("_403")) << list;
+  EXPECT_NE(list.find("User \\\"system:serviceaccount:default:default\\\" cannot list"), std::string::npos) << list;
+  kubectl("annotate serviceaccount default trama.dev/role=view");
+  list = answer("/api/v1/namespaces/default/pods");
+  EXPECT_TRUE(list.ends_with("_200") && list.find("\"name\":\"mute\"") != list.npos) << list;
+
+  auto said = cluster.kubectl("describe pod all");
+  for (const char* text : {"kube-api-access-", "/var/run/secrets/kubernetes.io/serviceaccount from kube-api-access-",
+                           "Projected (a volume that contains injected data from multiple sources)",
+                           "TokenExpirationSeconds:  3607", "kube-root-ca.crt"})
+    EXPECT_NE(said.find(text), std::string::npos) << text << "\n" << said;
+  EXPECT_EQ(cluster.kubectl("describe pod mute").find("kube-api-access"), std::string::npos);
+
+  // Over WebSockets, as kubectl speaks from 1.30 on.
+  auto newer =
+      std::string(std::getenv("TRAMA_SOURCE_DIR") ? std::getenv("TRAMA_SOURCE_DIR") : ".") + "/.cache/kubectl-1.33";
+  if (std::filesystem::exists(newer)) {
+    ::setenv("TRAMA_KUBECTL", newer.c_str(), 1);
+    EXPECT_EQ(cluster.kubectl("exec all -- cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"), "default");
+    EXPECT_NE(cluster.kubectl("describe pod all").find("Service Account:  default"), std::string::npos);
+    ::unsetenv("TRAMA_KUBECTL");
+  }
+
+  // Its account goes: so does what it may do, and another one of that name is not the same.
+  auto own = in("cat /var/run/secrets/kubernetes.io/serviceaccount/token");
+  EXPECT_EQ(status(own), "200");
+  kubectl("delete serviceaccount default");
+  kubectl("delete configmap kube-root-ca.crt");
+  EXPECT_TRUE(eventually([&] {
+    return cluster.get("serviceaccount default").is_object() && cluster.get("configmap kube-root-ca.crt").is_object();
+  }));
+  EXPECT_EQ(status(own), "401");
+  kubectl("-n kube-system delete configmap kube-root-ca.crt");
+  EXPECT_TRUE(eventually([&] { return cluster.get("configmap kube-root-ca.crt -n kube-system").is_object(); }));
 }
 
 }  // namespace

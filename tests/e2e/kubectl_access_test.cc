@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who may do what, as kubectl tells it.
+#include <algorithm>
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -97,6 +98,32 @@ TEST_F(Kubectl, RolesAndWhatTheyMay) {
   char buffer[4096];
   while (std::size_t n = fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, n);
   EXPECT_EQ(WEXITSTATUS(pclose(pipe)), 7) << out;
+}
+
+// From 1.24 on; the request is protobuf from 1.32 on.
+TEST_F(Kubectl, TokensOfAccounts) {
+  if (kubectl_minor() < 28) GTEST_SKIP() << "kubectl before 1.24 asks for no tokens, and before 1.28 not who one is";
+  const auto& rig = KubectlCluster::instance();
+  eventually("get serviceaccount default", "default");
+  auto token = kubectl("create token default --duration 11m");
+  while (token.ends_with('\n')) token.pop_back();
+  EXPECT_EQ(std::count(token.begin(), token.end(), '.'), 2) << token;
+  auto server = kubectl("config view --minify -o 'jsonpath={.clusters[0].cluster.server}'");
+  auto bearer = [&](const std::string& arguments) {
+    return rig.kubectl(
+        fmt::format("--kubeconfig /dev/null --server {} --certificate-authority {}/pki/ca.crt --token {} -n {} {}",
+                    server, rig.dir, token, ns_, arguments));
+  };
+  auto who = bearer("auth whoami");
+  EXPECT_THAT(who.out, HasSubstr("system:serviceaccount:" + ns_ + ":default"));
+  EXPECT_THAT(bearer("get pods").out, HasSubstr("cannot list resource \"pods\""));
+  EXPECT_EQ(bearer("auth can-i list pods").status, 1);
+  kubectl("annotate serviceaccount default trama.dev/role=view");
+  EXPECT_THAT(bearer("get pods").out, HasSubstr("No resources found"));
+  EXPECT_EQ(bearer("auth can-i list pods").status, 0);
+  EXPECT_THAT(kubectl("create token nobody", "", 1), HasSubstr("serviceaccounts \"nobody\" not found"));
+  EXPECT_THAT(kubectl("create token default --duration 1m", "", 1),
+              HasSubstr("may not specify a duration less than 10 minutes"));
 }
 
 }  // namespace

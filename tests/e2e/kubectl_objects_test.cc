@@ -99,11 +99,12 @@ TEST_F(Kubectl, NodesCordonAndTaint) {
 TEST_F(Kubectl, ManyObjectsInChunks) {
   std::string list;
   for (int i = 0; i < 30; ++i)
-    list += fmt::format("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:02}}}\n", i);
+    list += fmt::format(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:02}, labels: {{many: yes-it-is}}}}\n", i);
   kubectl("create -f -", list);
-  auto names = kubectl("get cm --chunk-size=7 -o name");
+  auto names = kubectl("get cm -l many --chunk-size=7 -o name");
   EXPECT_EQ(std::count(names.begin(), names.end(), '\n'), 30);
-  auto sorted = kubectl("get cm --sort-by=.metadata.name --no-headers");
+  auto sorted = kubectl("get cm -l many --sort-by=.metadata.name --no-headers");
   EXPECT_LT(sorted.find("c00"), sorted.find("c29"));
 }
 
@@ -165,6 +166,28 @@ TEST_F(Kubectl, NamespacesGoWithTheirContent) {
   EXPECT_THAT(cluster("delete ns " + victim), HasSubstr("deleted"));
   EXPECT_THAT(cluster("get ns " + victim, "", 1), HasSubstr("not found"));
   EXPECT_THAT(cluster("-n " + victim + " get cm a", "", 1), HasSubstr("not found"));
+  for (const char* kept : {"default", "kube-system", "kube-public"})
+    EXPECT_THAT(cluster(std::string("delete ns ") + kept, "", 1),
+                HasSubstr(fmt::format("namespaces \"{}\" is forbidden: this namespace may not be deleted", kept)));
+  EXPECT_THAT(cluster("get svc kubernetes -n default"), HasSubstr("443/TCP"));
+}
+
+// As upstream: what every namespace has, and what a pod gets by it.
+TEST_F(Kubectl, EveryNamespaceHasItsAccountAndTheClustersCa) {
+  eventually("get serviceaccount default -o name", "serviceaccount/default");
+  eventually("get cm kube-root-ca.crt -o yaml", "BEGIN CERTIFICATE");
+  EXPECT_THAT(kubectl("delete cm kube-root-ca.crt"), HasSubstr("deleted"));
+  eventually("get cm kube-root-ca.crt -o yaml", "BEGIN CERTIFICATE");
+  kubectl("apply -f -", kDeployment);
+  auto volumes = eventually("get pods -l app=web -o 'jsonpath={.items[0].spec.volumes[0]}'", "kube-api-access-");
+  EXPECT_THAT(volumes, AllOf(HasSubstr("\"expirationSeconds\":3607"), HasSubstr("kube-root-ca.crt")));
+  EXPECT_THAT(kubectl("get deploy web -o 'jsonpath={.spec.template.spec.volumes}'"), testing::Not(HasSubstr("kube")));
+  EXPECT_THAT(
+      kubectl("run lost --image=host --overrides='{\"spec\":{\"serviceAccountName\":\"nobody\"}}' -- sleep 1", "", 1),
+      HasSubstr("error looking up service account " + ns_ + "/nobody: serviceaccount \"nobody\" not found"));
+  kubectl("create -f -", R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"mute"},"spec":{
+    "automountServiceAccountToken":false,"containers":[{"name":"c","image":"host","command":["sleep"]}]}})");
+  EXPECT_EQ(kubectl("get pod mute -o 'jsonpath={.spec.serviceAccountName}{.spec.volumes}'"), "default");
 }
 
 TEST_F(Kubectl, ConfigMapsAndSecretsAreChecked) {

@@ -9,6 +9,7 @@
 #include "overlay/peers/members.h"
 #include "overlay/peers/plain.h"
 #include "overlay/peers/session.h"
+#include "overlay/peers/splices.h"
 
 namespace {
 
@@ -49,6 +50,35 @@ void open(std::string_view text) {
   if (keys->open(text)) std::abort();  // whoever guesses a tag may have a prize
 }
 
+// What a few members say to the third node between them, byte for byte: who (2 bits), then a frame with its size before
+// it. Whatever it is, what is passed on goes to a member, never back, and there is a bound to all of it.
+void splice(std::string_view text) {
+  SpliceDesk desk("n2");
+  const std::string names[] = {"n1", "n3", "n4", "n5"};
+  Millis now{1000};
+  while (text.size() >= 2) {
+    auto who = static_cast<unsigned char>(text[0]);
+    auto size = std::min<std::size_t>(static_cast<unsigned char>(text[1]), text.size() - 2);
+    auto parsed = parse_splice(text.substr(2, size));
+    text.remove_prefix(2 + size);
+    now += Millis(who >> 2);
+    const auto& from = names[who & 3];
+    auto outs = parsed ? desk.take(
+                             from, *parsed, [](auto& to) { return to == "n9" ? "no member" : ""; }, now)
+                       : desk.tick(now);
+    for (const auto& out : outs) {
+      if (out.to == "n2" || out.to == "n9") std::abort();
+      if (out.to == from && out.splice.action != Splice::Action::close) std::abort();
+      auto again = parse_splice(encode(out.splice));
+      if (!again || again->action != out.splice.action) std::abort();
+    }
+    if (desk.open() > SpliceDesk::kMost) std::abort();
+  }
+  for (const auto& name : names) desk.gone(name);
+  desk.tick(now + SpliceDesk::kLongest);
+  if (desk.open() != 0) std::abort();
+}
+
 template <class Value, class Parse>
 void round_trip(const Value& value, Parse parse) {
   auto again = parse(encode(value));
@@ -85,6 +115,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (auto mac = plain_mac({std::string(text)}))
         if ((mac->octets[0] & 1) || plain_capability(*mac) != text) std::abort();
       break;
+    case 'a':
+      if (auto asks = parse_asks(text)) round_trip(*asks, parse_asks);
+      break;
+    case 'R':
+      if (auto reaches = parse_reaches(text)) round_trip(*reaches, parse_reaches);
+      break;
+    case 'p': splice(text); break;
     default:
       if (auto members = parse_file(text)) {
         if (*parse_file(encode_file(*members)) != *members) std::abort();

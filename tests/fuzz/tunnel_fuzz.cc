@@ -86,6 +86,19 @@ void receive(std::span<const std::byte> data) {
   expect(session->open(*header, datagram, body) != OpeningLane::Verdict::genuine);  // whoever guesses a tag
 }
 
+// What a peer may have sealed around a datagram.
+void unwrap(std::span<const std::byte> data) {
+  std::vector<std::byte> body(data.begin(), data.end());
+  auto e = parse_envelope(body);
+  if (!e) return;
+  expect(e->hops <= 1 && e->type != kRelayType);
+  expect(e->inside.size() >= kSealedOverhead && e->inside.size() + kEnvelopeSize == body.size());
+  expect(e->inside.data() == body.data() + kEnvelopeSize);
+  std::array<std::byte, kEnvelopeSize> again{};
+  put_envelope(again.data(), e->hops, e->node);
+  expect(std::memcmp(again.data(), body.data(), again.size()) == 0);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -94,6 +107,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   switch (data[0]) {
     case 'j': join(rest); break;
     case 'c': cut(rest); break;
+    case 'e': unwrap(rest); break;
     default: receive(rest);
   }
   return 0;

@@ -124,6 +124,48 @@ TEST_F(ProcessTest, AllContainersShareThePodAndEndWithIt) {
   EXPECT_TRUE(finished(s.uid));
 }
 
+TEST_F(ProcessTest, AHeldContainerWaitsAloneUntilItIsReleased) {
+  PodSpec s = pod("echo main $A; sleep 1000");
+  s.containers[0].held = true;
+  ContainerSpec side = pod("echo side; kill -USR1 1; sleep 1000").containers[0];
+  side.name = "side";
+  s.containers.push_back(side);
+  start(s);
+  ASSERT_TRUE(test::eventually([&] { return output(s.uid, "side") == "side\n"; })) << story(s.uid);
+  EXPECT_EQ(container(s.uid).state.phase, ContainerPhase::waiting);
+  EXPECT_EQ(container(s.uid).state.reason, "CreateContainerConfigError");
+
+  PodSpec next = s;
+  next.containers[0].env["A"] = "given";
+  next.containers[1].env["A"] = "not for one that runs";
+  ASSERT_TRUE(pods_->release(next));
+  EXPECT_EQ(output(s.uid), "") << "still held";
+  next.containers[0].held = false;
+  // The control: without the word nothing happens; and a word from inside is none.
+  auto spec = *pods_->read_spec(s.uid);
+  spec.containers[0] = next.containers[0];
+  ASSERT_TRUE(base::write_file_atomic(pods_->directory(s.uid) + "/spec.json", to_json(spec), 0600));
+  EXPECT_FALSE(test::eventually([&] { return output(s.uid) != ""; }, 200));
+  // As after an agent that was killed between the two.
+  ASSERT_TRUE(pods_->release(next));
+  ASSERT_TRUE(test::eventually([&] { return output(s.uid) == "main given\n"; })) << story(s.uid);
+  EXPECT_TRUE(test::eventually([&] { return container(s.uid).state.phase == ContainerPhase::running; }));
+  EXPECT_EQ(container(s.uid).state.restarts, 0);
+  EXPECT_EQ(pods_->read_spec(s.uid)->containers[0].env.at("A"), "given") << "what exec gives";
+  EXPECT_FALSE(pods_->read_spec(s.uid)->containers[1].env.contains("A"));
+  ASSERT_TRUE(pods_->release(next)) << "once more is nothing";
+  EXPECT_EQ(container(s.uid, 1).state.restarts, 0);
+
+  // One that is stopped while it waits never runs.
+  PodSpec never = pod("echo never");
+  never.containers[0].held = true;
+  start(never);
+  ASSERT_TRUE(pods_->stop(never.uid, milliseconds(1000)));
+  EXPECT_TRUE(finished(never.uid));
+  EXPECT_EQ(output(never.uid), "");
+  EXPECT_FALSE(pods_->release(never)) << "there is nobody to tell";
+}
+
 TEST_F(ProcessTest, ReapsOrphansAndKillsWhatIsLeft) {
   // 20 orphans end while the container runs; one daemon stays behind and holds the output open.
   PodSpec s =

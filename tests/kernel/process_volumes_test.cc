@@ -150,6 +150,28 @@ TEST_F(VolumesTest, NothingOfThemIsOnTheHost) {
   EXPECT_NE(theirs->find(" /volumes rw,nosuid,nodev"), std::string::npos) << *theirs;
 }
 
+// Images of distributions have /var/run as a link, and some no /run.
+TEST_F(VolumesTest, AMountPointBelowALinkThatLeadsToNothingIsMade) {
+  auto image = scratch_ + "/image";
+  ASSERT_EQ(
+      test::shell("mkdir -p " + image + "/var && ln -s /run " + image + "/var/run && ln -s ../gone " + image +
+                  "/var/loop && ln -s var/loop " + image +
+                  "/gone && cp --parents -L /bin/sh /bin/cat $(ldd /bin/sh /bin/cat | grep -o '/[^ ]*[^ :]') " + image),
+      0);
+  Volumes volumes{{"token", files({{"token", {"abc", 0644}}})}};
+  auto spec = spec_with("/bin/cat /var/run/secrets/x/token /run/secrets/x/token", volumes,
+                        {{"token", "/var/run/secrets/x", "", true}});
+  spec.containers[0].image = "dir:" + image;
+  spec.containers[0].command[0] = "/bin/sh";
+  EXPECT_EQ(run_with(spec, volumes), "abcabc\n") << story(spec.uid);
+  EXPECT_FALSE(std::filesystem::exists(image + "/run")) << "in memory";
+  auto endless = spec_with("true", volumes, {{"token", "/var/loop/x", "", true}});
+  endless.containers[0].image = "dir:" + image;
+  endless.containers[0].command[0] = "/bin/sh";
+  (void)run_with(endless, volumes);
+  EXPECT_EQ(container(endless.uid).state.reason, "StartError") << story(endless.uid);
+}
+
 TEST_F(VolumesTest, AMountThatCannotBeIsTheContainersFailure) {
   Volumes volumes{{"config", files({{"a", {"1", 0644}}})}};
   auto spec = spec_with("true", volumes, {{"config", "/etc/passwd", "", true}});

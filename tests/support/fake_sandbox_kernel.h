@@ -24,7 +24,8 @@ class FakeKernel final : public Kernel {
     std::set<Ip> routes, neighbours;
     std::string hosts, resolv_conf;
     ProcessPhase processes = ProcessPhase::none;
-    Volumes volumes;  // as written
+    Volumes volumes;             // as written
+    std::set<std::string> held;  // containers
     bool leaving = false;
   };
   std::map<Uid, Box> boxes;
@@ -62,6 +63,14 @@ class FakeKernel final : public Kernel {
       if (b.processes == ProcessPhase::running)
         for (const auto& [name, volume] : b.volumes)
           if (!volume.scratch) s.volumes[name] = digest(volume);
+      if (b.processes != ProcessPhase::none)
+        for (const auto& c : b.made.containers) {
+          ContainerState state;
+          state.name = c.name;
+          state.phase = b.held.contains(c.name) ? ContainerPhase::waiting : ContainerPhase::running;
+          state.reason = b.held.contains(c.name) ? kHeldReason : "";
+          s.containers.push_back(std::move(state));
+        }
       s.leaving = b.leaving;
       ++it;
     }
@@ -211,12 +220,22 @@ class FakeKernel final : public Kernel {
     for (const auto& name : o.volumes) b.volumes[name] = o.sandbox.volumes.at(name);
     return {};
   }
+  base::Result<> run(const ReleaseContainers& o) {
+    auto& b = boxes[o.sandbox.uid];
+    if (b.processes != ProcessPhase::running) return base::Error::from_errno(ESRCH, "init");
+    for (const auto& name : o.containers) b.held.erase(name);
+    return {};
+  }
   base::Result<> run(const StartProcesses& o) {
     auto& b = boxes[o.sandbox.uid];
     if (!b.alive || !b.pinned) return base::Error::from_errno(EAGAIN, "no network yet");
     b.processes = ProcessPhase::running;
     b.made.limits = o.sandbox.limits;
     b.volumes = o.sandbox.volumes;
+    b.made.containers = o.sandbox.containers;
+    b.held.clear();
+    for (const auto& c : o.sandbox.containers)
+      if (c.held) b.held.insert(c.name);
     return {};
   }
 };

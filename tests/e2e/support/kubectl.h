@@ -10,7 +10,8 @@
 
 namespace trama::test {
 
-// Debian's kubectl as scripts/install-packages puts it, or the one that TRAMA_KUBECTL names.
+// Debian's kubectl as scripts/install-packages puts it, or the one that TRAMA_KUBECTL names, or TRAMA_KUBECTL_NAME in
+// .cache.
 std::string kubectl_path();
 
 struct Ran {
@@ -44,6 +45,7 @@ extern const char* const kJob;
 class Kubectl : public testing::Test {
  protected:
   Kubectl();
+  void SetUp() override;
   std::string cluster(const std::string& arguments, const std::string& input = "", int status = 0);
   // In the test's own namespace.
   std::string kubectl(const std::string& arguments, const std::string& input = "", int status = 0);

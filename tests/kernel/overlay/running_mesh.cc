@@ -193,7 +193,8 @@ std::string describe(const MeshStatus& status) {
   for (const auto& p : status.peers) {
     out += fmt::format("  {} {} {}", p.node, peers::to_string(p.connection), p.trouble);
     out += fmt::format(" use {} ({})", peers::to_string(p.use), p.why);
-    for (auto kind : {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::direct}) {
+    if (!p.via.empty()) out += " via " + p.via;
+    for (auto kind : peers::kAllPaths) {
       const auto& path = p.path(kind);
       out += fmt::format(" | {} {} {} loss {} in {} out {} rtt {} us", peers::to_string(kind),
                          peers::to_string(path.state), path.reason, path.loss, path.loss_in, path.loss_out,

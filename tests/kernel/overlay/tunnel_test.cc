@@ -69,33 +69,6 @@ class Tunnel : public testing::Test {
   std::map<unsigned, std::unique_ptr<WholeNode>> nodes;
 };
 
-struct Sight {
-  std::size_t frames = 0, clear = 0, vxlan = 0, tunnel = 0;
-};
-Sight look(const std::vector<std::string>& frames, const std::string& secret) {
-  Sight s;
-  for (const auto& f : frames) {
-    ++s.frames;
-    if (f.find(secret) != f.npos) ++s.clear;
-    if (udp_port_of(f) == 6784) ++s.vxlan;
-    if (udp_port_of(f) == 6783) ++s.tunnel;
-  }
-  return s;
-}
-
-constexpr const char* kSecret = "these words are nobody's business";
-
-void whisper(const Node& a, const Node& b) {
-  Socket server(b.pod, Family::v4, SOCK_DGRAM), client(a.pod, Family::v4, SOCK_DGRAM);
-  for (int i = 0; i < 50; ++i) {
-    ASSERT_TRUE(client.send_to({b.pod4(), server.port()}, kSecret));
-    auto got = server.receive();
-    ASSERT_TRUE(got);
-    server.send_to(got->second, kSecret);
-    ASSERT_TRUE(client.receive());
-  }
-}
-
 // ---- the path -------------------------------------------------------------------------------------------------------
 
 TEST_F(Tunnel, CarriesPacketsOfAllSizesOfBothFamilies) {

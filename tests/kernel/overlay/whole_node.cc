@@ -54,7 +54,7 @@ void WholeNode::force(Path path) {
 }
 
 bool WholeNode::programmed(const std::string& peer, peers::Use use) {
-  auto device = use == peers::Use::tunnel ? kTunnelDevice : use == peers::Use::direct ? "eth0" : kDevice;
+  auto device = peers::is_sealed(use) ? kTunnelDevice : use == peers::Use::direct ? "eth0" : kDevice;
   auto to = cidr_of(node_.desired.peers.at(peer).pod_cidrs, Family::v4)->address().plus(5).to_string();
   std::string out;
   node_.host.netns().shell("ip route get " + to, &out);
@@ -68,7 +68,7 @@ bool WholeNode::takes(const std::string& peer, peers::Use use, int milliseconds)
         auto s = mesh_->status();
         const auto* p = peer_in(s, peer);
         return p && p->use == use && programmed(peer, use) &&
-               (use != peers::Use::tunnel || p->path(PathKind::tunnel).state == PathState::up);
+               (!peers::is_sealed(use) || p->used().state == PathState::up);
       },
       milliseconds);
 }

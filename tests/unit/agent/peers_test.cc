@@ -214,5 +214,87 @@ TEST(PeerPages, MetricsHaveNoSeriesForEachPeer) {
   EXPECT_THAT(text, Not(HasSubstr("n2")));
 }
 
+// ---- over a third node ----------------------------------------------------------------------------------------------
+
+MeshStatus relayed(const std::string& via) {
+  auto s = status(PathState::up, PathState::down);
+  s.tunnel_mtu = 1436;
+  auto& p = s.peers[1];
+  p.use = Use::relay;
+  p.via = via;
+  p.why = "vxlan: no answer from n3; tunnel: no answer from n3";
+  p.switches = 1;
+  auto& path = p.path(PathKind::relay);
+  path.state = PathState::up;
+  path.mtu = 1392;
+  path.round_trip = Micros(900);
+  s.peers[0].use = Use::vxlan;
+  s.tunnel.relayed_packets = 12;
+  s.tunnel.relay_refused = 3;
+  s.splices = 2;
+  return s;
+}
+
+TEST(PeerPages, TellWhichThirdNodePacketsGoOver) {
+  auto s = relayed("n2");
+  EXPECT_THAT(overlay_connections(s), HasSubstr("encrypted relay=up n3 via n2 mtu=1392 rtt=0.90ms"));
+  auto paths = overlay_paths(s);
+  EXPECT_THAT(paths, HasSubstr("via n2: vxlan: no answer from n3; tunnel: no answer from n3"));
+  EXPECT_THAT(overlay_summary(s),
+              HasSubstr("Relay: 1 peers by a third node; 12 packets and 2 conversations passed on"));
+  auto report = overlay_report(s);
+  EXPECT_EQ(report.at("peers").at(1).at("via"), "n2");
+  EXPECT_EQ(report.at("relay").at("passedOnPackets").to_number<int>(), 12);
+  EXPECT_EQ(report.at("tunnel").at("dropped").at("relay_refused").to_number<int>(), 3);
+  auto metrics = overlay_metrics(s);
+  EXPECT_THAT(metrics, HasSubstr("trama_overlay_peers{path=\"relay\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("trama_relay_packets_total 12"));
+  int code = 0;
+  overlay_ready(s, code);
+  EXPECT_EQ(code, 200) << "it is reached";
+  auto fault = overlay_brief(s).at("faults").at(0);
+  EXPECT_EQ(fault.at("via"), "n2");
+  EXPECT_TRUE(fault.at("circumvented").as_bool());
+  // Nothing is said of it where it is not looked at.
+  auto well = status(PathState::up, PathState::up);
+  well.tunnel_mtu = 1436;
+  EXPECT_THAT(overlay_paths(well), Not(HasSubstr("relay")));
+  well.relay_off = "switched off (--relay off)";
+  EXPECT_THAT(overlay_summary(well), HasSubstr("Relay: off: switched off (--relay off)"));
+}
+
+TEST(PathVerdict, APeerByAThirdNodeIsReachedAndSaidToBe) {
+  auto verdict = judge_paths(relayed("n2"));
+  ASSERT_TRUE(verdict);
+  EXPECT_TRUE(verdict->holds);
+  EXPECT_EQ(verdict->message,
+            "peers reached through the overlay: 2; by a third node, because nothing else passes: n3 over n2");
+}
+
+TEST(PathEvents, NameTheThirdNodeAndTheNextOne) {
+  auto up = status(PathState::up, PathState::up);
+  for (auto& p : up.peers) p.use = Use::vxlan;
+  auto begin = path_events(up, relayed("n2"));
+  ASSERT_EQ(begin.size(), 2u) << "the path, and what follows from it";
+  EXPECT_EQ(begin[1].reason, "OverlayRelayUsed");
+  EXPECT_THAT(begin[1].message, HasSubstr("packets to n3 go over n2, because of vxlan: no answer from n3"));
+  EXPECT_TRUE(path_events(relayed("n2"), relayed("n2")).empty());
+  auto next = path_events(relayed("n2"), relayed("n4"));
+  ASSERT_EQ(next.size(), 1u);
+  EXPECT_THAT(next[0].message, HasSubstr("go over n4"));
+  auto end = path_events(relayed("n2"), up);
+  ASSERT_EQ(end.size(), 2u);
+  EXPECT_EQ(end[1].message, "packets to n3 take vxlan again (number 0)");
+  EXPECT_FALSE(end[1].warning);
+}
+
+TEST(UsePaths, PacketsOverAThirdNodeGoIntoTheTunnelsDevice) {
+  overlay::Desired d;
+  d.peers["n3"].node = "n3";
+  use_paths(d, relayed("n2"));
+  EXPECT_EQ(d.peers.at("n3").path, overlay::Path::tunnel);
+  EXPECT_EQ(d.peers.at("n3").mtu, 1392u);
+}
+
 }  // namespace
 }  // namespace trama::agent

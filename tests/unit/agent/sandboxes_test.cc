@@ -148,13 +148,20 @@ TEST(Sandboxes, APodWaitsForItsSourcesWithItsNetworkUp) {
   EXPECT_EQ(out.waits.at("u-p").volumes, (std::map<std::string, std::string>{{"v", "configmap \"c\" not found"}}));
   EXPECT_EQ(out.waits.at("u-p").containers, (std::map<std::string, std::string>{{"a", "secret \"s\" not found"}}));
   EXPECT_FALSE(out.desired.sandboxes.at("u-p").volumes.contains("v")) << "what a pod that runs has there is left alone";
+  auto volume = SourceLookup{SourceLookup::State::found,
+                             object_from("configmaps", R"({"metadata":{"name":"c"},"data":{"x":"1"}})")};
+  known["configmaps/default/c"] = volume;
+  out = w.run();
+  EXPECT_FALSE(out.desired.sandboxes.at("u-p").hold_processes) << "a variable holds its own container only";
+  EXPECT_TRUE(out.desired.sandboxes.at("u-p").containers[0].held);
+  EXPECT_FALSE(out.desired.sandboxes.at("u-p").containers[1].held);
   known["configmaps/default/c"] = {SourceLookup::State::found,
                                    object_from("configmaps", R"({"metadata":{"name":"c"},"data":{"x":"1"}})")};
   known["secrets/default/s"] = {SourceLookup::State::found,
                                 object_from("secrets", R"({"metadata":{"name":"s"},"data":{"k":"djE="}})")};
   out = w.run();
   const auto& box = out.desired.sandboxes.at("u-p");
-  EXPECT_FALSE(box.hold_processes);
+  EXPECT_FALSE(box.hold_processes || box.containers[0].held);
   EXPECT_TRUE(out.waits.empty());
   EXPECT_EQ(box.containers[0].environment.at("S"), "v1");
   EXPECT_EQ(box.volumes.at("v").files.at("x").content, "1");

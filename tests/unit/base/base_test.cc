@@ -15,6 +15,7 @@
 #include "base/line_buffer.h"
 #include "base/result.h"
 #include "base/timestamp.h"
+#include "base/utf8.h"
 
 namespace trama::base {
 namespace {
@@ -308,6 +309,41 @@ TEST(LineBuffer, GivesBackWhatIsNoLineYet) {
   EXPECT_EQ(lines.take(), "tw");
   lines.add("o\n");
   EXPECT_EQ(lines.next(), "o") << "what was taken is gone";
+}
+
+// Every character there is, written down the simple way, and nothing else.
+TEST(Utf8, EveryCharacterAndNothingElse) {
+  std::vector<bool> two(1 << 16), three(1 << 24);
+  std::size_t known = 0;
+  for (unsigned c = 0; c <= 0x10ffff; ++c) {
+    if (c >= 0xd800 && c < 0xe000) continue;
+    std::string s;
+    auto more = [&](unsigned bits) { s += static_cast<char>(0x80 | (c >> bits & 0x3f)); };
+    if (c < 0x80) {
+      s += static_cast<char>(c);
+    } else if (c < 0x800) {
+      s += static_cast<char>(0xc0 | c >> 6), more(0);
+      two[(0xc0u | c >> 6) << 8 | (0x80 | (c & 0x3f))] = true;
+    } else if (c < 0x10000) {
+      s += static_cast<char>(0xe0 | c >> 12), more(6), more(0);
+      three[(0xe0u | c >> 12) << 16 | (0x80 | (c >> 6 & 0x3f)) << 8 | (0x80 | (c & 0x3f))] = true;
+    } else {
+      s += static_cast<char>(0xf0 | c >> 18), more(12), more(6), more(0);
+    }
+    known += utf8_length(s + "x") == s.size() && is_utf8(s) && to_utf8(s) == s &&
+             !is_utf8(s.substr(0, s.size() - 1)) == (s.size() > 1);
+  }
+  EXPECT_EQ(known, 0x110000u - 0x800u);
+  std::size_t wrong = 0;
+  for (unsigned b = 0x800000; b < 1u << 24; ++b) {
+    const char bytes[] = {static_cast<char>(b >> 16), static_cast<char>(b >> 8), static_cast<char>(b)};
+    wrong += utf8_length({bytes, 3}) != (two[b >> 8] ? 2u : three[b] ? 3u : 0u);
+  }
+  EXPECT_EQ(wrong, 0u);
+  for (const char* bad :
+       {"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x8f\xbf\xbf", "\xf5\x80\x80\x80", "a\xff", "\xe2\x82"})
+    EXPECT_FALSE(is_utf8(bad));
+  EXPECT_EQ(to_utf8("a\xe2\x82z"), "a\xef\xbf\xbd\xef\xbf\xbdz");
 }
 
 }  // namespace

@@ -121,6 +121,21 @@ TEST(NetnsPlan, volumes_are_written_when_their_content_differs_and_processes_wai
       << "a volume that the pod was started without is none of its";
 }
 
+TEST(NetnsPlan, a_held_container_waits_alone_and_is_started_when_it_can) {
+  FakeKernel kernel;
+  Sandbox web = pod("web-1", 7);
+  web.containers.push_back(web.containers[0]);
+  web.containers[1].name = "side";
+  web.containers[0].held = true;
+  EXPECT_THAT(pass(kernel, desired({web})).back(), "start processes default/web-1: main (held), side");
+  EXPECT_THAT(pass(kernel, desired({web})), IsEmpty());
+  web.containers[0].held = false;
+  EXPECT_THAT(pass(kernel, desired({web})), ElementsAre("start held containers default/web-1: main"));
+  EXPECT_THAT(pass(kernel, desired({web})), IsEmpty());
+  web.containers[0].held = web.containers[1].held = true;
+  EXPECT_THAT(pass(kernel, desired({web})), IsEmpty()) << "what runs goes on without what it was made from";
+}
+
 TEST(NetnsPlan, other_addresses_are_another_network) {
   FakeKernel kernel;
   Sandbox web = pod("web-1", 7);

@@ -105,6 +105,15 @@ TEST_F(ProtobufBodies, EvictionsObeyTheirDeleteOptions) {
   EXPECT_EQ(ask("GET", pod_a()).status, 404);
 }
 
+// `kubectl auth can-i` from 1.32 on: it sends the status that it asks for, empty.
+TEST_F(ProtobufBodies, ReviewsAreAskedWithAnEmptyStatus) {
+  auto asked = bytes(2, bytes(1, bytes(1, "default") + bytes(2, "create") + bytes(4, "*") + bytes(5, "pods")));
+  auto review = envelope("authorization.k8s.io/v1", "SelfSubjectAccessReview", bytes(1, "") + asked + bytes(3, ""));
+  auto r = send("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews?fieldValidation=Strict", review);
+  EXPECT_EQ(r.status, 201) << r.body;
+  EXPECT_THAT(r.body, HasSubstr(R"("allowed":true)"));
+}
+
 TEST_F(ProtobufBodies, SubresourcesHaveKindsOfTheirOwn) {
   make_pod("a");
   auto binding = envelope("v1", "Binding", bytes(1, bytes(1, "a")) + bytes(2, bytes(1, "Node") + bytes(3, "n1")));
