@@ -98,6 +98,15 @@ void Mesh::Impl::renew_keys() {
   }
 }
 
+// What we offer a peer has changed since we said it: a new conversation says it anew, beside the old one.
+void Mesh::Impl::say_anew() {
+  for (auto& [name, p] : entries) {
+    if (!p.link || !p.link->via().empty() || p.dialing || now() < p.dial_at) continue;
+    if (now() - p.link->established < kYoung || p.link->session().mine().capabilities == capabilities(name)) continue;
+    if (begin_dial(p, "tell anew ")) p.dial_at = now() + kOtherSideLate;
+  }
+}
+
 // Ends what was for keys alone, and lets keys go that nobody needs any more.
 void Mesh::Impl::tick_demand() {
   for (auto& [name, p] : entries) {

@@ -39,6 +39,8 @@ struct SpliceEnd {
   bool over = false;
 };
 
+constexpr Millis kYoung{5'000};  // two connections that crossed are both younger
+
 struct Mesh::Impl {
   Impl(asio::any_io_executor executor, MeshOptions o, Events e);
 

@@ -18,7 +18,6 @@ namespace trama::overlay::mesh {
 namespace {
 
 constexpr Millis kListenAgain{5'000};
-constexpr Millis kYoung{5'000};           // two connections that crossed are both younger
 constexpr Millis kForeignAgain{600'000};  // between two log lines about a foreign program
 constexpr Millis kReport{1'000};          // between reports by TCP while datagrams do not pass
 constexpr int kBacklog = 256;
@@ -225,23 +224,13 @@ std::vector<std::string> Mesh::Impl::capabilities(const std::string& to) const {
   std::vector<std::string> out = {kVxlan};
   if (options.tunnel) out.push_back(kTunnel);
   if (options.tunnel && options.tunnel->prefers_aes()) out.push_back(kTunnelAes);
+  if (options.tunnel && options.relay) out.push_back(kRelay);
   if (world.encrypt) out.push_back(kEncrypt);
   if (const auto* p = in_world(to); p && p->trusted) out.push_back(kClear);
   auto entry = entries.find(to);
   if (world.plain && entry != entries.end() && shares_link(entry->second))
     out.push_back(peers::plain_capability(world.plain->mac));
   return out;
-}
-
-// What we offer a peer has changed since we said it: a new conversation says it anew, beside the old one.
-void Mesh::Impl::say_anew() {
-  for (auto& [name, p] : entries) {
-    if (!p.link || p.dialing || now() < p.dial_at || now() - p.link->established < kYoung) continue;
-    if (p.link->session().mine().capabilities == capabilities(name)) continue;
-    p.dialing = true;
-    p.dial_at = now() + kOtherSideLate;
-    tasks.spawn("tell " + name + " anew", dial(name));
-  }
 }
 
 void Mesh::Impl::begin(std::shared_ptr<Link> link) {

@@ -41,7 +41,7 @@ void Mesh::Impl::tell_tunnel() {
     auto known = entries.find(name);
     peers::TunnelPort::Peer told{name, IpPort{peer.underlay, options.port}, peer.pods, ""};
     if (known != entries.end()) {
-      told.at = known->second.where.current();
+      told.endpoint = known->second.where.current();
       told.via = known->second.told_via = via_of(known->second);
     }
     out.push_back(std::move(told));
