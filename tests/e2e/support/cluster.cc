@@ -75,7 +75,8 @@ Cluster::~Cluster() {
         prefix_, name);
     (void)eventually([&] { return shell(look, &left), left.empty(); }, 2000);
     EXPECT_EQ(left, "") << "left behind by " << name;
-    shell(fmt::format("ip -n {} -o link show | grep -E 'trama0|: tr[0-9a-f]{{11}}'", netns(name)), &left);
+    // Without ip(8)'s complaints: it looks at all pinned namespaces, and those of others come and go.
+    shell(fmt::format("ip -n {} -o link show 2>/dev/null | grep -E 'trama0|: tr[0-9a-f]{{11}}'", netns(name)), &left);
     EXPECT_EQ(left, "") << "links left behind by " << name;
     shell(fmt::format("nsenter --net=/run/netns/{} nft list tables | grep trama", netns(name)), &left);
     EXPECT_EQ(left, "") << "tables left behind by " << name;
