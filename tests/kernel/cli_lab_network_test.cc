@@ -39,7 +39,8 @@ class LabNetworkTest : public testing::Test {
   }
   static std::string host_state() {
     return output_of(
-        "ip -o link | sed -E 's/ (qlen|state) [^ ]+//g'; ip -o addr; ip route show table all; ip rule; "
+        "exec 2>/dev/null; ip -o link | sed -E 's/ (qlen|state) [^ ]+//g'; ip -o addr; ip route show table all; ip "
+        "rule; "
         "nft list ruleset; cat /proc/sys/net/ipv4/ip_forward");
   }
   std::string in(const std::string& netns, const std::string& command) const {
