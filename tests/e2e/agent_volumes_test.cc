@@ -408,6 +408,8 @@ spec:
 )"));
   ASSERT_TRUE(cluster.wait_pod_ready("all")) << cluster.log("n1");
   ASSERT_TRUE(cluster.wait_pod_ready("mute")) << cluster.log("n1");
+  // The agent's own server opens when its certificate has come, which pods do not wait for.
+  ASSERT_TRUE(eventually([&] { return in("echo up") == "up\n"; })) << in("echo up");
   EXPECT_EQ(in("ls /var/run/secrets/kubernetes.io/serviceaccount"), "ca.crt\nnamespace\ntoken\n");
   EXPECT_EQ(in("cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"), "default");
   EXPECT_EQ(in("ls /var/run/secrets 2>&1 || true", "mute"),

@@ -70,6 +70,14 @@ class LinksTest : public testing::Test {
     place_ = link_place(record, dir_);
     for (auto n : {"n1", "n2", "n3"}) nodes_.emplace_back(n);
     thread_ = std::thread([this] { serve(); });
+    // The kernel opens a port of the switch a moment after its cable has come up; what is asked before that is lost,
+    // and neighbours are asked for again only after a second.
+    for (auto [from, to, ip] :
+         {std::tuple{"n1", "n2", "172.30.0.12"}, {"n1", "n3", "172.30.0.13"}, {"n2", "n3", "172.30.0.13"}}) {
+      bool there = false;
+      for (int i = 0; i < 25 && !there; ++i) there = send(from, to, ip, 1, 1).size() == 1;
+      ASSERT_TRUE(there) << from << " does not reach " << to;
+    }
   }
   void TearDown() override {
     end();
