@@ -234,7 +234,8 @@ void default_service(json::object& body) {
       auto* target = port.if_contains("targetPort");
       bool unset = !target || (target->is_string() && target->get_string().empty()) ||
                    (target->is_int64() && target->get_int64() == 0);
-      if (unset && port.contains("port")) port["targetPort"] = port["port"];
+      if (unset && port.contains("port"))
+        port["targetPort"] = json::value(port["port"]);  // a copy: the new field may move the old ones
     }
 }
 

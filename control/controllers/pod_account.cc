@@ -85,7 +85,8 @@ std::optional<api::Status> admit_pod_account(store::Transaction& tx, const api::
   auto name = api::text_at(spec, "serviceAccountName");
   if (name.empty()) name = api::text_at(spec, "serviceAccount");
   if (name.empty()) name = kDefaultAccount;
-  spec["serviceAccountName"] = spec["serviceAccount"] = name;
+  spec["serviceAccountName"] = name;
+  spec["serviceAccount"] = name;
   auto account = name == kDefaultAccount ? ensure_default_account(tx, key.ns, now)
                                          : tx.get(api::Key{"serviceaccounts", key.ns, name});
   if (!account)
