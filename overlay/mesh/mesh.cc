@@ -144,13 +144,15 @@ void Mesh::Impl::choose_neighbours() {
   for (auto& [name, p] : entries) p.neighbour = chosen.contains(name);
 }
 
+void Mesh::Impl::forget(const Keyed& key) {
+  by_index.erase(key.keys.my_index());
+  if (key.tunnel) options.tunnel->close(key.keys.my_index());
+}
+
 void Mesh::Impl::forget_peer(const std::string& name) {
   auto it = entries.find(name);
   if (it == entries.end()) return;
-  for (const auto& key : it->second.keys) {
-    by_index.erase(key->keys.my_index());
-    if (key->tunnel) options.tunnel->close(key->keys.my_index());
-  }
+  for (const auto& key : it->second.keys) forget(*key);
   for (const auto& link : links)
     if (link->who().node == name) {
       link->session().close("this node is no member of the cluster any more");
@@ -264,7 +266,7 @@ MeshStatus Mesh::Impl::status() const {
     s.told = !p.uid.empty();
     if (p.where.elsewhere()) s.found_at = p.where.current().to_string();
     s.translated = p.translated();
-    if (p.sees_us && datagrams && *p.sees_us != datagrams->local()) s.sees_us = p.sees_us->to_string();
+    if (sees_us_elsewhere(p)) s.sees_us = p.sees_us->to_string();
     if (const auto* key = p.sealing(); key && key->tunnel) s.cipher = key->cipher;
     s.via = p.third.via();
     if (p.link) {

@@ -131,10 +131,7 @@ void Mesh::Impl::tick_demand() {
       }
     if (p.keys.empty() || now() - std::max(p.needed, p.heard_sealed) < kIdleKeys) continue;
     log->debug("{}: its keys are not needed any more", name);
-    for (const auto& key : p.keys) {
-      by_index.erase(key->keys.my_index());
-      if (key->tunnel) options.tunnel->close(key->keys.my_index());
-    }
+    for (const auto& key : p.keys) forget(*key);
     p.keys.clear();
     changed = true;
   }

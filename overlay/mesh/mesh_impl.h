@@ -57,6 +57,7 @@ struct Mesh::Impl {
   void choose_neighbours();
   void leave_address();
   void forget_peer(const std::string& name);
+  void forget(const Keyed& key);
   PeerEntry* peer_of_overlay(const Ip& address);
   bool is_member_address(const Ip& address) const;
   MeshStatus status() const;
@@ -129,6 +130,10 @@ struct Mesh::Impl {
   void moved(PeerEntry& p);
   peers::Heartbeat heartbeat(const PeerEntry& p, std::uint64_t sequence) const;
   std::string translation(const PeerEntry& p) const;
+  bool sees_us_elsewhere(const PeerEntry& p) const {
+    return p.sees_us && datagrams && *p.sees_us != datagrams->local();
+  }
+  const Ip* own_overlay(base::Family family) const;
   // `via`: the third node that it came over; "" = none.
   void on_datagram(const IpPort& from, std::string_view datagram, const std::string& via = "");
   void on_icmp(base::Family family, const IpPort& from, std::string_view message);

@@ -117,9 +117,8 @@ void Mesh::Impl::probe_direct(PeerEntry& p) {
 
 void Mesh::Impl::send_plain_probe(PeerEntry& p, const base::Mac& to, std::uint64_t sequence, unsigned size) {
   auto& path = p.path(PathKind::direct);
-  auto own = std::find_if(world.overlay.begin(), world.overlay.end(),
-                          [&](const Ip& ip) { return ip.family() == p.overlay->family(); });
-  if (own == world.overlay.end()) return;
+  const auto* own = own_overlay(p.overlay->family());
+  if (!own) return;
   if (!link_socket) {
     auto opened = LinkSocket::open();
     if (!opened) {
@@ -167,9 +166,8 @@ void Mesh::Impl::send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigne
 void Mesh::Impl::send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint64_t sequence) {
   auto& path = p.path(PathKind::overlay);
   const auto* peer = in_world(p.member.node);
-  auto own = std::find_if(world.overlay.begin(), world.overlay.end(),
-                          [&](const Ip& ip) { return ip.family() == p.overlay->family(); });
-  if (!peer || own == world.overlay.end()) return;
+  const auto* own = own_overlay(p.overlay->family());
+  if (!peer || !own) return;
   if (!vxlan_probes || vxlan_probes->local().ip != world.underlay) {
     if (vxlan_probes) vxlan_probes->close();
     vxlan_probes.reset();
@@ -184,6 +182,12 @@ void Mesh::Impl::send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint
       world.vni, world.mac, peer->mac, *own, *p.overlay, kEchoId, static_cast<std::uint16_t>(sequence)};
   auto sent = vxlan_probes->send(IpPort{peer->underlay, world.vxlan_port}, peers::encode(probe, body));
   path.send_error = sent ? "" : sent.error().to_string();
+}
+
+const Ip* Mesh::Impl::own_overlay(base::Family family) const {
+  auto own =
+      std::find_if(world.overlay.begin(), world.overlay.end(), [&](const Ip& ip) { return ip.family() == family; });
+  return own == world.overlay.end() ? nullptr : &*own;
 }
 
 // Fills a packet of that size.
@@ -254,7 +258,7 @@ void Mesh::Impl::moved(PeerEntry& p) {
 // Why VXLAN cannot pass, whatever else is well.
 std::string Mesh::Impl::translation(const PeerEntry& p) const {
   if (p.translated()) return fmt::format("{} is behind NAT, seen as {}", p.member.node, p.heard_from->to_string());
-  if (p.sees_us && datagrams && *p.sees_us != datagrams->local())
+  if (sees_us_elsewhere(p))
     return fmt::format("{} is behind NAT, {} sees it as {}", options.node, p.member.node, p.sees_us->to_string());
   return "";
 }
@@ -329,8 +333,7 @@ void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_vi
 void Mesh::Impl::retire_keys(PeerEntry& p) {
   std::erase_if(p.keys, [&](const auto& key) {
     if (!key->retires || now() < *key->retires) return false;
-    by_index.erase(key->keys.my_index());
-    if (key->tunnel) options.tunnel->close(key->keys.my_index());
+    forget(*key);
     return true;
   });
 }

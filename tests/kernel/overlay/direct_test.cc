@@ -11,14 +11,6 @@ namespace {
 
 using peers::Use;
 using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
-
-const TestAuthority& authority() {
-  static TestAuthority one;
-  return one;
-}
-
-double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
 
 class Direct : public testing::Test {
  protected:
@@ -114,19 +106,8 @@ TEST_F(Direct, WhereTheSwitchFiltersThemVxlanTakesOverWithinThreeSeconds) {
   up(2);
   ASSERT_TRUE(both_take(Use::direct)) << table();
   auto &a = (*lab)[1], &b = (*lab)[2];
-  Socket server(b.pod, Family::v4, SOCK_STREAM), client(a.pod, Family::v4, SOCK_STREAM);
-  listen(server.fd(), 1);
-  ASSERT_TRUE(client.connect_to({b.pod4(), server.port()}));
-  base::UniqueFd accepted(accept(server.fd(), nullptr, nullptr));
-  auto say = [&](const std::string& text) {
-    timeval limit{10, 0};
-    setsockopt(accepted.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (send(client.fd(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return std::string("send");
-    std::string got(text.size(), '\0');
-    auto n = recv(accepted.get(), got.data(), got.size(), MSG_WAITALL);
-    return n == static_cast<ssize_t>(text.size()) && got == text ? std::string() : fmt::format("{} bytes", n);
-  };
-  EXPECT_EQ(say("before"), "");
+  Conversation talk(a, b);
+  EXPECT_EQ(talk.say("before"), "");
   Pinger pinger(a.pod, b.pod, b.pod4(), milliseconds(10));
   auto begin = Clock::now();
   filter("ip saddr 10.244.0.0/16");
@@ -135,13 +116,13 @@ TEST_F(Direct, WhereTheSwitchFiltersThemVxlanTakesOverWithinThreeSeconds) {
   EXPECT_TRUE(trama::test::eventually(left)) << table();
   EXPECT_LE(seconds_since(begin), 3.0) << table();
   EXPECT_TRUE(both_take(Use::vxlan)) << table();
-  EXPECT_EQ(say(std::string(60'000, 'd')), "") << "during";
+  EXPECT_EQ(talk.say(std::string(60'000, 'd')), "") << "during";
   EXPECT_NE(nodes[1]->status().peers[0].why.find("port security"), std::string::npos) << table();
   begin = Clock::now();
   unfilter();
   EXPECT_TRUE(both_take(Use::direct, 15'000)) << table();
   EXPECT_LE(seconds_since(begin), 15.0);
-  EXPECT_EQ(say("after"), "");
+  EXPECT_EQ(talk.say("after"), "");
   auto result = pinger.stop();
   std::printf("longest gap %d ms\n", static_cast<int>(result.longest_gap.count()));
   EXPECT_LE(result.longest_gap.count(), 3000) << "of the pings";

@@ -240,4 +240,20 @@ std::string tcp_transfer(const PrivateNetns& from, const PrivateNetns& to, const
   return got == bytes ? "" : fmt::format("{} of {} bytes arrived", got, bytes);
 }
 
+Conversation::Conversation(const Node& from, const Node& to)
+    : server_(to.pod, Family::v4, SOCK_STREAM), client_(from.pod, Family::v4, SOCK_STREAM) {
+  listen(server_.fd(), 1);
+  if (!client_.connect_to({to.pod4(), server_.port()})) throw std::runtime_error("connect");
+  accepted_.reset(accept(server_.fd(), nullptr, nullptr));
+  timeval limit{10, 0};
+  setsockopt(accepted_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
+std::string Conversation::say(const std::string& text) {
+  if (send(client_.fd(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return "send";
+  std::string got(text.size(), '\0');
+  auto n = recv(accepted_.get(), got.data(), got.size(), MSG_WAITALL);
+  return n == static_cast<ssize_t>(text.size()) && got == text ? "" : fmt::format("{} bytes", n);
+}
+
 }  // namespace trama::overlay::test

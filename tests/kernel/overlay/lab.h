@@ -90,4 +90,16 @@ std::string udp_round_trip(const PrivateNetns& from, const PrivateNetns& to, con
 // `bytes` bytes over a new connection, checked; what went wrong, or "".
 std::string tcp_transfer(const PrivateNetns& from, const PrivateNetns& to, const Ip& address, std::size_t bytes);
 
+// A TCP connection between two pods, opened once.
+class Conversation {
+ public:
+  Conversation(const Node& from, const Node& to);
+  // What went wrong, or "".
+  std::string say(const std::string& text);
+
+ private:
+  Socket server_, client_;
+  base::UniqueFd accepted_;
+};
+
 }  // namespace trama::overlay::test

@@ -11,12 +11,6 @@ namespace {
 
 using peers::Use;
 using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
-
-const TestAuthority& authority() {
-  static TestAuthority one;
-  return one;
-}
 
 // Neighbours that are given, not asked for: all namespaces of a machine share one table of those that are, and a large
 // lab elsewhere may have filled it.
@@ -145,19 +139,8 @@ TEST_F(BehindNat, PacketsTakeTheTunnelAndItIsSaidWhy) {
 
 TEST_F(BehindNat, NewPortsAndAddressesAreFollowedWhilePacketsFlow) {
   auto &a = (*lab)[1], &b = (*lab)[2];
-  Socket server(a.pod, Family::v4, SOCK_STREAM), client(b.pod, Family::v4, SOCK_STREAM);
-  listen(server.fd(), 1);
-  ASSERT_TRUE(client.connect_to({a.pod4(), server.port()}));
-  base::UniqueFd accepted(accept(server.fd(), nullptr, nullptr));
-  auto say = [&](const std::string& text) {
-    timeval limit{10, 0};
-    setsockopt(accepted.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (send(client.fd(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return std::string("send");
-    std::string got(text.size(), '\0');
-    auto n = recv(accepted.get(), got.data(), got.size(), MSG_WAITALL);
-    return n == static_cast<ssize_t>(text.size()) && got == text ? std::string() : fmt::format("{} bytes", n);
-  };
-  EXPECT_EQ(say("before"), "");
+  Conversation talk(b, a);
+  EXPECT_EQ(talk.say("before"), "");
   // From the side that has to find the other one.
   Pinger pinger(b.pod, a.pod, a.pod4(), milliseconds(10));
   for (const char* what : {"port", "address"}) {
@@ -169,7 +152,7 @@ TEST_F(BehindNat, NewPortsAndAddressesAreFollowedWhilePacketsFlow) {
     EXPECT_TRUE(trama::test::eventually([&] { return found_at() != before; }, 4000)) << what << "\n" << table();
     auto after = found_at();
     EXPECT_EQ(after.substr(0, after.find(':')), nat->outside()) << what;
-    EXPECT_EQ(say(std::string(40'000, 'd')), "") << what;
+    EXPECT_EQ(talk.say(std::string(40'000, 'd')), "") << what;
     std::this_thread::sleep_for(milliseconds(300));
   }
   auto result = pinger.stop();

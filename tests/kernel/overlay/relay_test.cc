@@ -13,14 +13,6 @@ namespace {
 
 using peers::Use;
 using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
-
-const TestAuthority& authority() {
-  static TestAuthority one;
-  return one;
-}
-
-double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
 
 // A third of the real times, where those are not what is proved.
 Demands hasty(bool encrypt = false) {
@@ -95,30 +87,6 @@ class Relay : public testing::Test {
 
   std::unique_ptr<Lab> lab;
   std::map<unsigned, std::unique_ptr<WholeNode>> nodes;
-};
-
-// A TCP connection between two pods, opened once.
-class Conversation {
- public:
-  Conversation(const Node& a, const Node& b)
-      : server_(b.pod, Family::v4, SOCK_STREAM), client_(a.pod, Family::v4, SOCK_STREAM) {
-    listen(server_.fd(), 1);
-    if (!client_.connect_to({b.pod4(), server_.port()})) throw std::runtime_error("connect");
-    accepted_.reset(accept(server_.fd(), nullptr, nullptr));
-    timeval limit{10, 0};
-    setsockopt(accepted_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  }
-  // What went wrong, or "".
-  std::string say(const std::string& text) {
-    if (send(client_.fd(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return "send";
-    std::string got(text.size(), '\0');
-    auto n = recv(accepted_.get(), got.data(), got.size(), MSG_WAITALL);
-    return n == static_cast<ssize_t>(text.size()) && got == text ? "" : fmt::format("{} bytes", n);
-  }
-
- private:
-  Socket server_, client_;
-  base::UniqueFd accepted_;
 };
 
 // ---- the path over a third node -------------------------------------------------------------------------------------

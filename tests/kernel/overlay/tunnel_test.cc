@@ -13,14 +13,6 @@ namespace {
 
 using peers::Use;
 using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
-
-const TestAuthority& authority() {
-  static TestAuthority one;
-  return one;
-}
-
-double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
 
 class Tunnel : public testing::Test {
  protected:
@@ -100,32 +92,21 @@ TEST_F(Tunnel, TakesOverWhereVxlanDoesNotPassAndGivesBack) {
   ASSERT_TRUE(tunnel_stands()) << table(1);
   auto &a = (*lab)[1], &b = (*lab)[2];
   // A connection that lives through both.
-  Socket server(b.pod, Family::v4, SOCK_STREAM), client(a.pod, Family::v4, SOCK_STREAM);
-  listen(server.fd(), 1);
-  ASSERT_TRUE(client.connect_to({b.pod4(), server.port()}));
-  base::UniqueFd accepted(accept(server.fd(), nullptr, nullptr));
-  auto say = [&](const std::string& text) {
-    timeval limit{10, 0};
-    setsockopt(accepted.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (send(client.fd(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return std::string("send");
-    std::string got(text.size(), '\0');
-    auto n = recv(accepted.get(), got.data(), got.size(), MSG_WAITALL);
-    return n == static_cast<ssize_t>(text.size()) && got == text ? std::string() : fmt::format("{} bytes", n);
-  };
-  EXPECT_EQ(say("before"), "");
+  Conversation talk(a, b);
+  EXPECT_EQ(talk.say("before"), "");
   Pinger pinger(a.pod, b.pod, b.pod4(), milliseconds(10));
   auto begin = Clock::now();
   for (unsigned n : {1u, 2u}) block(n, "udp dport 6784");
   EXPECT_TRUE(both_take(Use::tunnel)) << table(1) << table(2);
   EXPECT_LE(seconds_since(begin), 3.0) << table(1);
-  EXPECT_EQ(say(std::string(60'000, 'd')), "") << "during";
+  EXPECT_EQ(talk.say(std::string(60'000, 'd')), "") << "during";
   expect_all_pass("6784 is blocked");
   EXPECT_NE(nodes[1]->status().peers[0].why.find("6784 does not pass"), std::string::npos) << table(1);
   begin = Clock::now();
   for (unsigned n : {1u, 2u}) unblock(n);
   EXPECT_TRUE(both_take(Use::vxlan, 15'000)) << table(1) << table(2);
   EXPECT_LE(seconds_since(begin), 15.0);
-  EXPECT_EQ(say("after"), "");
+  EXPECT_EQ(talk.say("after"), "");
   auto result = pinger.stop();
   RecordProperty("longest_gap_ms", static_cast<int>(result.longest_gap.count()));
   EXPECT_LE(result.longest_gap.count(), 3000) << "of the pings";

@@ -10,6 +10,11 @@
 
 namespace trama::overlay::test {
 
+const TestAuthority& authority() {
+  static TestAuthority one;
+  return one;
+}
+
 WholeNode::WholeNode(Node& node, const TestAuthority& authority, const Demands& demands)
     : node_(node), desired_(node.desired) {
   desired_.tunnel = true;
@@ -83,7 +88,6 @@ Pinger::Pinger(const PrivateNetns& from, const PrivateNetns& to, const Ip& addre
       if (auto got = server_.receive(50)) server_.send_to(got->second, got->first);
   });
   thread_ = std::thread([this, pace, size] {
-    using Clock = std::chrono::steady_clock;
     std::vector<bool> answered;
     auto next = Clock::now(), last = next;
     std::vector<char> buffer(size + 4096);

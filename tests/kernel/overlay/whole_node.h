@@ -7,6 +7,12 @@
 
 namespace trama::overlay::test {
 
+using Clock = std::chrono::steady_clock;
+inline double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
+
+// The CA of all nodes of one test program.
+const TestAuthority& authority();
+
 struct Demands {
   bool encrypt = false;
   bool direct = false;            // plain routes over eth0
