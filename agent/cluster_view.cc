@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/compute/topology.h"
+
 namespace trama::agent {
 namespace {
 
@@ -21,6 +23,7 @@ bool stands_the_same(const api::Object& before, const api::Object& after) {
     auto *a = api::at(before.body, path), *b = api::at(after.body, path);
     return (!a && !b) || (a && b && *a == *b);
   };
+  if (node_is_starting(before) != node_is_starting(after)) return false;
   return same("metadata.uid") && same("metadata.labels") && same("metadata.annotations") &&
          same("metadata.creationTimestamp") && same("spec") && same("status.addresses");
 }

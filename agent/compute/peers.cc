@@ -75,6 +75,7 @@ World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desir
     auto address = std::find_if(addresses.begin(), addresses.end(),
                                 [&](const base::Ip& ip) { return ip.family() == overlay.underlay.family(); });
     if (address != addresses.end()) out.members.push_back({name, node->revision, *address});
+    if (context.controller_heard && node_is_starting(*node)) out.starting.insert(name);
   }
   return out;
 }

@@ -67,6 +67,13 @@ std::vector<Cidr> node_pod_cidrs(const api::Object& node) {
   return out;
 }
 
+bool node_is_starting(const api::Object& node) {
+  for (const auto& value : api::array_at(node.body, "status.conditions"))
+    if (value.is_object() && api::text_at(value.get_object(), "type") == "NetworkUnavailable")
+      return api::text_at(value.get_object(), "status") == "True";
+  return false;
+}
+
 TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const TopologyContext& context) {
   TopologyOutcome out;
   std::vector<api::ObjectPtr> by_age;

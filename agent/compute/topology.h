@@ -38,5 +38,7 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
 std::vector<base::Ip> node_addresses(const api::Object& node, std::string_view type = "InternalIP");
 // spec.podCIDRs, or spec.podCIDR alone.
 std::vector<base::Cidr> node_pod_cidrs(const api::Object& node);
+// Its condition NetworkUnavailable holds: its agent has not yet made its network.
+bool node_is_starting(const api::Object& node);
 
 }  // namespace trama::agent

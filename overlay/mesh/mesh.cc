@@ -16,6 +16,8 @@ constexpr Millis kLongestSilence{1'000};  // of news that can wait; a report cos
 constexpr Millis kTell{1'000};            // between two lists of new members
 constexpr Millis kNotHeard{2'000};        // a probe that came longer ago says that they do not come any more
 constexpr Millis kFarewell{20};
+constexpr Millis kLongestRest{500};
+constexpr Millis kStarting{60'000};  // that a node may take to begin, until it is treated like one that has
 
 std::uint64_t random_number() {
   std::random_device device;
@@ -88,6 +90,7 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news) {
     auto& p = it->second;
     if (fresh) {
       p.backoff = base::Backoff(options.redial, std::chrono::minutes(1));
+      p.first_seen = now();
       auto step = options.timers.steady.count();
       for (auto& path : p.paths) {
         Millis phase(
@@ -105,7 +108,9 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news) {
     p.member = member;
     p.where.announce({member.underlay, options.port});
     p.known = in_world(name);
+    if (std::exchange(p.starting, world.starting.contains(name)) && !p.starting) p.dial_at = now();
     p.hearsay = table.hearsay(name);
+    p.touch();
   }
   choose_neighbours();
   for (const auto& member : news) untold[member.node] = member;
@@ -162,6 +167,10 @@ void Mesh::Impl::forget_peer(const std::string& name) {
   changed = true;
 }
 
+// Its agent begins; when it is ready, it says so or speaks with us. Many nodes that begin together, all asking for what
+// is not there yet, would keep each other from it.
+bool Mesh::Impl::awaits(const PeerEntry& p) const { return p.starting && !p.met && now() - p.first_seen < kStarting; }
+
 PeerEntry* Mesh::Impl::peer_of_overlay(const Ip& address) {
   auto known = by_overlay.find(address);
   if (known == by_overlay.end()) return nullptr;
@@ -196,10 +205,13 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
 
 void Mesh::Impl::update_reasons() {
   for (auto& [name, p] : entries) {
+    if (!p.looked_at) continue;
     for (auto kind : peers::kAllPaths) {
       auto& path = p.path(kind);
       std::string reason;
-      if (path.liveness.state() == peers::PathState::down) {
+      if (awaits(p) && path.liveness.state() == peers::PathState::unknown) {
+        reason = "it is starting";
+      } else if (path.liveness.state() == peers::PathState::down) {
         reason = peers::explain_down(evidence(p, kind));
       } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::overlay) {
         reason = must_encrypt(p) ? "not in use: nothing may go to it in the clear" : echo_error;
@@ -304,6 +316,27 @@ MeshStatus Mesh::Impl::status() const {
   return out;
 }
 
+// Its rest ends at the latest after kLongestRest, so what only time changes is late by no more.
+void Mesh::Impl::look_at(PeerEntry& p) {
+  bool dials = p.dialing || p.splicing || p.renewing || (p.wanted && !p.link);
+  bool undecided = p.known && p.choice.use() == peers::Use::undecided && !awaits(p);
+  bool relayed = now() < p.third_until;
+  p.rests_until = dials || undecided || relayed ? now() : now() + kLongestRest;
+  probe(p);
+  p.hurrying = 0;
+  for (auto kind : peers::kAllPaths) {
+    auto& path = p.path(kind);
+    p.hurrying += path.liveness.hurries(now());
+    if (!path.liveness.tick(now())) continue;
+    changed = true;
+    p.touch();
+    // Back on one path: whatever stood in the way of a conversation may be gone too.
+    bool own = kind != PathKind::relay;
+    if (own && path.liveness.state() == peers::PathState::up && !p.link) p.dial_at = std::min(p.dial_at, now() + kTick);
+  }
+  retire_keys(p);
+}
+
 void Mesh::Impl::tick() {
   clock.advance(real_ms());
   open_listener();
@@ -311,18 +344,9 @@ void Mesh::Impl::tick() {
   if (options.tunnel && world.tunnel_mtu > 0) options.tunnel->tick();
   std::size_t hurrying = 0;
   for (auto& [name, p] : entries) {
-    probe(p);
-    for (const auto& path : p.paths) hurrying += path.liveness.hurries(now());
-    for (auto kind : peers::kAllPaths) {
-      auto& path = p.path(kind);
-      if (!path.liveness.tick(now())) continue;
-      changed = true;
-      // Back on one path: whatever stood in the way of a conversation may be gone too.
-      bool own = kind != PathKind::relay;
-      if (own && path.liveness.state() == peers::PathState::up && !p.link)
-        p.dial_at = std::min(p.dial_at, now() + kTick);
-    }
-    retire_keys(p);
+    p.looked_at = now() >= p.rests_until;
+    if (p.looked_at) look_at(p);
+    hurrying += p.hurrying;
   }
   crowded = hurrying > kCrowd;
   tell_members();
@@ -387,6 +411,7 @@ void Mesh::set_credentials(Credentials credentials, WhoIs who_is, std::string wh
   }
   self.server_context = std::move(*server);
   self.client_context = std::move(*client);
+  for (auto& [name, p] : self.entries) p.touch();
 }
 
 MeshStatus Mesh::status() const { return impl_->status(); }

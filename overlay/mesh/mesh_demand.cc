@@ -50,11 +50,16 @@ void Mesh::Impl::dial_due() {
   auto own = entries.upper_bound(options.node);
   for (auto it = own; it != entries.end(); ++it) order.push_back(&it->second);
   for (auto it = entries.begin(); it != own; ++it) order.push_back(&it->second);
+  std::erase_if(order, [](const PeerEntry* p) { return !p->looked_at; });
   for (auto* p : order) {
     const auto& name = p->member.node;
+    if (awaits(*p)) continue;
     auto need = need_of(*p);
     bool wanted = peers::keeps_conversation(need) || (peers::needs_keys(need) && (!p->sealing() || has_stale_keys(*p)));
-    if (std::exchange(p->wanted, wanted) != wanted && wanted) p->dial_at = std::max(p->dial_at, now());
+    if (std::exchange(p->wanted, wanted) != wanted) {
+      p->touch();
+      if (wanted) p->dial_at = std::max(p->dial_at, now());
+    }
     if (!wanted || p->link || p->dialing) continue;
     // Where nothing may pass in the clear, pods wait for keys; what only one side may know, that one begins.
     bool first = options.node < name || p->backoff.delay().count() > 0 || (p->neighbour && must_encrypt(*p)) ||
@@ -84,6 +89,7 @@ bool Mesh::Impl::begin_dial(PeerEntry& p, const char* what) {
 // A new conversation makes new keys, with nothing of the old ones in them.
 void Mesh::Impl::renew_keys() {
   for (auto& [name, p] : entries) {
+    if (!p.looked_at) continue;
     const auto* key = p.sealing();
     if (!key || !key->tunnel || p.dialing || !peers::is_sealed(p.choice.beside())) continue;
     auto sealed = options.tunnel->sealed(key->keys.my_index());
@@ -101,7 +107,7 @@ void Mesh::Impl::renew_keys() {
 // What we offer a peer has changed since we said it: a new conversation says it anew, beside the old one.
 void Mesh::Impl::say_anew() {
   for (auto& [name, p] : entries) {
-    if (!p.link || !p.link->via().empty() || p.dialing || now() < p.dial_at) continue;
+    if (!p.looked_at || !p.link || !p.link->via().empty() || p.dialing || now() < p.dial_at) continue;
     if (now() - p.link->established < kYoung || p.link->session().mine().capabilities == capabilities(name)) continue;
     if (begin_dial(p, "tell anew ")) p.dial_at = now() + kOtherSideLate;
   }
@@ -110,6 +116,7 @@ void Mesh::Impl::say_anew() {
 // Ends what was for keys alone, and lets keys go that nobody needs any more.
 void Mesh::Impl::tick_demand() {
   for (auto& [name, p] : entries) {
+    if (!p.looked_at) continue;
     auto need = need_of(p);
     if (p.link && p.link->side() == Side::dialer && p.is_confirmed(*p.link) &&
         (!peers::keeps_conversation(need) || !p.link->via().empty())) {

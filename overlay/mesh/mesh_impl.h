@@ -58,6 +58,7 @@ struct Mesh::Impl {
   void leave_address();
   void forget_peer(const std::string& name);
   void forget(const Keyed& key);
+  bool awaits(const PeerEntry& p) const;
   PeerEntry* peer_of_overlay(const Ip& address);
   bool is_member_address(const Ip& address) const;
   MeshStatus status() const;
@@ -65,6 +66,7 @@ struct Mesh::Impl {
   void update_reasons();
   awaitable<void> run();
   void tick();
+  void look_at(PeerEntry& p);
 
   // ---- mesh_links.cc
   void open_listener();
@@ -120,6 +122,7 @@ struct Mesh::Impl {
   void open_sockets();
   void probe(PeerEntry& p);
   PathLiveness::Pace pace() const { return crowded ? PathLiveness::Pace::calm : PathLiveness::Pace::usual; }
+  void rest(PeerEntry& p, PathKind kind, PathLiveness::Pace pace);
   std::optional<peers::MtuSearch::Probe> look_for_mtu(PeerEntry& p, PathKind kind, unsigned largest);
   void note_mtu(PeerEntry& p, PathKind kind);
   std::string echo_body(const PeerEntry& p, std::uint64_t sequence, unsigned size) const;

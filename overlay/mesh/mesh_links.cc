@@ -277,6 +277,8 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
   auto& session = link->session();
   const auto& theirs = session.theirs();
   link->established = now();
+  p.met = true;
+  p.touch();
   if (p.link) {
     // Both have dialed: the connections are of one age, and both sides drop the same one. Otherwise the old one is
     // dead and nobody has told us yet.
@@ -351,6 +353,7 @@ void Mesh::Impl::confirm(PeerEntry& p, const std::shared_ptr<Link>& link) {
     if (key != p.keys.back() && !key->retires) key->retires = now() + Millis(10'000);
   auto& key = *p.keys.back();
   key.confirmed = true;
+  p.touch();
   log->debug("{}: keys agreed on", p.member.node);
   ++p.keys_made;
   if (key.tunnel) options.tunnel->seal_with(key.keys.my_index());
@@ -361,6 +364,7 @@ void Mesh::Impl::closed(std::shared_ptr<Link> link, const peers::Session::Closed
   auto entry = entries.find(link->who().node);
   if (entry == entries.end()) return;
   auto& p = entry->second;
+  p.touch();
   bool current = p.link == link;
   if (!current && p.link) return;        // the other one of two
   if (current && link->via().empty()) {  // nothing leads over it any more
@@ -409,6 +413,7 @@ void Mesh::Impl::tick_links() {
   }
   std::erase_if(links, [](const auto& link) { return link->session().closed() && link->session().waiting() == 0; });
   for (auto& [name, p] : entries) {
+    if (!p.looked_at) continue;
     bool spoken = peers::works(p.path(PathKind::control).liveness.state());
     if (!p.link || spoken || now() - p.told < kReport) continue;
     p.told = now();

@@ -69,6 +69,7 @@ std::string Mesh::Impl::why_no_relay(const PeerEntry& p) const {
 void Mesh::Impl::choose_paths() {
   bool other_way = false;
   for (auto& [name, p] : entries) {
+    if (!p.looked_at) continue;
     bool forced = must_encrypt(p);
     auto& vxlan = p.path(PathKind::overlay);
     if (forced && vxlan.liveness.state() != peers::PathState::unknown) vxlan.forget(now());
@@ -96,6 +97,7 @@ void Mesh::Impl::choose_paths() {
     bool decided = p.choice.decide(s);
     if (via_of(p) != p.told_via) other_way = changed = true;
     if (!decided) continue;
+    p.touch();
     changed = true;
     urgent |= before != p.choice.use() || beside != p.choice.beside();
     if (before != p.choice.use() && before != peers::Use::undecided)

@@ -46,12 +46,14 @@ void Mesh::Impl::open_sockets() {
 }
 
 void Mesh::Impl::probe(PeerEntry& p) {
+  if (awaits(p)) return;
   if (p.overlay && world.mtu > 0 && !must_encrypt(p)) {
     auto& path = p.path(PathKind::overlay);
     auto larger = look_for_mtu(p, PathKind::overlay, world.mtu);
     if (path.liveness.due(now(), pace())) send_echo(p);
     // Never through the device: it lets routers cut its packets in pieces.
     if (larger) send_vxlan_probe(p, echo_body(p, larger->sequence, larger->size), larger->sequence);
+    rest(p, PathKind::overlay, pace());
   }
   probe_direct(p);
   if (!p.sealing() || !datagrams || !peers::needs_keys(need_of(p))) return;
@@ -66,16 +68,19 @@ void Mesh::Impl::probe(PeerEntry& p) {
     auto sequence = control.probe(now(), real_us());
     send_heartbeat(p, peers::DatagramType::probe, sequence);
   }
+  if (!spared) rest(p, PathKind::control, pace());
   if (!tunnelled) return;
   auto& tunnel = p.path(PathKind::tunnel);
   auto larger = look_for_mtu(p, PathKind::tunnel, world.tunnel_mtu);
   bool reserve =
       p.choice.beside() == peers::Use::vxlan && vxlan.state() == peers::PathState::up && !vxlan.doubtful(now());
-  if (tunnel.liveness.due(now(), reserve ? PathLiveness::Pace::reserve : pace())) {
+  auto tunnel_pace = reserve ? PathLiveness::Pace::reserve : pace();
+  if (tunnel.liveness.due(now(), tunnel_pace)) {
     auto size = tunnel.mtu.mtu();
     send_tunnel_probe(p, tunnel.probe(now(), real_us()), size);
   }
   if (larger) send_tunnel_probe(p, larger->sequence, larger->size);
+  rest(p, PathKind::tunnel, tunnel_pace);
   if (p.third.via().empty() || world.tunnel_mtu <= kRelayOverhead) return;
   auto& relay = p.path(PathKind::relay);
   larger = look_for_mtu(p, PathKind::relay, world.tunnel_mtu - kRelayOverhead);
@@ -84,6 +89,14 @@ void Mesh::Impl::probe(PeerEntry& p) {
     send_relay_probe(p, relay.probe(now(), real_us()), size);
   }
   if (larger) send_relay_probe(p, larger->sequence, larger->size);
+  rest(p, PathKind::relay, PathLiveness::Pace::usual);
+}
+
+// No longer than the path that is probed can do without us.
+void Mesh::Impl::rest(PeerEntry& p, PathKind kind, PathLiveness::Pace pace) {
+  const auto& path = p.path(kind);
+  auto until = path.mtu.rests() ? path.liveness.rests_until(now(), pace) : now();
+  p.rests_until = std::min(p.rests_until, until);
 }
 
 void Mesh::Impl::probe_direct(PeerEntry& p) {
@@ -113,6 +126,7 @@ void Mesh::Impl::probe_direct(PeerEntry& p) {
     }
   }
   if (larger) send_plain_probe(p, *to, larger->sequence, larger->size);
+  rest(p, PathKind::direct, pace());
 }
 
 void Mesh::Impl::send_plain_probe(PeerEntry& p, const base::Mac& to, std::uint64_t sequence, unsigned size) {
@@ -149,6 +163,7 @@ void Mesh::Impl::note_mtu(PeerEntry& p, PathKind kind) {
   bool news = path.known_mtu != 0;
   if (mtu < path.known_mtu) path.liveness.pardon();
   path.known_mtu = mtu;
+  p.touch();
   changed = urgent = true;
   if (news) log->info("{}: {} carries packets of {} bytes now", p.member.node, to_string(kind), mtu);
 }
@@ -252,6 +267,7 @@ void Mesh::Impl::moved(PeerEntry& p) {
   auto where = p.where.elsewhere() ? p.where.current().to_string() : p.member.underlay.to_string() + " again";
   log->info("{}: its datagrams come from {}{}", p.member.node, where, p.translated() ? ", it is behind NAT" : "");
   tell_tunnel();
+  p.touch();
   changed = true;
 }
 
@@ -287,6 +303,7 @@ void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram, cons
   if (relayed == via.empty()) return;  // came another way than it says
   auto& path = p.path(relayed ? PathKind::relay : tunnel ? PathKind::tunnel : PathKind::control);
   p.heard_sealed = now();
+  p.met = true;
   p.report = heartbeat->report;
   p.reported = now();
   if (via.empty() && opened->newest && !key->retires) note_place(p, from, *heartbeat);
@@ -319,6 +336,7 @@ void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_vi
   if (!body) return;
   auto* p = peer_of_overlay(from.ip);
   if (!p) return;
+  p->met = true;
   bool plain = body->sequence & peers::kPlainMark;
   auto kind = plain ? PathKind::direct : PathKind::overlay;
   auto sequence = body->sequence & ~peers::kPlainMark;

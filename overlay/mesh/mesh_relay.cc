@@ -18,6 +18,7 @@ constexpr Millis kAskSoon{1'000}, kAskNow{200}, kAskWhileWell{5'000}, kAskSeldom
 constexpr Millis kAskedFor{20'000};  // that we are ready to relay to whom we were asked for
 constexpr Millis kSpliceAgain{2'000};
 constexpr std::size_t kMostEnds = 64;
+constexpr std::size_t kAskedFirst = 4;  // third nodes; twice as many each time that none of them reaches the peer
 
 }  // namespace
 
@@ -30,7 +31,7 @@ bool Mesh::Impl::reached_directly(const PeerEntry& p) const {
 
 // No path of its own carries packets to it, as far as one can say by now.
 bool Mesh::Impl::wants_relay(const PeerEntry& p) const {
-  if (!relays() || isolated || !p.known) return false;
+  if (!relays() || isolated || !p.known || awaits(p)) return false;
   if (p.choice.beside() == peers::Use::relay) return true;
   bool forced = must_encrypt(p);
   const auto& tunnel = p.path(PathKind::tunnel).liveness;
@@ -78,6 +79,7 @@ std::vector<peers::RelayCandidate> Mesh::Impl::candidates_for(const PeerEntry& p
 void Mesh::Impl::tick_relays() {
   std::map<Link*, std::vector<peers::Ask>> asks;
   for (auto& [name, p] : entries) {
+    if (!p.looked_at) continue;
     auto& path = p.path(PathKind::relay);
     if (wants_relay(p)) p.third_until = now() + kLookedAt;
     if (now() >= p.third_until) {
@@ -111,12 +113,17 @@ void Mesh::Impl::tick_relays() {
 
 void Mesh::Impl::ask_about(PeerEntry& p, std::map<Link*, std::vector<peers::Ask>>& asks) {
   const auto& name = p.member.node;
-  for (const auto& [node, third] : entries) {
-    auto* link = node == name ? nullptr : relay_link(node);
-    if (!link) continue;
+  std::vector<Link*> others;
+  for (const auto& link : links)
+    if (const auto& node = link->who().node; node != name && node != p.third.via() && relay_link(node) == link.get())
+      others.push_back(link.get());
+  std::shuffle(others.begin(), others.end(), random);
+  others.resize(std::min(others.size(), kAskedFirst << p.asked_in_vain));
+  if (auto* via = relay_link(p.third.via())) others.push_back(via);
+  for (auto* link : others) {
     auto& what = asks[link];
     if (what.size() >= peers::kMostAsked) return;  // in the next tick
-    what.push_back({name, node == p.third.via()});
+    what.push_back({name, link->who().node == p.third.via()});
   }
   std::erase_if(p.third_said,
                 [&](const auto& s) { return now() - s.second.second >= kSaid && s.first != p.third.via(); });
@@ -148,7 +155,10 @@ void Mesh::Impl::on_asked(Link& link, const std::vector<peers::Ask>& asks) {
       const auto& seen = !sealed ? vxlan : peers::works(tunnel.state()) ? tunnel : control;
       r.loss = static_cast<std::uint8_t>(seen.loss());
       r.round_trip_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(seen.round_trip().count(), 0, 60'000'000));
-      if (ask.prepare && r.state != peers::ReachState::no) q.asked_until = now() + kAskedFor;
+      if (ask.prepare && r.state != peers::ReachState::no) {
+        q.asked_until = now() + kAskedFor;
+        q.touch();
+      }
     }
     out.push_back(std::move(r));
   }

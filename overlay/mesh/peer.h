@@ -86,6 +86,9 @@ struct PeerEntry {
   std::optional<IpPort> heard_from, says_from, sees_us;
   bool translated() const { return heard_from && says_from && *heard_from != *says_from; }
   bool hearsay = false, neighbour = false;
+  bool starting = false;  // so it says
+  bool met = false;       // something has come from it, on any path
+  Millis first_seen{0};
   std::optional<Ip> overlay;
   const peers::World::Peer* known = nullptr;  // in the present World; null = the overlay is not programmed for it
   std::array<Path, kPaths> paths;
@@ -125,6 +128,12 @@ struct PeerEntry {
   std::optional<base::Mac> plain_mac;  // it takes pods' packets as they are, and sends its own from there
   peers::PathChoice choice;
   std::uint64_t keys_made = 0;
+
+  // Many peers that are well cost little: before that, a tick passes them over, unless touch() was called meanwhile.
+  Millis rests_until{0};
+  bool looked_at = true;     // by the present tick
+  std::size_t hurrying = 0;  // paths
+  void touch() { rests_until = Millis{0}; }
   std::optional<peers::Report> report;  // what it receives of us
   Millis reported{0}, told{0};          // when it has said so; when we last told it by TCP
 

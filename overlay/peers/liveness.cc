@@ -48,12 +48,24 @@ bool PathLiveness::hurries(Millis now) const {
 
 bool PathLiveness::due(Millis now, Pace pace) const {
   if (next_ == 1) return now >= phase_;
-  auto pause = timers_.steady;
-  if (hurries(now))
-    pause = pace == Pace::calm ? timers_.steady : timers_.quick;
-  else if (pace == Pace::reserve && state_ == PathState::up)
-    pause = timers_.reserve;
-  return now - last_sent_ >= pause;
+  return now - last_sent_ >= pause(hurries(now), pace);
+}
+
+Millis PathLiveness::pause(bool hurry, Pace pace) const {
+  if (hurry) return pace == Pace::calm ? timers_.steady : timers_.quick;
+  return pace == Pace::reserve && state_ == PathState::up ? timers_.reserve : timers_.steady;
+}
+
+Millis PathLiveness::rests_until(Millis now, Pace pace) const {
+  if (state_ == PathState::unknown) return next_ == 1 ? std::max(phase_, now) : now;
+  bool well = state_ == PathState::up && !overdue(now);
+  bool given_up = state_ == PathState::down && !hurries(now) && good_ == 0;
+  if (!well && !given_up) return now;
+  auto until = last_sent_ + pause(false, pace);
+  if (well)
+    for (const auto& p : probes_)
+      if (!p.answered && p.sent > last_answer_) until = std::min(until, p.sent + overdue_after());
+  return std::max(until, now);
 }
 
 bool PathLiveness::silent(Millis now, Millis patience) const {

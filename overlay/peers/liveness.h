@@ -60,6 +60,8 @@ class PathLiveness {
   bool due(Millis now, Pace pace = Pace::usual) const;
   // Asked more often than usual: something is wrong, or not yet known.
   bool hurries(Millis now) const;
+  // Until then time alone changes nothing: no probe is due at that pace, none becomes overdue. `now` = look at once.
+  Millis rests_until(Millis now, Pace pace = Pace::usual) const;
   // A probe leaves now; its sequence, from 1.
   std::uint64_t probe(Millis now);
   // False for an answer to nothing that waits: too old, a second one, never sent.
@@ -97,6 +99,7 @@ class PathLiveness {
   static constexpr std::size_t kRemembered = 32;  // probes
   static constexpr std::size_t kEnough = 10;      // probes, to speak of loss
   Millis overdue_after() const;
+  Millis pause(bool hurry, Pace pace) const;
   bool overdue(Millis now) const;
   void count_loss(Millis now);
   bool enter(PathState state, Millis now);

@@ -44,6 +44,8 @@ class MtuSearch {
 
   unsigned mtu() const { return used_; }  // what packets may have now
   MtuState state() const { return state_; }
+  // Nothing is being tried out.
+  bool rests() const { return (state_ == MtuState::whole || state_ == MtuState::settled) && cut_ == 0; }
   void forget() { *this = MtuSearch(timers_); }
   // The device takes another size. What is known of the path stays known.
   void resize(unsigned largest, Millis now);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct World {
   };
   std::map<std::string, Peer> peers;  // those that the overlay is programmed for
   std::vector<Member> members;        // all Nodes but ourselves
+  std::set<std::string> starting;     // those of them that say that their network does not stand yet
   bool controller_heard = false;      // that list is the controller's, and of now
   unsigned mtu = 0;                   // of the overlay; 0 = it does not stand yet, nothing is sent into it
   unsigned tunnel_mtu = 0;            // of packets in the tunnel; 0 = there is none
