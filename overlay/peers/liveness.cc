@@ -64,7 +64,7 @@ Millis PathLiveness::rests_until(Millis now, Pace pace) const {
   auto until = last_sent_ + pause(false, pace);
   if (well)
     for (const auto& p : probes_)
-      if (!p.answered && p.sent > last_answer_) until = std::min(until, p.sent + overdue_after());
+      if (auto lost = p.sent + overdue_after(); !p.answered && lost > now) until = std::min(until, lost);
   return std::max(until, now);
 }
 

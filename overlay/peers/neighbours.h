@@ -9,7 +9,7 @@
 
 namespace trama::overlay::peers {
 
-constexpr std::size_t kFullMesh = 64;  // nodes, ourselves included: up to here everybody is everybody's neighbour
+constexpr std::size_t kFullMesh = 32;  // nodes, ourselves included: up to here everybody is everybody's neighbour
 
 // Above kFullMesh the nodes stand on a ring, in an order that their names decide alone, and a node's neighbours are
 // those 1, 2, 4, 8, … places away in both directions: about 2 log2(n), the same from both ends, and every node is

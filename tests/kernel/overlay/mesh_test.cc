@@ -253,6 +253,50 @@ TEST(Mesh, WithoutACertificateTheOverlayIsWatchedAllTheSame) {
   EXPECT_EQ(peer_in(n1.status(), "n2")->path(PathKind::control).reason, "no certificate");
 }
 
+TEST(Mesh, ANodeThatIsStartingIsWaitedForUntilItSpeaksOrSaysThatItIsReady) {
+  Meshes m(3, hasty());
+  ASSERT_TRUE(m.all_up(1)) << m.table(1);
+  m.stop(1);
+  for (unsigned n : {2u, 3u}) m.stop(n);
+  // The kernel of n2 would answer, as that of n3 does.
+  auto options = hasty();
+  options.node = "n1";
+  RunningMesh n1(m.lab[1].host.netns(), options, authority().node("n1"));
+  auto world = world_of(m.lab[1]);
+  world.starting = {"n2"};
+  n1.set_world(world);
+  auto up = [](const char* node) {
+    return [node](const MeshStatus& s) { return path_is(s, node, PathKind::overlay, PathState::up); };
+  };
+  ASSERT_TRUE(n1.wait(up("n3"))) << describe(n1.status());
+  std::this_thread::sleep_for(milliseconds(600));
+  auto waiting = n1.status();
+  EXPECT_EQ(peer_in(waiting, "n2")->path(PathKind::overlay).state, PathState::unknown) << describe(waiting);
+  EXPECT_EQ(peer_in(waiting, "n2")->path(PathKind::overlay).reason, "it is starting");
+  EXPECT_EQ(peer_in(waiting, "n2")->trouble, "") << "and is not dialed";
+  EXPECT_NE(peer_in(waiting, "n3")->trouble, "") << "nobody listens there, either";
+  // It dials before its Node says so.
+  m.start(2);
+  EXPECT_TRUE(n1.wait(up("n2"))) << describe(n1.status());
+  // Or the Node says so first.
+  RunningMesh again(
+      m.lab[3].host.netns(),
+      [&] {
+        auto o = options;
+        o.node = "n3";
+        return o;
+      }(),
+      authority().node("n3"));
+  auto other = world_of(m.lab[3]);
+  other.peers.erase("n2");
+  std::erase_if(other.members, [](const auto& member) { return member.node == "n2"; });
+  other.starting = {"n1"};
+  again.set_world(other);
+  other.starting.clear();
+  again.set_world(other);
+  EXPECT_TRUE(again.wait(up("n1"))) << describe(again.status());
+}
+
 TEST(Mesh, AWeaveRouterGetsAClearRefusal) {
   Meshes m(2);
   Socket weave(m.lab[2].host.netns(), Family::v4, SOCK_STREAM, base::IpPort{m.lab[2].desired.underlay, 0});

@@ -53,6 +53,24 @@ TEST(MeshWorld, HasWhomTheOverlayReachesAndWhoMaySpeak) {
   ASSERT_EQ(w.members.size(), 2u) << "not ourselves";
   EXPECT_EQ(w.members[1].node, "n5");
   EXPECT_EQ(w.members[0].revision, 4u);
+  EXPECT_TRUE(w.starting.empty());
+}
+
+TEST(MeshWorld, KnowsWhoSaysThatItsNetworkIsNotThereYet) {
+  auto with = [](const char* name, const char* condition) {
+    return object_from("nodes", fmt::format(R"({{"metadata":{{"name":"{}"}},"status":{{"addresses":[)"
+                                            R"({{"type":"InternalIP","address":"10.0.0.2"}}],"conditions":[{}]}}}})",
+                                            name, condition));
+  };
+  ClusterView::Objects nodes;
+  nodes["n2"] = with("n2", R"({"type":"NetworkUnavailable","status":"True"})");
+  nodes["n3"] = with("n3", R"({"type":"NetworkUnavailable","status":"False"},{"type":"Ready","status":"False"})");
+  nodes["n4"] = with("n4", R"({"type":"NetworkUnavailable","status":"Unknown"})");
+  MeshContext context;
+  context.controller_heard = true;
+  EXPECT_EQ(compute_mesh_world(nodes, two_nodes(), context).starting, (std::set<std::string>{"n2"}));
+  context.controller_heard = false;
+  EXPECT_TRUE(compute_mesh_world(nodes, two_nodes(), context).starting.empty()) << "that may be long ago";
 }
 
 MeshStatus status(PathState n2, PathState n3) {

@@ -31,6 +31,12 @@ class Simulation {
 
   void step(double loss) {
     auto now = clock.advance(real);
+    bool rests = now < path.rests_until(now, pace) && (underway.empty() || underway.begin()->first > real);
+    if (rests) {
+      ++rested;
+      EXPECT_FALSE(path.due(now, pace)) << to_string(path.state());
+      EXPECT_FALSE(path.hurries(now)) << to_string(path.state());
+    }
     for (auto it = underway.begin(); it != underway.end() && it->first <= real;) {
       path.answered(it->second, now, trip);
       it = underway.erase(it);
@@ -41,7 +47,9 @@ class Simulation {
       bool lost = std::uniform_real_distribution<>(0, 1)(random) < loss;
       if (!lost) underway.emplace(real + std::chrono::duration_cast<Millis>(trip), sequence);
     }
-    if (path.tick(now)) history.emplace_back(real, path.state());
+    bool changed = path.tick(now);
+    EXPECT_FALSE(rests && changed) << "only time has passed, to " << to_string(path.state());
+    if (changed) history.emplace_back(real, path.state());
   }
   std::size_t downs() const { return static_cast<std::size_t>(path.downs()); }
 
@@ -52,7 +60,7 @@ class Simulation {
   PathLiveness path;
   std::multimap<Millis, std::uint64_t> underway;
   std::vector<std::pair<Millis, PathState>> history;
-  unsigned probes = 0;
+  unsigned probes = 0, rested = 0;
   PathLiveness::Pace pace = PathLiveness::Pace::usual;
 };
 
@@ -83,6 +91,17 @@ TEST(Liveness, SteadyProbesAreOneASecondSuspiciousOnesFive) {
 }
 
 // Property: whenever a path dies, it is down within three seconds; whenever it lives, it is up within three.
+// step() compares each rest with what would have happened.
+TEST(Liveness, APathThatIsWellRestsMostOfTheTime) {
+  for (unsigned seed = 1; seed <= 50; ++seed) {
+    Simulation s(seed);
+    s.run(Millis(60'000), 0);
+    EXPECT_GT(s.rested, 600u * 7 / 10);
+    for (double loss : {0.05, 0.3, 0.9, 1.0, 0.0}) s.run(Millis(20'000), loss);
+    EXPECT_EQ(s.path.state(), PathState::up);
+  }
+}
+
 TEST(Liveness, DeathAndReturnAreSeenWithinThreeSecondsInAnyPhase) {
   for (unsigned seed = 0; seed < 300; ++seed) {
     Simulation s(seed, Micros(100 + seed * 400));

@@ -158,7 +158,7 @@ std::vector<std::string> names(std::size_t n) {
 }
 
 TEST(Neighbours, AreSymmetricFewAndReachEverybody) {
-  for (std::size_t n : {2u, 64u, 65u, 66u, 200u, 1000u}) {
+  for (std::size_t n : {2u, 32u, 33u, 66u, 200u, 1000u}) {
     auto all = names(n);
     std::map<std::string, std::set<std::string>> graph;
     for (const auto& self : all) {
