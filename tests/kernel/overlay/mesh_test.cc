@@ -147,6 +147,20 @@ TEST(Mesh, OneWayLossIsNamedOnBothSides) {
 }
 
 // Twice its patience; with the real one, five seconds, in agent_peers_e2e_test (TRAMA_LONG=1).
+TEST(Mesh, AFifthLostIsDegradedAndNeitherDownNorFlapping) {
+  Meshes m(2, hasty());
+  ASSERT_TRUE(m.all_up(1)) << m.table(1);
+  m.nft(1, "add rule inet test in udp dport 6784 numgen random mod 100 < 20 drop");
+  EXPECT_TRUE(
+      m[1].wait([](const MeshStatus& s) { return path_is(s, "n2", PathKind::overlay, PathState::degraded); }, 15'000))
+      << m.table(1);
+  std::this_thread::sleep_for(milliseconds(4000));
+  for (unsigned n : {1u, 2u}) EXPECT_FALSE(went_down(m[n].history(), "vxlan")) << m.table(n);
+  EXPECT_EQ(peer_in(m[1].status(), "n2")->path(PathKind::control).state, PathState::up) << m.table(1);
+  m.clear_nft(1);
+  EXPECT_TRUE(m.all_up(1, 15'000)) << m.table(1);
+}
+
 TEST(Mesh, AnAgentThatIsStoppedForLongRaisesNoAlarm) {
   Meshes m(3, hasty());
   for (unsigned n : {1u, 2u, 3u}) ASSERT_TRUE(m.all_up(n)) << m.table(n);
