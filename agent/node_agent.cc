@@ -20,9 +20,11 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(5);  // a room may be behind for so long before the node says NotReady
 constexpr unsigned kUsualMtu = 1450;
-// After working through changes for longer than a few milliseconds it rests for twice that time.
+// After working through changes for longer than a few milliseconds it rests for twice that time; where there are many
+// nodes, and they change, for a moment in any case: each of them costs as much as all.
 constexpr int kRestAfterWork = 2;
-constexpr std::chrono::milliseconds kWorthGathering{10}, kLongestRest{300};
+constexpr std::chrono::milliseconds kWorthGathering{10}, kLongestRest{300}, kManyNodesRest{100};
+constexpr std::size_t kManyNodes = 16;
 constexpr auto kKubeconfigLook = std::chrono::seconds(10);
 
 double milliseconds_since(std::chrono::steady_clock::time_point then) {
@@ -266,10 +268,12 @@ awaitable<void> NodeAgent::flow() {
     auto begun = Clock::now();
     report_node();
     if (feed_->usable()) process_changes();
+    bool crowd = mesh_world_old_ && view_.nodes().size() > kManyNodes;
     update_peers();
     // Where much changes at once, a large cluster that comes up, say, changes are gathered: it takes a part of the
     // time.
     auto rest = std::chrono::duration_cast<std::chrono::milliseconds>((Clock::now() - begun) * kRestAfterWork);
+    if (crowd) rest = std::max(rest, kManyNodesRest);
     if (rest >= kWorthGathering) co_await async::sleep_for(std::min(rest, kLongestRest));
   }
 }
