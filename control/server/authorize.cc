@@ -25,6 +25,7 @@ Status refused(const Identity& who, const Attempt& what, std::string_view why) {
   if (!why.empty()) message += fmt::format(": {}", why);
   auto s = Status::forbidden(std::move(message));
   s.kind = std::string(what.kind->resource);
+  s.group = what.kind->group;
   s.name = what.name;
   return s;
 }
@@ -52,19 +53,19 @@ std::string Attempt::resource() const {
   return subresource.empty() ? std::string(kind->resource) : fmt::format("{}/{}", kind->resource, subresource);
 }
 
-std::optional<std::string> why_refused(const Identity& who, const Attempt& what, const store::Store& store) {
-  return check(who, what, [&](Which which) { return why_not(which, who, what, store); });
+std::optional<std::string> why_refused(const Identity& who, const Attempt& what, Known known) {
+  return check(who, what, [&](Which which) { return why_not(which, who, what, known); });
 }
 
-std::optional<Status> authorize(const Identity& who, const Attempt& what, const store::Store& store) {
-  auto why = why_refused(who, what, store);
+std::optional<Status> authorize(const Identity& who, const Attempt& what, Known known) {
+  auto why = why_refused(who, what, known);
   if (!why) return std::nullopt;
   return refused(who, what, *why);
 }
 
 std::optional<Status> authorize_object(const Identity& who, const Attempt& what, const api::Object* old,
-                                       const api::json::object* body, const store::Store& store) {
-  auto why = check(who, what, [&](Which which) { return why_not_object(which, who, what, old, body, store); });
+                                       const api::json::object* body, Known known) {
+  auto why = check(who, what, [&](Which which) { return why_not_object(which, who, what, old, body, known); });
   if (!why) return std::nullopt;
   return refused(who, what, *why);
 }

@@ -111,7 +111,7 @@ awaitable<Answer<Reply>> change(Context c, const Request& r, const ResourcePath&
     created = !old && applies && path.subresource.empty();
     if (!old && !created) return Status::not_found(key);
     if (created)
-      if (auto refused = authorize(r.identity, attempt_of(r, path, "create"), c.store)) return *refused;
+      if (auto refused = authorize(r.identity, attempt_of(r, path, "create"), c.known())) return *refused;
     auto next = make(created ? api::Object{} : *old);
     if (!next) return next.error();
     if (applies) managers = api::managers_of(*next);

@@ -14,7 +14,7 @@ using api::Status;
 store::Hook hook_of(const Context& c, const Request& r, const Attempt& attempt) {
   return [&c, &r, attempt](store::Transaction& tx, const Key& key, const api::Object* old,
                            json::object* body) -> std::optional<Status> {
-    if (auto refused = authorize_object(r.identity, attempt, old, body, c.store)) return refused;
+    if (auto refused = authorize_object(r.identity, attempt, old, body, c.known())) return refused;
     for (const auto& admission : c.options.admissions)
       if (auto refused = admission(tx, key, old, body, r.identity)) return refused;
     return std::nullopt;

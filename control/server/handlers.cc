@@ -113,7 +113,7 @@ std::optional<Status> refuse_impersonation(const Request& request) {
 
 std::optional<Status> admit(const Context& c, const Request& r, const ResourcePath& path) {
   if (auto refused = refuse_impersonation(r)) return refused;
-  return authorize(r.identity, attempt_of(r, path, ""), c.store);
+  return authorize(r.identity, attempt_of(r, path, ""), c.known());
 }
 
 awaitable<Reply> handle(Context context, Request request, std::optional<ResourcePath> path) {

@@ -11,6 +11,8 @@ namespace trama::server {
 struct Context {
   store::Store& store;
   const Options& options;
+  const NodePods* pods = nullptr;  // null: every pod is looked at instead
+  Known known() const { return {store, pods}; }
 };
 
 // Everything but watches and raw subresources. `path` is what parse_resource() says about the request's.

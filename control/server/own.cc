@@ -118,16 +118,26 @@ bool refers(const json::value& v, std::string_view member, std::string_view key,
   return false;
 }
 
-bool some_pod_names(const store::Store& store, const std::string& node, const Attempt& what) {
-  for (const auto& pod : store.list("pods", what.ns))
-    if (is_bound(*pod, node) && names(pod->body, what.kind->resource, what.name)) return true;
-  return false;
+// Whether a pod of the node's in the namespace of `what` is one that `holds`.
+template <class Holds>
+bool some_pod(Known known, const std::string& node, const Attempt& what, Holds holds) {
+  auto fits = [&](const api::ObjectPtr& pod) { return pod && is_bound(*pod, node) && holds(*pod); };
+  if (known.pods) {
+    const auto& bound = known.pods->on(node, what.ns);
+    return std::any_of(bound.begin(), bound.end(),
+                       [&](const std::string& name) { return fits(find(known.store, "pods", what.ns, name)); });
+  }
+  auto all = known.store.list("pods", what.ns);
+  return std::any_of(all.begin(), all.end(), fits);
 }
 
-bool some_pod_is_of(const store::Store& store, const std::string& node, const Attempt& what) {
-  for (const auto& pod : store.list("pods", what.ns))
-    if (is_bound(*pod, node) && account_of(*pod) == what.name) return true;
-  return false;
+bool some_pod_names(Known known, const std::string& node, const Attempt& what) {
+  return some_pod(known, node, what,
+                  [&](const api::Object& pod) { return names(pod.body, what.kind->resource, what.name); });
+}
+
+bool some_pod_is_of(Known known, const std::string& node, const Attempt& what) {
+  return some_pod(known, node, what, [&](const api::Object& pod) { return account_of(pod) == what.name; });
 }
 
 // "" when the token that is asked for ends with a pod of the node's own.
@@ -181,7 +191,7 @@ bool names(const json::object& pod, std::string_view resource, std::string_view 
   return false;
 }
 
-std::string why_not(Which which, const Identity& who, const Attempt& what, const store::Store& store) {
+std::string why_not(Which which, const Identity& who, const Attempt& what, Known known) {
   auto node = node_name(who);
   switch (which) {
     case Which::every: return "";
@@ -199,24 +209,24 @@ std::string why_not(Which which, const Identity& who, const Attempt& what, const
         return selected(what, "spec.nodeName") == node
                    ? ""
                    : fmt::format("only with the field selector spec.nodeName={}", node);
-      auto pod = find(store, "pods", what.ns, what.name);
+      auto pod = find(known.store, "pods", what.ns, what.name);
       return pod && !is_bound(*pod, node) ? kNotBound : "";
     }
     case Which::own_events: {
-      auto event = what.name.empty() ? nullptr : find(store, "events", what.ns, what.name);
+      auto event = what.name.empty() ? nullptr : find(known.store, "events", what.ns, what.name);
       return event && reported_by(event->body) != node ? "somebody else has reported it" : "";
     }
     case Which::named_by_own_pods: {
-      if (!is_whole(what)) return some_pod_names(store, node, what) ? "" : kNotNamed;
+      if (!is_whole(what)) return some_pod_names(known, node, what) ? "" : kNotNamed;
       auto one = what;
       one.name = selected(what, "metadata.name");
       if (one.name.empty() || one.ns.empty())
         return "only one at a time: in a namespace, with the field selector metadata.name=NAME";
-      return some_pod_names(store, node, one) ? "" : kNotNamed;
+      return some_pod_names(known, node, one) ? "" : kNotNamed;
     }
-    case Which::own_accounts: return some_pod_is_of(store, node, what) ? "" : "no pod of this node has this account";
+    case Which::own_accounts: return some_pod_is_of(known, node, what) ? "" : "no pod of this node has this account";
     case Which::own_requests: {
-      auto request = what.name.empty() ? nullptr : find(store, what.kind->resource, "", what.name);
+      auto request = what.name.empty() ? nullptr : find(known.store, what.kind->resource, "", what.name);
       return request && api::text_at(request->body, "spec.username") != who.name
                  ? "the request was made by somebody else"
                  : "";
@@ -226,7 +236,7 @@ std::string why_not(Which which, const Identity& who, const Attempt& what, const
 }
 
 std::string why_not_object(Which which, const Identity& who, const Attempt& what, const api::Object* old,
-                           const json::object* body, const store::Store& store) {
+                           const json::object* body, Known known) {
   auto node = node_name(who);
   switch (which) {
     case Which::own_node:
@@ -240,10 +250,10 @@ std::string why_not_object(Which which, const Identity& who, const Attempt& what
     case Which::own_events:
       if (old && reported_by(old->body) != node) return "somebody else has reported it";
       if (body && reported_by(*body) != node) return "a node reports under its own name (source.host)";
-      return body ? event_refusal(*body, node, store) : "";
+      return body ? event_refusal(*body, node, known.store) : "";
     case Which::own_accounts:
-      if (body)
-        if (auto why = token_refusal(*body, node, what, store); !why.empty()) return why;
+      // That its pod has the account is what the question of the request was about.
+      if (body) return token_refusal(*body, node, what, known.store);
       break;
     case Which::own_requests:
       return old && api::text_at(old->body, "spec.username") != who.name ? "the request was made by somebody else" : "";
@@ -251,7 +261,7 @@ std::string why_not_object(Which which, const Identity& who, const Attempt& what
     case Which::outside_system:
     case Which::named_by_own_pods: break;
   }
-  return why_not(which, who, what, store);
+  return why_not(which, who, what, known);
 }
 
 }  // namespace trama::server

@@ -146,7 +146,7 @@ json::object scale_of(const api::Object& object) {
 Answer<Reply> get(const Context& c, const Request& r, const ResourcePath& path) {
   auto object = c.store.get(key_of(path));
   if (!object) return Status::not_found(key_of(path));
-  if (auto refused = authorize_object(r.identity, attempt_of(r, path, "get"), object.get(), nullptr, c.store))
+  if (auto refused = authorize_object(r.identity, attempt_of(r, path, "get"), object.get(), nullptr, c.known()))
     return *refused;
   if (path.subresource == "scale") return reply_json(scale_of(*object));
   return reply_object(r, *path.kind, object, 200);

@@ -36,7 +36,7 @@ bool has_role(const Identity& who, Role role) {
   return std::find(roles.begin(), roles.end(), role) != roles.end();
 }
 
-json::object resource_verdict(const Identity& who, const json::object& asked, const store::Store& store) {
+json::object resource_verdict(const Identity& who, const json::object& asked, Known known) {
   auto group = api::text_at(asked, "group"), resource = api::text_at(asked, "resource");
   auto verb = api::text_at(asked, "verb");
   if (has_role(who, Role::admin)) return verdict(true, "role admin: everything");
@@ -57,7 +57,7 @@ json::object resource_verdict(const Identity& who, const json::object& asked, co
       if (const auto& values = api::array_at(*o, "values"); values.size() == 1 && values[0].is_string())
         a.field_selector += fmt::format("{}{}={}", a.field_selector.empty() ? "" : ",", api::text_at(*o, "key"),
                                         std::string_view(values[0].get_string()));
-  auto why = why_refused(who, a, store);
+  auto why = why_refused(who, a, known);
   return verdict(!why, why.value_or(""));
 }
 
@@ -118,12 +118,12 @@ const Kind* review_of(std::string_view path) {
   return nullptr;
 }
 
-json::object access_review(const Identity& who, const json::object& spec, const store::Store& store) {
+json::object access_review(const Identity& who, const json::object& spec, Known known) {
   if (const auto* path = api::at(spec, "nonResourceAttributes"); path && path->is_object()) {
     bool reads = api::text_at(path->get_object(), "verb") == "get" || has_role(who, Role::admin);
     return verdict(reads && !authorize_path(who, api::text_at(path->get_object(), "path")), "");
   }
-  return resource_verdict(who, api::object_at(spec, "resourceAttributes"), store);
+  return resource_verdict(who, api::object_at(spec, "resourceAttributes"), known);
 }
 
 json::object rules_review(const Identity& who, const std::string& ns) {
@@ -184,7 +184,7 @@ Reply review_reply(const Context& c, const Request& r, const Kind& review) {
   Attempt attempt;
   attempt.verb = "create";
   attempt.kind = &review;
-  if (auto refused = authorize(r.identity, attempt, c.store)) return reply_status(*refused);
+  if (auto refused = authorize(r.identity, attempt, c.known())) return reply_status(*refused);
   auto asked = read_object(r, review.kind, review.kind);
   if (!asked) return reply_status(asked.error());
   auto body = std::move(*asked);
@@ -206,7 +206,7 @@ Reply review_reply(const Context& c, const Request& r, const Kind& review) {
                             "Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be "
                             "specified",
                             "spec"}}));
-    status = access_review(r.identity, spec, c.store);
+    status = access_review(r.identity, spec, c.known());
   } else if (review.resource == "selfsubjectrulesreviews") {
     status = rules_review(r.identity, api::text_at(spec, "namespace"));
   } else if (review.resource == "tokenreviews") {

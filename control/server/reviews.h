@@ -20,7 +20,7 @@ const api::Kind* review_of(std::string_view path);
 Reply review_reply(const Context& context, const Request& request, const api::Kind& review);
 
 // The answers themselves. `spec` is the review's; the result is its `status`.
-api::json::object access_review(const Identity& who, const api::json::object& spec, const store::Store& store);
+api::json::object access_review(const Identity& who, const api::json::object& spec, Known known);
 api::json::object rules_review(const Identity& who, const std::string& ns);
 api::json::object who_review(const Identity& who);
 

@@ -54,6 +54,7 @@ class TlsServer final : public Server {
       : ex_(ex),
         store_(store),
         options_(std::move(options)),
+        pods_(NodePods::of(store)),
         throttle_(options_.limits),
         tasks_(ex),
         log_(base::logger("api")) {}
@@ -350,7 +351,7 @@ class TlsServer final : public Server {
   awaitable<void> respond(Request request, std::optional<ResourcePath> path, HttpAnswer& answer) {
     log_->debug("{} {} {}", request.identity.name.empty() ? "system:anonymous" : request.identity.name, request.method,
                 request.target);
-    Context context{store_, options_};
+    Context context{store_, options_, pods_.get()};
     bool watch = path && is_watch(request, *path);
     bool raw = path && is_raw(*path) && options_.raw;
     if (!watch && !raw) {
@@ -405,6 +406,7 @@ class TlsServer final : public Server {
   asio::any_io_executor ex_;
   store::Store& store_;
   Options options_;
+  std::shared_ptr<const NodePods> pods_;
   std::shared_ptr<ssl::context> tls_;
   Throttle throttle_;
   async::TaskGroup tasks_;

@@ -79,7 +79,7 @@ awaitable<Answer<Reply>> create_token(Context c, const Request& r, const Resourc
   api::Key key{"serviceaccounts", path.ns, path.name};
   auto account = c.store.get(key);
   auto attempt = attempt_of(r, path, "create");
-  if (auto refused = authorize_object(r.identity, attempt, account.get(), &body, c.store)) co_return *refused;
+  if (auto refused = authorize_object(r.identity, attempt, account.get(), &body, c.known())) co_return *refused;
   if (!account || api::at(account->body, "metadata.deletionTimestamp")) co_return Status::not_found(key);
 
   TokenGrant grant;

@@ -2,6 +2,10 @@
 // What is decided by looking at the object. The whole matrix is in roles_test.cc.
 #include "control/server/authorize.h"
 
+#include <map>
+#include <random>
+
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/contract/store/store_rig.h"
@@ -58,6 +62,45 @@ TEST_F(Authorize, PodsAreTheirNodes) {
     EXPECT_TRUE(authorize_object(kNode, a, pending.get(), nullptr, store())) << verb;
     EXPECT_FALSE(authorize_object(kAdmin, a, other.get(), nullptr, store())) << verb;
   }
+}
+
+// The index answers as looking at every pod does, whatever became of the pods, and follows what is written.
+TEST_F(Authorize, TheIndexOfNodesPodsSaysWhatTheirPodsSay) {
+  std::map<std::string, std::string> wanted;  // pod -> "node/account" as it was written last
+  auto write = [&](const std::string& name, const std::string& node, const std::string& account) {
+    wanted[name] = node + "/" + account;
+    auto pod = object("pods", fmt::format(R"({{"metadata":{{"name":"{}","namespace":"d"}},)"
+                                          R"("spec":{{"nodeName":"{}","serviceAccountName":"{}"}}}})",
+                                          name, node, account));
+    store::Decision decide = [&](store::Transaction& tx) -> api::Answer<api::ObjectPtr> {
+      return tx.put({"pods", "d", name}, pod->body);
+    };
+    ASSERT_TRUE(rig.write(decide));
+  };
+  write("before", "n1", "early");
+  auto pods = NodePods::of(store());
+  std::mt19937 random(7);
+  auto allowed = 0;
+  for (int step = 0; step < 400; ++step) {
+    auto name = fmt::format("p{}", random() % 9);
+    if (random() % 3 == 0) {
+      if (wanted.erase(name)) rig.erase("pods", name, "d");
+    } else {
+      write(name, random() % 4 ? fmt::format("n{}", 1 + random() % 2) : "", fmt::format("a{}", random() % 4));
+    }
+    for (const char* account : {"early", "a0", "a1", "a2", "a3"}) {
+      auto a = attempt("create", "serviceaccounts", "d", account, "token");
+      auto found = std::any_of(wanted.begin(), wanted.end(),
+                               [&](const auto& p) { return p.second == std::string("n1/") + account; });
+      auto refused = authorize(kNode, a, Known(store(), pods.get()));
+      ASSERT_EQ(!refused, found) << step << " " << account << (refused ? refused->message : "");
+      ASSERT_EQ(!authorize(kNode, a, store()), found) << "the slow way";
+      allowed += found;
+    }
+  }
+  EXPECT_GT(allowed, 100);
+  for (const auto& [name, was] : wanted) rig.erase("pods", name, "d");
+  for (const char* node : {"", "n1", "n2"}) EXPECT_TRUE(pods->on(node, "d").empty()) << node;
 }
 
 TEST_F(Authorize, SigningRequestsAreTheirMakers) {
