@@ -26,8 +26,11 @@ Reply to_reply(const api::Status& status) {
 
 // The agent answered an error, or could not be reached.
 api::Status unreachable(const std::string& node, const base::Error& e) {
-  auto status = api::Status::internal(fmt::format("the agent of node {}: {}", node, e.to_string()));
-  if (int code = client::http_status(e); code != 0)
+  auto text = fmt::format("the agent of node {}: {}", node, e.to_string());
+  int code = client::http_status(e);
+  if (code == 400) return api::Status::bad_request(std::move(text));
+  auto status = api::Status::internal(std::move(text));
+  if (code != 0)
     status.code = code;
   else
     status.code = 502, status.reason = "BadGateway";
@@ -61,6 +64,22 @@ api::Answer<Place> place_of(const store::Store& store, const SubresourcePath& pa
   if (std::find(all.begin(), all.end(), place.container) == all.end())
     return api::Status::bad_request(fmt::format("container {} is not valid for pod {}", place.container, path.name));
   return place;
+}
+
+// A run before the present one has no log of its own.
+api::Status no_previous_log(const store::Store& store, const SubresourcePath& path, const std::string& container) {
+  auto pod = store.get(api::Key{"pods", path.ns, path.name});
+  bool ended = false;
+  for (const char* list : {"containerStatuses", "initContainerStatuses"})
+    for (const auto& status : api::array_at(pod->body, fmt::format("status.{}", list)))
+      if (status.is_object() && api::text_at(status.get_object(), "name") == container)
+        ended |= api::int_at(status.get_object(), "restartCount") > 0;
+  return api::Status::bad_request(
+      ended
+          ? fmt::format("the output of previous runs of container \"{}\" in pod \"{}\" stands in the same log, before "
+                        "that of the present one: ask without --previous",
+                        container, path.name)
+          : fmt::format("previous terminated container \"{}\" in pod \"{}\" not found", container, path.name));
 }
 
 std::string query_of(const Request& request) {
@@ -180,6 +199,7 @@ awaitable<void> AgentProxy::handle(SubresourcePath path, Request request, Stream
 awaitable<void> AgentProxy::log(SubresourcePath path, Request request, Stream& stream) {
   auto place = place_of(store_, path, request);
   auto agent = place ? agent_of(place->node) : place.error();
+  if (agent && request.flag("previous")) agent = no_previous_log(store_, path, place->container);
   if (!agent) {
     auto reply = to_reply(agent.error());
     (void)co_await stream.reply(reply);

@@ -39,7 +39,7 @@ trama_test(control_kubectl_test LABEL e2e SOURCES e2e/kubectl_objects_test.cc e2
   e2e/kubectl_apply_test.cc e2e/kubectl_network_test.cc e2e/kubectl_access_test.cc e2e/support/kubectl.cc LINKS trama_controller)
 # What Debian's kubectl cannot do, with a newer one where scripts/install-packages has it.
 add_test(NAME control_new_kubectl_test COMMAND control_kubectl_test
-  "--gtest_filter=Kubectl.CreatesWithoutFiles:Kubectl.UnknownFieldsAreRefusedByTheServer:Kubectl.RolesAndWhatTheyMay:Kubectl.TokensOfAccounts:Kubectl.ServerSideApply:Kubectl.ApplyIsIdempotentAndValidates")
+  "--gtest_filter=Kubectl.CreatesWithoutFiles:Kubectl.RefusalsReadAsUpstreams:Kubectl.UnknownFieldsAreRefusedByTheServer:Kubectl.RolesAndWhatTheyMay:Kubectl.TokensOfAccounts:Kubectl.ServerSideApply:Kubectl.ApplyIsIdempotentAndValidates")
 set_tests_properties(control_new_kubectl_test PROPERTIES LABELS e2e TIMEOUT 300 ENVIRONMENT
   "TRAMA_SOURCE_DIR=${CMAKE_SOURCE_DIR};TRAMA_BINARY=$<$<TARGET_EXISTS:trama>:$<TARGET_FILE:trama>>;TRAMA_KUBECTL_NAME=kubectl-1.33")
 if(TARGET trama)

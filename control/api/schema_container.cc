@@ -62,7 +62,7 @@ std::span<const Field> container_schema() {
       {"EnvVarSource", "resourceFieldRef", 2, object, "A resource of a container.", "ResourceFieldSelector"},
       {"EnvVarSource", "configMapKeyRef", 3, object, "A key of a ConfigMap.", "ConfigMapKeySelector"},
       {"EnvVarSource", "secretKeyRef", 4, object, "A key of a Secret.", "SecretKeySelector"},
-      {"ObjectFieldSelector", "apiVersion", 1, text, "Version that the field is named in."},
+      {"ObjectFieldSelector", "apiVersion", 1, text, "Version that the field is named in.", "", "", false, "\"v1\""},
       {"ObjectFieldSelector", "fieldPath", 2, text, "The field, as status.podIP.", "", "", true},
       {"ResourceFieldSelector", "containerName", 1, text, "The container; this one when empty."},
       {"ResourceFieldSelector", "resource", 2, text, "The resource, as limits.cpu.", "", "", true},

@@ -21,6 +21,7 @@ Status about(const Key& key, int code, std::string reason, std::string message) 
   s.message = std::move(message);
   s.kind = key.resource;
   s.name = key.name;
+  if (auto* kind = kind_of_resource(key.resource)) s.group = kind->group;
   return s;
 }
 
@@ -40,6 +41,7 @@ json::object Status::to_json() const {
   out["reason"] = reason;
   json::object details;
   if (!name.empty()) details["name"] = name;
+  if (!group.empty()) details["group"] = group;
   if (!kind.empty()) details["kind"] = kind;
   if (!causes.empty()) {
     json::array list;
@@ -53,7 +55,8 @@ json::object Status::to_json() const {
     details["causes"] = std::move(list);
   }
   if (retry_after_seconds > 0) details["retryAfterSeconds"] = retry_after_seconds;
-  if (!details.empty()) out["details"] = std::move(details);
+  // kubectl debug looks into the details of every 404, be there something or not.
+  if (!details.empty() || code == 404) out["details"] = std::move(details);
   out["code"] = code;
   return out;
 }
@@ -78,6 +81,7 @@ Status Status::invalid(const Key& key, std::string_view kind, std::vector<Cause>
   auto* row = kind_of_resource(key.resource);
   auto where = row && !row->group.empty() ? fmt::format("{}.{}", kind, row->group) : std::string(kind);
   auto s = about(key, 422, "Invalid", fmt::format("{} \"{}\" is invalid: {}", where, key.name, list));
+  s.kind = kind;
   s.causes = std::move(causes);
   return s;
 }

@@ -23,8 +23,9 @@ struct Status {
   int code = 500;
   std::string reason;  // "NotFound", "AlreadyExists", "Conflict", "Invalid", "BadRequest", "Forbidden", "Expired", ...
   std::string message;
-  std::string kind;  // details.kind: the resource ("pods")
-  std::string name;  // details.name
+  std::string kind;   // details.kind: the resource ("pods"), of an invalid object its kind ("Pod")
+  std::string group;  // details.group
+  std::string name;   // details.name
   std::vector<Cause> causes;
   int retry_after_seconds = 0;
 

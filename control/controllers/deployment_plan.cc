@@ -365,8 +365,9 @@ DeploymentPlan plan_deployment(const api::Object& d, const std::vector<api::Obje
     auto size = new_set_size(r);
     plan.create = new_replica_set(d, template_hash(wanted_template, api::int_at(d.body, "status.collisionCount")), size,
                                   revision, now);
-    plan.notes.push_back(
-        fmt::format("Scaled up replica set {} to {}", api::text_at(*plan.create, "metadata.name"), size));
+    if (size > 0)
+      plan.notes.push_back(
+          fmt::format("Scaled up replica set {} to {}", api::text_at(*plan.create, "metadata.name"), size));
   } else {
     auto size = new_set_size(r);
     r.scale(r.current, size);

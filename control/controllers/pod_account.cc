@@ -93,6 +93,10 @@ std::optional<api::Status> admit_pod_account(store::Transaction& tx, const api::
     return api::Status::forbidden(
         fmt::format("pods \"{}\" is forbidden: error looking up service account {}/{}: serviceaccount \"{}\" not found",
                     key.name, key.ns, name, name));
+  // Stored for those who read pods: nothing here fetches images.
+  if (api::array_at(spec, "imagePullSecrets").empty())
+    if (const auto& secrets = api::array_at(account->body, "imagePullSecrets"); !secrets.empty())
+      spec["imagePullSecrets"] = secrets;
   auto wanted = flag(spec, "automountServiceAccountToken");
   if (!wanted) wanted = flag(account->body, "automountServiceAccountToken");
   if (wanted.value_or(true)) mount_tokens(spec, api::text_at(pod, "metadata.uid"));

@@ -210,5 +210,24 @@ TEST_F(Kubectl, ConfigMapsAndSecretsAreChecked) {
               HasSubstr("created"));
 }
 
+// What kubectl makes of our refusals depends on their details.
+TEST_F(Kubectl, RefusalsReadAsUpstreams) {
+  EXPECT_THAT(
+      kubectl("create -f -",
+              R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"Bad"},"spec":{"ports":[{"port":80}]}})", 1),
+      HasSubstr("The Service \"Bad\" is invalid: "));
+  EXPECT_THAT(kubectl("create deployment Bad --image=host", "", 1), HasSubstr("Deployment.apps \"Bad\" is invalid: "));
+  EXPECT_THAT(kubectl("get deployment nosuch", "", 1),
+              HasSubstr("Error from server (NotFound): deployments.apps \"nosuch\" not found"));
+  kubectl("run idle --image=host -- sleep 1000");
+  EXPECT_THAT(kubectl("autoscale deployment nosuch --max=3", "", 1), HasSubstr("(NotFound)"));
+  // It looks into the details of a 404 without asking whether there are any.
+  if (kubectl_minor() >= 30) {
+    EXPECT_THAT(kubectl("debug idle --image=host", "", 1),
+                HasSubstr("ephemeral containers are disabled for this cluster"));
+  }
+  EXPECT_THAT(kubectl("logs idle", "", 1), HasSubstr("(BadRequest): pod idle does not have a host assigned"));
+}
+
 }  // namespace
 }  // namespace trama::test

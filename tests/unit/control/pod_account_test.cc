@@ -42,6 +42,15 @@ class PodAccount : public testing::Test {
   int code = 0;
 };
 
+TEST_F(PodAccount, SecretsForImagesAreTheAccountsUnlessThePodHasItsOwn) {
+  account("robot", R"(,"imagePullSecrets":[{"name":"registry"},{"name":"second"}])");
+  auto secrets = [&](const char* spec) { return json::serialize(api::array_at(admit(spec), "imagePullSecrets")); };
+  EXPECT_EQ(secrets(R"({"serviceAccountName":"robot","containers":[]})"), R"([{"name":"registry"},{"name":"second"}])");
+  EXPECT_EQ(secrets(R"({"serviceAccountName":"robot","imagePullSecrets":[{"name":"own"}],"containers":[]})"),
+            R"([{"name":"own"}])");
+  EXPECT_EQ(secrets(R"({"containers":[]})"), "[]") << "the control: another account has none";
+}
+
 TEST_F(PodAccount, APodWithoutAnyHasTheDefaultOneAndItsToken) {
   auto spec = admit(R"({"containers":[{"name":"a"},{"name":"b","volumeMounts":[{"name":"v","mountPath":"/v"}]}],
     "initContainers":[{"name":"i"}],"volumes":[{"name":"v","emptyDir":{}}]})");
