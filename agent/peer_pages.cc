@@ -156,7 +156,8 @@ std::string overlay_paths(const MeshStatus& s) {
       rows.push_back({p.node, to_string(kind), to_string(path.state), age(path.age), round_trip(path.round_trip),
                       path.mtu ? std::to_string(path.mtu) : "-", percent(path.loss), percent(path.loss_out),
                       percent(path.loss_in), std::to_string(path.downs), used ? "yes" : "",
-                      kind == PathKind::relay       ? with_via(p, path.reason.empty() && used ? p.why : path.reason)
+                      // Why the others do not carry stands in their rows.
+                      kind == PathKind::relay       ? with_via(p, path.reason)
                       : path.reason.empty() && used ? p.why
                                                     : path.reason});
     }

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "cli/age.h"
+#include "cli/describe_volumes.h"
 #include "cli/table.h"
 #include "cli/yaml/emit.h"
 #include "control/api/object.h"
@@ -45,6 +46,12 @@ class Page {
     }
     if (first) line(label, "");
   }
+  // One a line, aligned under each other.
+  void list(std::string_view label, const std::vector<std::string>& values) {
+    if (values.empty()) return line(label, "");
+    line(label, values.front());
+    for (std::size_t i = 1; i < values.size(); ++i) text_ += std::string(kLabelWidth, ' ') + values[i] + "\n";
+  }
   void indented(const std::string& block, std::size_t by = 2) {
     std::size_t at = 0;
     while (at < block.size()) {
@@ -53,6 +60,13 @@ class Page {
       text_ += '\n';
       at = end + 1;
     }
+  }
+  // A block that begins with its title; without one the title alone.
+  void section(std::string_view label, const std::string& block) {
+    if (block.empty())
+      line(label, "");
+    else
+      indented(block, 0);
   }
   std::string take() { return std::move(text_); }
 
@@ -111,7 +125,7 @@ std::string probe_text(const json::object& p) {
                      int_at(p, "timeoutSeconds", 1), int_at(p, "failureThreshold", 3));
 }
 
-void container(Page& page, const json::object& spec, const json::array& statuses) {
+void container(Page& page, const json::object& spec, const json::array& statuses, const json::object& pod) {
   auto name = text_at(spec, "name");
   const json::object none;
   const auto* status = &none;
@@ -138,15 +152,15 @@ void container(Page& page, const json::object& spec, const json::array& statuses
     if (const auto& r = object_at(spec, fmt::format("resources.{}", kind)); !r.empty()) inner.map(kind, r);
   for (auto probe : {"startupProbe", "readinessProbe", "livenessProbe"})
     if (const auto& p = object_at(spec, probe); !p.empty()) inner.line(probe, probe_text(p));
-  json::object environment;
-  for (const auto& e : array_at(spec, "env"))
-    if (const auto* o = e.if_object()) environment[text_at(*o, "name")] = text_at(*o, "value");
-  if (!environment.empty()) inner.map("Environment", environment);
+  if (auto from = environment_from_text(spec); !from.empty()) inner.indented(from, 0);
+  inner.section("Environment", environment_text(spec, pod));
+  inner.section("Mounts", mounts_text(spec));
   page.indented(name + ":\n");
   page.indented(inner.take(), 4);
 }
 
 void describe_pod(Page& page, const json::object& o) {
+  page.text("Service Account", o, "spec.serviceAccountName");
   page.text("Node", o, "spec.nodeName");
   page.line("Started", age_of(text_at(o, "status.startTime")));
   page.line("Status", text_at(o, "status.phase") +
@@ -157,9 +171,22 @@ void describe_pod(Page& page, const json::object& o) {
   for (const auto& r : array_at(o, "metadata.ownerReferences"))
     if (const auto* owner = r.if_object())
       page.line("Controlled by", fmt::format("{}/{}", text_at(*owner, "kind"), text_at(*owner, "name")));
+  if (const auto& inits = array_at(o, "spec.initContainers"); !inits.empty()) {
+    page.heading("Init Containers");
+    for (const auto& c : inits)
+      if (const auto* spec = c.if_object()) container(page, *spec, array_at(o, "status.initContainerStatuses"), o);
+  }
   page.heading("Containers");
   for (const auto& c : array_at(o, "spec.containers"))
-    if (const auto* spec = c.if_object()) container(page, *spec, array_at(o, "status.containerStatuses"));
+    if (const auto* spec = c.if_object()) container(page, *spec, array_at(o, "status.containerStatuses"), o);
+}
+
+// Below the conditions, as kubectl has it.
+void describe_pod_rest(Page& page, const json::object& o) {
+  page.section("Volumes", volumes_text(o));
+  page.text("QoS Class", o, "status.qosClass");
+  page.map("Node-Selectors", object_at(o, "spec.nodeSelector"));
+  page.list("Tolerations", toleration_lines(o));
 }
 
 void describe_service(Page& page, const json::object& o, const std::vector<json::object>& slices) {
@@ -327,6 +354,7 @@ std::string describe_text(const Kind& kind, const json::object& o, const Surroun
     describe_generic(page, o);
   static const std::set<std::string_view> kWithConditions = {"pods", "nodes", "deployments", "replicasets", "jobs"};
   if (kWithConditions.contains(kind.resource)) conditions(page, o);
+  if (kind.resource == "pods") describe_pod_rest(page, o);
   if (!around.programmed.empty()) {
     page.heading("Programmed");
     page.indented(around.programmed);

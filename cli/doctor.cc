@@ -109,8 +109,7 @@ class Examination {
                        !bool_at(*f, "circumvented") ? std::string()
                        : text_at(*f, "via").empty() ? "; packets take the tunnel meanwhile"
                                                     : "; packets go over " + text_at(*f, "via") + " meanwhile"),
-           fmt::format("open UDP {} between the two nodes, and ICMP echo on trama0; trama overlay paths --node {}",
-                       path == "tunnel" ? "6783" : "6784", patient_.name));
+           way_out(*f, path));
     }
     if (down) return;
     if (int_at(p, "pending") > 0)
@@ -121,6 +120,25 @@ class Examination {
   std::vector<Finding> take() { return std::move(findings_); }
 
  private:
+  // What passes says what is in the way: a tunnel beside a path that is down shows that the two nodes reach each other.
+  std::string way_out(const json::object& fault, const std::string& path) const {
+    auto more = fmt::format("; trama overlay paths --node {}", patient_.name);
+    if (path == "tunnel") return "open UDP 6783 between the two nodes" + more;
+    auto peer = text_at(fault, "peer"), address = text_at(fault, "address");
+    if (text_at(fault, "state") == "degraded" || (bool_at(fault, "circumvented") && text_at(fault, "via").empty()))
+      return "open UDP 6784 between the two nodes, and ICMP echo on trama0" + more;
+    if (bool_at(fault, "circumvented"))
+      return fmt::format(
+                 "nothing passes between the two nodes themselves: look at routes and filters between them (ping "
+                 "{}), then open UDP 6784, and TCP and UDP 6783",
+                 address) +
+             more;
+    return fmt::format(
+               "nothing passes: see whether {} runs and answers (ping {}), then open UDP 6784 between the two, "
+               "and TCP and UDP 6783",
+               peer, address) +
+           more;
+  }
   void ok(const char* check, std::string text) { add(check, Verdict::ok, std::move(text), ""); }
   void fail(const char* check, std::string text, std::string remedy) {
     add(check, Verdict::fail, std::move(text), std::move(remedy));

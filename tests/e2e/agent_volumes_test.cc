@@ -70,6 +70,27 @@ spec:
     - {name: work, emptyDir: {sizeLimit: 1Mi}}
 )yaml";
 
+// The newer kubectl, "" where there is none.
+std::string new_kubectl() {
+  const char* source = std::getenv("TRAMA_SOURCE_DIR");
+  auto path = std::string(source ? source : ".") + "/.cache/kubectl-1.33";
+  return std::filesystem::exists(path) ? path : "";
+}
+
+// What stands between two marks, with one blank for each run of blanks and none at a line's ends.
+std::string words(const std::string& page, const std::string& from, const std::string& to) {
+  auto begin = page.find(from);
+  if (begin == std::string::npos) return "";
+  std::string out;
+  for (char c : page.substr(begin, page.find(to, begin) - begin)) {
+    bool blank = c == ' ' || c == '\t';
+    if (c == '\n' && out.ends_with(' ')) out.pop_back();
+    if (blank && (out.empty() || out.back() == ' ' || out.back() == '\n')) continue;
+    out += blank ? ' ' : c;
+  }
+  return out;
+}
+
 class VolumesE2e : public ::testing::Test {
  protected:
   void up() {
@@ -122,6 +143,23 @@ TEST_F(VolumesE2e, EveryKindIsThereAndFilesFollowTheirObjects) {
   EXPECT_EQ(in("cd /srv/all; cat hi who name; stat -L -c \" %a\" who; ls"), "helloanaall 440\nhi\nname\nwho\n");
   EXPECT_EQ(in("cat /scratch/hello; (head -c 2000000 /dev/zero > /scratch/big) 2>/dev/null || echo full"),
             "from-side\nfull\n");
+
+  // Both tell it in the same words, line by line.
+  if (auto newer = new_kubectl(); !newer.empty()) {
+    ::setenv("TRAMA_KUBECTL", newer.c_str(), 1);
+    auto theirs = cluster.kubectl("describe pod all");
+    ::unsetenv("TRAMA_KUBECTL");
+    std::string ours;
+    EXPECT_EQ(cluster.trama("describe pod all", &ours), 0);
+    for (auto [from, to] : {std::pair{"Environment Variables from:", "\n  side:"}, {"\nVolumes:", "\nQoS Class:"}}) {
+      auto part = words(theirs, from, to);
+      EXPECT_GT(part.size(), 200u) << theirs;
+      EXPECT_EQ(words(ours, from, to), part) << ours << theirs;
+    }
+    for (const char* line : {"Service Account: default", "QoS Class: Burstable", "Node-Selectors: <none>"})
+      for (const auto* page : {&ours, &theirs})
+        EXPECT_NE(words(*page, "Name:", "Events:").find(line), std::string::npos) << line;
+  }
 
   // Files follow within moments, a subPath and variables do not; the container goes on.
   auto restarts = [&] {
@@ -439,9 +477,7 @@ spec:
   EXPECT_EQ(cluster.kubectl("describe pod mute").find("kube-api-access"), std::string::npos);
 
   // Over WebSockets, as kubectl speaks from 1.30 on.
-  auto newer =
-      std::string(std::getenv("TRAMA_SOURCE_DIR") ? std::getenv("TRAMA_SOURCE_DIR") : ".") + "/.cache/kubectl-1.33";
-  if (std::filesystem::exists(newer)) {
+  if (auto newer = new_kubectl(); !newer.empty()) {
     ::setenv("TRAMA_KUBECTL", newer.c_str(), 1);
     EXPECT_EQ(cluster.kubectl("exec all -- cat /var/run/secrets/kubernetes.io/serviceaccount/namespace"), "default");
     EXPECT_NE(cluster.kubectl("describe pod all").find("Service Account:  default"), std::string::npos);

@@ -68,6 +68,43 @@ TEST(Describe, AServiceEndsWithWhatANodeHas) {
               HasSubstr("Programmed:\n  service default/web on node n1: programmed\n"));
 }
 
+// Everything that a pod can be given, as kubectl lays it out; VolumesE2e holds the two against each other.
+TEST(Describe, APodShowsItsAccountVariablesMountsAndVolumes) {
+  auto pod = object(R"({"metadata":{"name":"all","namespace":"default","labels":{"app":"all"}},
+    "spec":{"nodeName":"n1","serviceAccountName":"robot","nodeSelector":{"disk":"ssd"},
+      "tolerations":[{"key":"a","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},
+        {"key":"b","value":"c","effect":"NoSchedule"},{"operator":"Exists"}],
+      "initContainers":[{"name":"first","image":"host"}],
+      "containers":[{"name":"main","image":"host","command":["sleep","1"],
+        "resources":{"limits":{"cpu":"1500m","memory":"64Mi"}},
+        "envFrom":[{"prefix":"LOGIN_","secretRef":{"name":"login"}},{"configMapRef":{"name":"more","optional":true}}],
+        "env":[{"name":"PLAIN","value":"x y"},{"name":"EMPTY"},
+          {"name":"KEY","valueFrom":{"configMapKeyRef":{"name":"web","key":"greeting"}}},
+          {"name":"PASS","valueFrom":{"secretKeyRef":{"name":"login","key":"pw","optional":true}}},
+          {"name":"APP","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.labels['app']"}}},
+          {"name":"CPU","valueFrom":{"resourceFieldRef":{"resource":"limits.cpu","divisor":"0"}}},
+          {"name":"MEM","valueFrom":{"resourceFieldRef":{"resource":"limits.memory","divisor":"1Mi"}}},
+          {"name":"ANY","valueFrom":{"resourceFieldRef":{"resource":"limits.ephemeral-storage"}}}],
+        "volumeMounts":[{"name":"work","mountPath":"/scratch"},
+          {"name":"config","mountPath":"/etc/web.conf","subPath":"app.conf","readOnly":true}]}],
+      "volumes":[{"name":"config","configMap":{"name":"web"}},{"name":"login","secret":{"secretName":"login","optional":true}},
+        {"name":"info","downwardAPI":{"items":[{"path":"labels","fieldRef":{"fieldPath":"metadata.labels"}},
+          {"path":"cpu","resourceFieldRef":{"containerName":"main","resource":"limits.cpu"}}]}},
+        {"name":"work","emptyDir":{"sizeLimit":"1Mi","medium":"Memory"}},{"name":"plain","emptyDir":{}},
+        {"name":"kube-api-access-x","projected":{"sources":[{"serviceAccountToken":{"path":"token","expirationSeconds":3607}},
+          {"configMap":{"name":"kube-root-ca.crt"}},{"downwardAPI":{"items":[]}},{"secret":{"name":"s"}}]}},
+        {"name":"foreign","hostPath":{"path":"/x"}}]},
+    "status":{"phase":"Running","qosClass":"Burstable"}})");
+  EXPECT_EQ(test::golden_difference("cli/describe_pod.txt", describe_text(**find_kind("pod"), pod, {})), "");
+}
+TEST(Describe, AHostilePodIsDescribedAllTheSame) {
+  for (auto text :
+       {R"({"spec":{"volumes":[3,{},{"name":7,"secret":4},{"name":"a","projected":{"sources":[1,{"secret":[]}]}}]}})",
+        R"({"spec":{"containers":[{"env":[{"valueFrom":{"resourceFieldRef":{"resource":"limits.cpu","divisor":"x"}}}],
+            "resources":{"limits":{"cpu":[]}},"volumeMounts":[null,{"mountPath":{}}],"envFrom":3}],"tolerations":{}}})"})
+    EXPECT_THAT(describe_text(**find_kind("pod"), object(text), {}), HasSubstr("QoS Class:")) << text;
+}
+
 Patient healthy(const char* name = "n1") {
   Patient p;
   p.name = name;
@@ -127,6 +164,16 @@ TEST(Doctor, EveryFaultSaysWhatToDo) {
   half.status["overlayPaths"] = object(R"({"isolated":false,"peers":2,"up":1,"protocolOff":"switched off",
     "faults":[{"peer":"late","address":"172.30.0.12","state":"down","reason":"late has never answered"}]})");
   add(half);
+  auto fault = [](const char* more) {
+    return json::parse(std::string(R"({"isolated":false,"peers":2,"up":1,"faults":[{"peer":"late","path":"vxlan",)") +
+                       R"("address":"172.30.0.12","state":"down","reason":"late has never answered",)" + more + "}]}");
+  };
+  auto tunnelled = healthy("tunnelled");
+  tunnelled.status["overlayPaths"] = fault(R"("circumvented":true)");
+  add(tunnelled);
+  auto relayed = healthy("relayed");
+  relayed.status["overlayPaths"] = fault(R"("circumvented":true,"via":"n3")");
+  add(relayed);
   EXPECT_EQ(test::golden_difference("cli/doctor_faults.txt", doctor_text(all)), "");
   for (const auto& f : all) EXPECT_EQ(f.remedy.empty(), f.verdict != Finding::Verdict::fail) << f.text;
   EXPECT_FALSE(doctor_page(all)["well"].get_bool());
