@@ -117,6 +117,7 @@ base::Result<> NodeAgent::open() {
   };
   sources_ = std::make_unique<PodSources>(brain_, sources_changed);
   tokens_ = std::make_unique<PodTokens>(brain_, sources_changed);
+  tokens_->recall_by([this](TokenWant want) { return kept_token_file(std::move(want)); });
   PodManagerParts parts{view_, *reporter_, *watch_, *prober_, *sources_, *tokens_, rooms_->sandboxes()};
   pods_ = std::make_unique<PodManager>(brain_, std::move(managing), parts);
 
@@ -146,6 +147,13 @@ awaitable<base::Result<>> NodeAgent::run(std::shared_ptr<async::Event> stop) {
   if (!opened) co_return opened;
   if (fatal_) co_return *fatal_;
   co_return base::Result<>();
+}
+
+// "" for a pod that does not run, or has none yet.
+awaitable<std::string> NodeAgent::kept_token_file(TokenWant want) {
+  auto job = [this, want] { return processes_->volume_file(want.pod_uid, want.place.volume, want.place.path); };
+  auto text = co_await async::run_on(pod_files_.executor(), job);
+  co_return text ? std::move(*text) : std::string();
 }
 
 // What is there is looked at before anything is given out or changed: an address in use is never given twice.

@@ -71,6 +71,7 @@ class NodeAgent {
   void start_parts();
   awaitable<void> end_parts();
   awaitable<void> adopt();
+  awaitable<std::string> kept_token_file(TokenWant want);
   awaitable<void> connect();
   awaitable<void> serve_api();
   awaitable<void> renew_certificates();

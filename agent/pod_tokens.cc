@@ -3,7 +3,11 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
+#include "base/timestamp.h"
 #include "control/client/paths.h"
+#include "control/pki/jwt.h"
 
 namespace trama::agent {
 
@@ -30,6 +34,22 @@ json::object request_for(const TokenWant& want) {
 }  // namespace
 
 seconds token_refresh(seconds life) { return std::min(life * 4 / 5, seconds(24 * 3600)); }
+
+std::optional<KeptToken> kept_token(const std::string& token, const TokenWant& want, std::int64_t now) {
+  auto parsed = pki::parse_jwt(token);
+  if (!parsed) return std::nullopt;
+  const auto& claims = parsed->claims;
+  auto begins = api::int_at(claims, "iat"), ends = api::int_at(claims, "exp");
+  const auto* about = claims.if_contains("kubernetes.io");  // its dot is no path
+  const auto& audiences = api::array_at(claims, "aud");
+  bool audience = want.audience.empty() || std::any_of(audiences.begin(), audiences.end(),
+                                                       [&](const json::value& a) { return a.is_string() && a.get_string() == want.audience; });
+  bool same = about && about->is_object() && api::text_at(about->get_object(), "pod.uid") == want.pod_uid && audience &&
+              api::text_at(claims, "sub") == fmt::format("system:serviceaccount:{}:{}", want.ns, want.account);
+  // One from a clock far ahead of ours would stay too long.
+  if (!same || ends <= now || begins > now + 60 || begins <= 0 || ends - begins > (1LL << 32)) return std::nullopt;
+  return KeptToken{seconds(begins - now) + token_refresh(seconds(ends - begins)), seconds(ends - now)};
+}
 
 PodTokens::PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change,
                      std::function<Clock::time_point()> now)
@@ -76,7 +96,31 @@ awaitable<void> PodTokens::run() {
   }
 }
 
+// Whether the pod had it already.
+awaitable<bool> PodTokens::recall(TokenWant want) {
+  auto it = tokens_.find(want);
+  if (!recall_ || it == tokens_.end() || std::exchange(it->second.recalled, true)) co_return false;
+  auto text = co_await recall_(want);
+  it = tokens_.find(want);
+  if (text.empty() || it == tokens_.end()) co_return false;
+  auto kept = kept_token(text, want, std::chrono::duration_cast<seconds>(base::now().time_since_epoch()).count());
+  if (!kept) co_return false;
+  auto now = now_();
+  it->second.ask_at = now + std::max(kept->ask_in, seconds(0));
+  it->second.ends = now + kept->ends_in;
+  it->second.seen = {State::found, std::move(text), ""};
+  co_return true;
+}
+
 awaitable<void> PodTokens::ask(TokenWant want) {
+  bool had = co_await recall(want);
+  if (had) {
+    --asking_;
+    tokens_.at(want).asking = false;
+    changed_.set();
+    on_change_();
+    co_return;
+  }
   auto path = client::object_path(api::Key{"serviceaccounts", want.ns, want.account}, "token");
   auto body = request_for(want);
   auto answer = co_await client_->create(path, std::move(body));

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Tokens of this node's pods: asked for when a pod wants one, and again before it ends. They are kept in memory only.
+// Tokens of this node's pods: asked for when a pod wants one, and again before it ends. They are kept in memory only; a
+// new agent takes over those that its running pods have in their files.
 #pragma once
 
 #include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -23,12 +25,24 @@ using async::awaitable;
 // When a token that is good for so long is replaced: at four fifths, and after a day at the latest.
 std::chrono::seconds token_refresh(std::chrono::seconds life);
 
+// When a token that a pod has already is due to be replaced, and when it ends; nothing when it is another one than is
+// wanted, or has ended. It is not verified: what stands in the pod's file was put there by an agent. `now`: seconds
+// since the epoch.
+struct KeptToken {
+  std::chrono::seconds ask_in{0}, ends_in{0};
+};
+std::optional<KeptToken> kept_token(const std::string& token, const TokenWant& want, std::int64_t now);
+
 class PodTokens {
  public:
   using Clock = std::chrono::steady_clock;
   // `on_change`: a lookup gives another answer than before. Called on the brain.
   PodTokens(async::asio::any_io_executor brain, std::function<void()> on_change,
             std::function<Clock::time_point()> now = Clock::now);
+
+  // What the pod's file holds; "" = there is none. Before start(); asked once for each token.
+  using Recall = std::function<awaitable<std::string>(TokenWant)>;
+  void recall_by(Recall recall) { recall_ = std::move(recall); }
 
   void start(client::ApiClient& client);  // which outlives stop()
   awaitable<void> stop();
@@ -42,16 +56,18 @@ class PodTokens {
  private:
   struct Token {
     TokenLookup seen;
-    bool asking = false;
+    bool asking = false, recalled = false;
     Clock::time_point ask_at{};  // at once
     Clock::time_point ends{};    // of what was seen
     base::Backoff backoff{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000)};
   };
   awaitable<void> run();
   awaitable<void> ask(TokenWant want);
+  awaitable<bool> recall(TokenWant want);
 
   std::function<void()> on_change_;
   std::function<Clock::time_point()> now_;
+  Recall recall_;
   std::shared_ptr<spdlog::logger> log_;
   client::ApiClient* client_ = nullptr;
   std::map<TokenWant, Token> tokens_;

@@ -300,6 +300,23 @@ Result<std::map<std::string, std::string>> PodProcesses::volume_digests(const Ui
   return out;
 }
 
+Result<std::string> PodProcesses::volume_file(const Uid& uid, const std::string& volume,
+                                              const std::string& path) const {
+  if (!is_file_path(volume) || !is_file_path(path))
+    return Error::text(fmt::format("{}/{}: no file of a volume", volume, path), std::errc::invalid_argument);
+  auto spec = read_spec(uid);
+  if (!spec) return std::move(spec).error();
+  auto shape = spec->volumes.find(volume);
+  // What containers write to may be anything, a link too.
+  if (shape == spec->volumes.end() || shape->second.scratch)
+    return Error::text(fmt::format("{} is no volume of files", volume), std::errc::no_such_file_or_directory);
+  auto pod = find_init(directory(uid), uid);
+  if (!pod) return std::move(pod).error();
+  auto inside = open_volumes(*pod);
+  if (!inside) return std::move(inside).error();
+  return base::read_file(fmt::format("{}/{}/{}", inside->path(), volume, path));
+}
+
 Result<> PodProcesses::stop(const Uid& uid, milliseconds grace) {
   std::string dir = directory(uid), what = "stop pod " + uid;
   auto pod = find_init(dir, uid);

@@ -50,6 +50,8 @@ class PodProcesses {
   base::Result<> write_volumes(const Uid& uid, const Volumes& volumes);
   // The digest of what each volume of files of a running pod holds; "" for one that was never written.
   base::Result<std::map<std::string, std::string>> volume_digests(const Uid& uid) const;
+  // What stands in a file of a volume of files of a running pod.
+  base::Result<std::string> volume_file(const Uid& uid, const std::string& volume, const std::string& path) const;
   // The running init of a pod that another process started: same pid, start time, boot, cgroup and network namespace.
   // ESRCH: it does not run (any more); any other error says what does not fit, and then nothing was touched.
   base::Result<RunningPod> adopt(const Uid& uid) const;

@@ -44,7 +44,11 @@ struct Collector {
       const auto& source = value.get_object();
       add(kConfigMaps, api::text_at(source, "configMap.name"));
       add(kSecrets, api::text_at(source, "secret.name"));
-      if (auto* token = object_of(source, "serviceAccountToken")) out.tokens.insert(wanted_token(pod, *token));
+      if (auto* token = object_of(source, "serviceAccountToken")) {
+        auto want = wanted_token(pod, *token);
+        want.place = {api::text_at(volume, "name"), api::text_at(*token, "path")};
+        out.tokens.insert(std::move(want));
+      }
     }
   }
 };
@@ -57,7 +61,8 @@ TokenWant wanted_token(const api::Object& pod, const json::object& source) {
           pod.key.name,
           api::text_at(pod.body, "spec.serviceAccountName", "default"),
           api::text_at(source, "audience"),
-          api::int_at(source, "expirationSeconds", 3600)};
+          api::int_at(source, "expirationSeconds", 3600),
+          {}};
 }
 
 SourceNames named_sources(const api::Object& pod) {

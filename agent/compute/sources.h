@@ -21,11 +21,19 @@ struct SourceLookup {
   api::ObjectPtr object;  // when found
 };
 
+// The file of a volume that a token is in.
+struct TokenPlace {
+  std::string volume = {}, path = {};
+  // Wherever it is, it is the same token.
+  friend std::strong_ordering operator<=>(const TokenPlace&, const TokenPlace&) { return std::strong_ordering::equal; }
+  friend bool operator==(const TokenPlace&, const TokenPlace&) { return true; }
+};
 // A token of a pod's account, as a projected volume asks for it.
 struct TokenWant {
   std::string pod_uid, ns, pod, account;
   std::string audience;  // "" = the API server
   std::int64_t seconds = 3600;
+  TokenPlace place = {};  // one of those that ask for it
   friend auto operator<=>(const TokenWant&, const TokenWant&) = default;
 };
 struct TokenLookup {

@@ -416,6 +416,13 @@ spec:
   ASSERT_TRUE(claims) << own;
   EXPECT_EQ(claims->claims.at("exp").as_int64() - claims->claims.at("iat").as_int64(), 600);
   EXPECT_EQ(api::text_at(claims->claims.at("kubernetes.io").as_object(), "pod.name"), "all");
+  // An agent that comes anew takes it over: the volume is written again, with the same token in it.
+  cluster.stop_agent("n1", 9);
+  kubectl(R"(patch configmap ca -p '{"data":{"more":"x"}}')");
+  cluster.start_agent("n1");
+  EXPECT_TRUE(eventually([&] { return in("cat /var/run/secrets/kubernetes.io/serviceaccount/more") == "x"; }, 20000))
+      << cluster.log("n1");
+  EXPECT_EQ(in("cat /var/run/secrets/kubernetes.io/serviceaccount/token"), own);
   auto bound = token(R"("boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"all"})");
   EXPECT_EQ(status(bound), "200");
   kubectl("delete pod all");

@@ -2,9 +2,13 @@
 // What a node's pods are made from, against a whole controller: ConfigMaps and Secrets by name, tokens by request.
 #include "agent/pod_sources.h"
 
+#include <ctime>
+
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "agent/pod_tokens.h"
+#include "control/pki/authority.h"
 #include "control/pki/jwt.h"
 #include "tests/e2e/support/controller_in_thread.h"
 
@@ -223,6 +227,66 @@ TEST_F(FromTheServer, ATokenIsReplacedBeforeItEndsAndKeptWhenThatFails) {
   settle(1000ms);
   EXPECT_EQ(tokens.lookup(want).token, second);
   EXPECT_EQ(news, tokens.lookup(vault).state == State::missing ? 1 : 0);
+}
+
+// As the server makes it, but signed by nobody that is known: what a pod's file holds is not verified.
+std::string token_of(const TokenWant& want, std::int64_t begins, std::int64_t ends, const std::string& audience) {
+  static const auto ca = pki::Authority::create("elsewhere", std::time(nullptr));
+  json::object bound{{"uid", want.pod_uid}}, about, claims{{"iat", begins}, {"exp", ends}};
+  about["pod"] = std::move(bound);
+  claims["kubernetes.io"] = std::move(about);
+  claims["sub"] = fmt::format("system:serviceaccount:{}:{}", want.ns, want.account);
+  claims["aud"] = json::array{json::value(audience)};
+  return pki::sign_jwt(ca->key(), "k", claims).value_or("");
+}
+
+TEST(KeptToken, IsTheOneThatIsWantedAndKnowsWhenItIsDue) {
+  const TokenWant want{"u1", "d", "p", "robot", "vault", 1000};
+  auto good = token_of(want, 10'000, 11'000, "vault");
+  auto kept = kept_token(good, want, 10'100);
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->ask_in, 700s);
+  EXPECT_EQ(kept->ends_in, 900s);
+  EXPECT_EQ(kept_token(good, want, 10'900)->ask_in, -100s) << "due, and good while there is no other";
+  EXPECT_FALSE(kept_token(good, want, 11'000));
+  EXPECT_FALSE(kept_token(good, want, 9'900)) << "from a clock that is ahead";
+  for (auto change : std::vector<void (*)(TokenWant&)>{
+           [](TokenWant& w) { w.pod_uid = "u2"; }, [](TokenWant& w) { w.ns = "e"; },
+           [](TokenWant& w) { w.account = "default"; }, [](TokenWant& w) { w.audience = "x"; }}) {
+    auto other = want;
+    change(other);
+    EXPECT_FALSE(kept_token(good, other, 10'100));
+  }
+  for (auto bad : {std::string(), std::string("a.b.c"), good.substr(1), std::string(1 << 20, 'x')})
+    EXPECT_FALSE(kept_token(bad, want, 10'100)) << bad.size();
+}
+
+TEST_F(FromTheServer, ATokenThatThePodHasIsTakenOverUnlessItHasEnded) {
+  pod("p", {});
+  auto uid = api::text_at(cluster.get(std::string(control::test::kPods) + "/p"), "metadata.uid");
+  const TokenWant good{uid, "default", "p", "default", "", 3600}, due{uid, "default", "p", "default", "due", 3600},
+      ended{uid, "default", "p", "default", "ended", 3600}, none{uid, "default", "p", "default", "none", 3600};
+  auto now = static_cast<std::int64_t>(std::time(nullptr));
+  std::map<TokenWant, std::string> files{{good, token_of(good, now - 100, now + 3500, "any")},
+                                         {due, token_of(due, now - 3400, now + 200, "due")},
+                                         {ended, token_of(ended, now - 3700, now - 100, "ended")},
+                                         {none, ""}};
+  PodTokens tokens(cluster.run.executor(), [] {});
+  Ended<PodTokens> end{*this, tokens};
+  std::map<std::string, int> looked;
+  tokens.recall_by([&](TokenWant want) -> awaitable<std::string> {
+    ++looked[want.audience];
+    co_return files.at(want);
+  });
+  tokens.start(*node);
+  tokens.want({good, due, ended, none});
+  for (const auto& want : {due, ended, none})
+    EXPECT_TRUE(soon([&] {
+      auto seen = tokens.lookup(want);
+      return seen.state == State::found && seen.token != files.at(want);
+    })) << want.audience;
+  EXPECT_EQ(tokens.lookup(good).token, files.at(good)) << "nobody was asked for it";
+  for (const auto& [audience, times] : looked) EXPECT_EQ(times, 1) << audience;
 }
 
 TEST_F(FromTheServer, ManyTokensAreAskedForTogetherAndAServerThatIsAwayIsNoRefusal) {
