@@ -42,8 +42,9 @@ std::optional<KeptToken> kept_token(const std::string& token, const TokenWant& w
   auto begins = api::int_at(claims, "iat"), ends = api::int_at(claims, "exp");
   const auto* about = claims.if_contains("kubernetes.io");  // its dot is no path
   const auto& audiences = api::array_at(claims, "aud");
-  bool audience = want.audience.empty() || std::any_of(audiences.begin(), audiences.end(),
-                                                       [&](const json::value& a) { return a.is_string() && a.get_string() == want.audience; });
+  bool audience = want.audience.empty() || std::any_of(audiences.begin(), audiences.end(), [&](const json::value& a) {
+                    return a.is_string() && a.get_string() == want.audience;
+                  });
   bool same = about && about->is_object() && api::text_at(about->get_object(), "pod.uid") == want.pod_uid && audience &&
               api::text_at(claims, "sub") == fmt::format("system:serviceaccount:{}:{}", want.ns, want.account);
   // One from a clock far ahead of ours would stay too long.

@@ -48,6 +48,29 @@ TEST_F(VolumesTest, FilesHaveTheirModesAndCannotBeWritten) {
             "/data/here/too\n/etc/ssl\n");
 }
 
+// Of volumes of files alone: what containers write may be a link to anywhere.
+TEST_F(VolumesTest, AFileIsReadFromOutsideAndNothingElseIs) {
+  Volume scratch;
+  scratch.scratch = true;
+  Volumes volumes{{"config", files({{"deep/a", {"one", 0400}}})}, {"work", scratch}};
+  auto spec = spec_with("ln -s /etc/hostname /work/f; cat /work/f >/dev/null && touch /work/done; sleep 1000", volumes,
+                        {{"config", "/config", "", true}, {"work", "/work", "", false}});
+  start_with(spec, volumes);
+  ASSERT_TRUE(test::eventually([&] { return in(spec.uid, "ls /work") == "done\nf\n"; })) << story(spec.uid);
+  auto read = [&](const Uid& uid, const char* volume, const char* path) {
+    auto text = pods_->volume_file(uid, volume, path);
+    return text ? *text : "refused";
+  };
+  EXPECT_EQ(read(spec.uid, "config", "deep/a"), "one");
+  ASSERT_TRUE(pods_->write_volumes(spec.uid, {{"config", files({{"deep/a", {"two", 0400}}})}}));
+  EXPECT_EQ(read(spec.uid, "config", "deep/a"), "two");
+  EXPECT_EQ(read(spec.uid, "config", "b"), "refused");
+  EXPECT_EQ(read(spec.uid, "work", "f"), "refused");
+  EXPECT_EQ(read(spec.uid, "config", "../config/deep/a"), "refused");
+  EXPECT_EQ(read(spec.uid, "../volumes/config", "deep/a"), "refused");
+  EXPECT_EQ(read("nobody", "config", "deep/a"), "refused");
+}
+
 TEST_F(VolumesTest, UpdatesAreWholeAndReachTheContainerButNotASubPath) {
   Volumes volumes{{"config", files({{"a", {"1", 0644}}, {"b", {"1", 0644}}, {"old", {"x", 0644}}})}};
   auto spec =
