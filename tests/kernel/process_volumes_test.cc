@@ -56,6 +56,7 @@ TEST_F(VolumesTest, AFileIsReadFromOutsideAndNothingElseIs) {
   auto spec = spec_with("ln -s /etc/hostname /work/f; cat /work/f >/dev/null && touch /work/done; sleep 1000", volumes,
                         {{"config", "/config", "", true}, {"work", "/work", "", false}});
   start_with(spec, volumes);
+  ASSERT_TRUE(test::eventually([&] { return container(spec.uid).state.phase == ContainerPhase::running; }));
   ASSERT_TRUE(test::eventually([&] { return in(spec.uid, "ls /work") == "done\nf\n"; })) << story(spec.uid);
   auto read = [&](const Uid& uid, const char* volume, const char* path) {
     auto text = pods_->volume_file(uid, volume, path);
