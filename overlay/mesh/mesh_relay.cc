@@ -185,7 +185,7 @@ std::string Mesh::Impl::via_of(const PeerEntry& p) const {
 
 void Mesh::Impl::send_relay_probe(PeerEntry& p, std::uint64_t sequence, unsigned size) {
   constexpr std::size_t kFrame = 4;  // in front of a packet in the tunnel
-  auto body = heartbeat(p, sequence);
+  auto body = heartbeat(p, p.way(), sequence);
   auto datagram = p.sealing()->keys.seal(peers::DatagramType::relay_probe, peers::encode(body, size + kFrame));
   bool sent = options.tunnel->send_relayed(p.third.via(), p.member.node, datagram);
   p.path(PathKind::relay).send_error = sent ? "" : fmt::format("{} cannot be sent to", p.third.via());
