@@ -119,7 +119,7 @@ struct PeerEntry {
   std::string uid;             // of the life of the peer that the link is with
   bool dialing = false, wanted = false, renewing = false;
   Millis dial_at{0}, dial_began{0};
-  Millis asked_until{-1};             // somebody relays to it over us
+  Millis asked_until{-1};             // somebody relays to it over us, or we may over it
   Millis needed{0}, heard_sealed{0};  // when its keys were last needed; when something came with them
   base::Backoff backoff{std::chrono::milliseconds(1'000), std::chrono::milliseconds(60'000)};
   std::string trouble;

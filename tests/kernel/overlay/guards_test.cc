@@ -154,8 +154,8 @@ TEST_P(Guards, EveryAnnouncedUplinkOfAPeerPassesAndNoOther) {
   n1.desired.peers.at("n2").further.clear();
   n1.converge();
   auto table = n1.host.shell("nft list table inet trama-overlay");
-  EXPECT_NE(table.find("192.168.77.202 expires"), std::string::npos) << "kept for ten seconds, then forgotten\n"
-                                                                     << table;
+  EXPECT_NE(table.find("192.168.77.202 timeout 10s"), std::string::npos) << "kept for ten seconds, then forgotten\n"
+                                                                         << table;
 }
 
 TEST_P(Guards, AForgedInnerSourceIsDroppedAndCounted) {
