@@ -172,8 +172,10 @@ void Mesh::Impl::on_reached(const std::string& from, const std::vector<peers::Re
     if (entry == entries.end() || now() >= entry->second.third_until || r.node == from) continue;
     entry->second.third_said[from] = {r, now()};
     // It may become the third node: whether it is well has to be known, though we may be no neighbours of it.
-    if (auto third = entries.find(from); third != entries.end() && r.state != peers::ReachState::no)
+    if (auto third = entries.find(from); third != entries.end() && r.state != peers::ReachState::no) {
       third->second.asked_until = std::max(third->second.asked_until, now() + kAskedFor);
+      third->second.touch();
+    }
   }
 }
 
