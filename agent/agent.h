@@ -26,10 +26,11 @@ struct AgentPorts {
 };
 
 struct AgentOptions {
-  std::string node_name;              // "" = the host's name, in lower case
-  std::vector<std::string> node_ips;  // at most one per family; empty = the source address of the default route
-  std::string server;                 // "https://10.0.0.1:6443"; remembered in data_dir once joined
-  std::string join;                   // what `trama token create` printed; only needed the first time
+  std::string node_name;  // "" = the host's name, in lower case
+  // Several of the first one's family are the node's uplinks. Empty = the source address of the default route.
+  std::vector<std::string> node_ips;
+  std::string server;  // "https://10.0.0.1:6443"; remembered in data_dir once joined
+  std::string join;    // what `trama token create` printed; only needed the first time
   // Instead of joining: server and identity from this file, of any Kubernetes cluster. Then only Services and the
   // overlay are this agent's; pods, the Node and its lease are a kubelet's. It reads Services, EndpointSlices and Nodes
   // and writes Events: docs/kubernetes.md. The file is read again while the agent runs.

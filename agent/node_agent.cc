@@ -111,7 +111,7 @@ base::Result<> NodeAgent::open() {
   managing.netns_prefix = options.netns_prefix;
   managing.dns = settings_.cluster_dns();
   managing.node_resolv_conf = base::read_file(options.resolv_conf).value_or("");
-  managing.host_ips = settings_.node_ips;
+  managing.host_ips = settings_.host_ips();
   auto sources_changed = [this] {
     if (begun_) update_pods(false);
   };
@@ -335,6 +335,10 @@ void NodeAgent::overlay_status(const overlay::Status& status) {
     mesh_world_old_ = true;
   }
   auto plain = plain_of(status);
+  if (auto uplinks = uplinks_of(status); uplinks != uplinks_) {
+    uplinks_ = std::move(uplinks);
+    mesh_world_old_ = true;
+  }
   if (plain_ != plain) {
     plain_ = plain;
     mesh_world_old_ = true;

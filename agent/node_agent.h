@@ -33,7 +33,8 @@ namespace trama::agent {
 // Options that have been read: no text is parsed after this.
 struct Settings {
   AgentOptions options;
-  std::vector<base::Ip> node_ips;
+  std::vector<base::Ip> node_ips;          // of the first one's family: our uplinks, in their order
+  std::vector<base::Ip> host_ips() const;  // one of each family: what pods are told
   std::vector<base::Cidr> cluster_cidrs, service_cidrs, nodeport_cidrs, trusted;
   std::vector<base::Ip> dns_servers;
   bool encrypt() const { return options.encryption == "required"; }
@@ -107,6 +108,7 @@ class NodeAgent {
   void open_peers();
   void update_peers();
   std::optional<overlay::peers::World::Plain> plain_of(const overlay::Status& status) const;
+  static std::vector<overlay::peers::World::Uplink> uplinks_of(const overlay::Status& status);
   void peers_changed(const MeshStatus& status);
   void publish_overlay();
   bool all_programmed() const;
@@ -158,6 +160,7 @@ class NodeAgent {
   std::optional<MeshStatus> peers_seen_;
   bool mesh_world_old_ = true, controller_heard_ = false;
   std::optional<overlay::peers::World::Plain> plain_;
+  std::vector<overlay::peers::World::Uplink> uplinks_;
   unsigned overlay_mtu_ = 0, tunnel_mtu_ = 0;  // since it stood for the first time
   async::Event changed_;
   async::TaskGroup tasks_;

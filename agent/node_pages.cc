@@ -223,6 +223,7 @@ base::Result<> NodeAgent::start_health() {
   HttpServerOptions options;
   options.name = "health";
   options.refused_sources = settings_.cluster_cidrs;
+  options.early = true;
   for (const auto& ip : settings_.node_ips) options.listen.push_back({ip, port});
   options.listen.push_back({base::Ip::v4(127, 0, 0, 1), port});
   auto server = HttpServer::start(brain_, std::move(options), std::move(handler));
@@ -308,6 +309,7 @@ awaitable<void> NodeAgent::serve_api() {
       HttpServerOptions options;
       options.name = "agent API";
       options.refused_sources = settings_.cluster_cidrs;
+      options.early = true;
       for (const auto& ip : settings_.node_ips) options.listen.push_back({ip, settings_.options.ports.api});
       HttpTls tls;
       tls.certificate_pem = serving->certificate_pem;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a NodeAgent has to do with other agents.
+#include <algorithm>
+
 #include "agent/compute/peers.h"
 #include "agent/node_agent.h"
 #include "agent/peer_pages.h"
@@ -22,7 +24,9 @@ void NodeAgent::open_peers() {
 void NodeAgent::publish_overlay() {
   if (!topology_.overlay) return;
   auto wanted = *topology_.overlay;
-  if (peers_seen_ && (wanted.tunnel || wanted.direct)) use_paths(wanted, *peers_seen_);
+  bool several = std::any_of(wanted.peers.begin(), wanted.peers.end(),
+                             [&](const auto& p) { return !wanted.further.empty() || !p.second.further.empty(); });
+  if (peers_seen_ && (wanted.tunnel || wanted.direct || several)) use_paths(wanted, *peers_seen_);
   if (overlay_wanted_ && *overlay_wanted_ == wanted) return;
   overlay_wanted_ = std::make_shared<const overlay::Desired>(std::move(wanted));
   overlay_told_ = Clock::now();
@@ -36,6 +40,16 @@ std::optional<overlay::peers::World::Plain> NodeAgent::plain_of(const overlay::S
   return overlay::peers::World::Plain{link.index, link.mac, subnet, status.direct_mtu};
 }
 
+std::vector<overlay::peers::World::Uplink> NodeAgent::uplinks_of(const overlay::Status& status) {
+  std::vector<overlay::peers::World::Uplink> out;
+  for (const auto& u : status.uplinks) {
+    overlay::peers::World::Uplink uplink{u.address, std::nullopt, u.mtu, u.tunnel_mtu};
+    if (u.link) uplink.subnet = base::Cidr::of(u.address, u.link->prefix);
+    out.push_back(std::move(uplink));
+  }
+  return out;
+}
+
 // Once the overlay is known; then whenever Nodes, its MTU or our ear for the controller have changed.
 void NodeAgent::update_peers() {
   bool heard = feed_->connected() && view_.synced(Kind::nodes);
@@ -44,7 +58,7 @@ void NodeAgent::update_peers() {
   // What peers are told at first includes our link's address.
   if (topology_.overlay->direct && !overlay_status_) return;
   mesh_world_old_ = false;
-  MeshContext context{overlay_mtu_, tunnel_mtu_, heard, settings_.trusted, plain_};
+  MeshContext context{overlay_mtu_, tunnel_mtu_, heard, settings_.trusted, plain_, uplinks_};
   peers_->set_world(compute_mesh_world(view_.nodes(), *topology_.overlay, context));
 }
 

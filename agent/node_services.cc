@@ -47,7 +47,7 @@ awaitable<void> NodeAgent::follow_addresses() {
 awaitable<void> NodeAgent::readdress(std::vector<base::Ip> ips) {
   log_->warn("this node's address is {} now", ips.front().to_string());
   if (client_) client_->close_all();
-  pods_->set_host_ips(ips);
+  pods_->set_host_ips(settings_.host_ips());
   readdressed_ = true;
   changed_.set();
   health_ports_->use_addresses(nodeport_addresses(settings_));

@@ -137,7 +137,7 @@ awaitable<base::Result<>> dry_run(Settings settings) {
   SandboxContext context;
   context.node_name = options.node_name;
   context.netns_prefix = options.netns_prefix;
-  context.host_ips = settings.node_ips;
+  context.host_ips = settings.host_ips();
   if (topology.overlay) context.mtu = overlay::pod_mtu(*topology.overlay, *overlay_seen);
   context.node_resolv_conf = base::read_file(options.resolv_conf).value_or("");
   context.dns = settings.cluster_dns();

@@ -41,6 +41,15 @@ std::string place_of(const PeerStatus& p) {
   return out;
 }
 
+std::string name_of(const WayStatus& w) { return fmt::format("{} -> {}", w.here.to_string(), w.there.to_string()); }
+
+// Over which of several uplinks it is reached; "" = there is one alone.
+std::string way_of(const PeerStatus& p) {
+  for (const auto& w : p.ways)
+    if (w.used) return fmt::format("over {}{}{}", name_of(w), p.way_why.empty() ? "" : ", because ", p.way_why);
+  return "";
+}
+
 std::string why_not(const MeshStatus& s) {
   if (!s.protocol_off.empty()) return s.protocol_off;
   return s.listening;
@@ -125,6 +134,7 @@ std::string overlay_connections(const MeshStatus& s) {
     if (mtu > 0 && works(used.state)) detail += fmt::format(" mtu={}", mtu);
     if (works(used.state)) detail += fmt::format(" rtt={} loss={}%", round_trip(used.round_trip), used.loss);
     if (tunnel) detail += fmt::format(" ({})", p.why);
+    if (auto way = way_of(p); !way.empty()) detail += " (" + way + ")";
     if (auto place = place_of(p); !place.empty()) detail += " (" + place + ")";
     if (p.connection != Connection::established && !p.trouble.empty()) detail += " error: " + p.trouble;
     bool inbound = p.connection == Connection::established && !p.outbound;
@@ -145,7 +155,11 @@ std::string overlay_peers(const MeshStatus& s) {
 std::string overlay_paths(const MeshStatus& s) {
   std::vector<std::vector<std::string>> rows{
       {"PEER", "PATH", "STATE", "FOR", "RTT", "MTU", "LOSS", "OUT", "IN", "DOWNS", "USED", "REASON"}};
-  for (const auto& p : s.peers)
+  for (const auto& p : s.peers) {
+    for (const auto& w : p.ways)
+      rows.push_back({p.node, "uplink", to_string(w.state), age(w.age), round_trip(w.round_trip), "-",
+                      fmt::format("{}%", w.loss), "-", "-", std::to_string(w.downs), w.used ? "yes" : "",
+                      name_of(w) + (w.used && !p.way_why.empty() ? ", because " + p.way_why : "")});
     for (auto kind : kAllPaths) {
       const auto& path = p.path(kind);
       if (kind == PathKind::tunnel && s.tunnel_mtu == 0) continue;
@@ -161,6 +175,7 @@ std::string overlay_paths(const MeshStatus& s) {
                       : path.reason.empty() && used ? p.why
                                                     : path.reason});
     }
+  }
   return table(rows);
 }
 
@@ -229,6 +244,24 @@ json::object overlay_report(const MeshStatus& s) {
     if (!p.cipher.empty()) item["cipher"] = p.cipher;
     if (!p.via.empty()) item["via"] = p.via;
     item["switches"] = p.switches;
+    if (!p.ways.empty()) {
+      json::array ways;
+      for (const auto& w : p.ways) {
+        json::object way;
+        way["from"] = w.here.to_string();
+        way["to"] = w.there.to_string();
+        way["used"] = w.used;
+        way["state"] = to_string(w.state);
+        way["forSeconds"] = w.age.count() / 1000;
+        way["lossPercent"] = w.loss;
+        if (w.round_trip.count() > 0) way["roundTripMs"] = static_cast<double>(w.round_trip.count()) / 1000;
+        way["downs"] = w.downs;
+        ways.push_back(std::move(way));
+      }
+      item["uplinks"] = std::move(ways);
+      if (!p.way_why.empty()) item["uplinkWhy"] = p.way_why;
+      item["uplinkSwitches"] = p.way_switches;
+    }
     json::object paths;
     for (auto kind : kAllPaths) paths[to_string(kind)] = path_page(p.path(kind));
     item["paths"] = std::move(paths);

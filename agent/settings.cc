@@ -42,6 +42,14 @@ netns::Paths Settings::paths() const {
   return out;
 }
 
+std::vector<base::Ip> Settings::host_ips() const {
+  std::vector<base::Ip> out;
+  for (const auto& ip : node_ips)
+    if (std::none_of(out.begin(), out.end(), [&](const base::Ip& other) { return other.family() == ip.family(); }))
+      out.push_back(ip);
+  return out;
+}
+
 TopologyContext Settings::topology(std::vector<base::Ip> dns) const {
   TopologyContext out;
   out.node_name = options.node_name;
@@ -67,8 +75,13 @@ base::Result<Settings> check_options(AgentOptions options) {
     if (!ip) return base::Error(ip.error()).in("--node-ip");
     if (auto why = unacceptable(*ip); !why.empty())
       return base::Error::text(fmt::format("--node-ip: {} is a {}, which other nodes cannot reach", text, why));
-    for (const auto& other : out.node_ips)
-      if (other.family() == ip->family()) return base::Error::text("--node-ip: at most one IPv4 and one IPv6 address");
+    if (std::find(out.node_ips.begin(), out.node_ips.end(), *ip) != out.node_ips.end())
+      return base::Error::text(fmt::format("--node-ip: {} is given twice", text));
+    auto others = std::count_if(out.node_ips.begin(), out.node_ips.end(),
+                                [&](const base::Ip& other) { return other.family() == ip->family(); });
+    if (static_cast<std::size_t>(others) >= overlay::kMostUplinks)
+      return base::Error::text(fmt::format("--node-ip: {} is one too many: a node has at most {} addresses of a family",
+                                           text, overlay::kMostUplinks));
     out.node_ips.push_back(*ip);
   }
   if (out.node_ips.empty()) out.node_ips = default_node_ips();

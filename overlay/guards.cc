@@ -57,9 +57,11 @@ Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& pe
   g.frame.encrypt = desired.encrypt;
   g.frame.uplink = uplink;
   for (const auto* peer : peers) {
-    g.peers.emplace(peer->underlay, peer->node);
-    if (desired.encrypt && peer->clear) g.clear.emplace(peer->underlay, peer->node);
-    for (const auto& c : peer->pod_cidrs) g.pods.emplace(Binding{peer->underlay, c}, peer->node);
+    for (const auto& address : uplinks_of(*peer)) {
+      g.peers.emplace(address, peer->node);
+      if (desired.encrypt && peer->clear) g.clear.emplace(address, peer->node);
+      for (const auto& c : peer->pod_cidrs) g.pods.emplace(Binding{address, c}, peer->node);
+    }
     if (uplink.empty() || !peer->direct) continue;
     for (const auto& c : peer->pod_cidrs)
       if (goes_direct(g.frame.underlay, c.family())) g.direct.emplace(PlainSource{*peer->direct, c}, peer->node);

@@ -68,6 +68,30 @@ const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family) {
   return found == cidrs.end() ? nullptr : &*found;
 }
 
+std::vector<Ip> uplinks_of(const Ip& first, const std::vector<Ip>& further) {
+  std::vector<Ip> out{first};
+  for (const auto& ip : further)
+    if (out.size() < kMostUplinks && std::find(out.begin(), out.end(), ip) == out.end()) out.push_back(ip);
+  return out;
+}
+
+namespace {
+
+std::string unusable_underlay(const Ip& address, const Desired& desired) {
+  auto text = address.to_string();
+  if (address.is_unspecified() || address.is_multicast() || address.is_loopback())
+    return fmt::format("its underlay address {} cannot be sent to", text);
+  if (address.family() != desired.underlay.family())
+    return fmt::format("its underlay address {} is of another family than ours, {}", text,
+                       desired.underlay.to_string());
+  auto own = uplinks_of(desired);
+  if (std::find(own.begin(), own.end(), address) != own.end())
+    return fmt::format("its underlay address {} is our own; give one of the two another address", text);
+  return "";
+}
+
+}  // namespace
+
 Admission admit(const Desired& desired) {
   Admission out;
   Territory territory;
@@ -76,21 +100,15 @@ Admission admit(const Desired& desired) {
   macs.emplace(vtep_mac(desired.cluster_id, desired.node), desired.node);
   for (const auto& [name, peer] : desired.peers) {
     std::string why;
+    for (const auto& address : uplinks_of(peer))
+      if (why.empty()) why = unusable_underlay(address, desired);
     auto mac = vtep_mac(desired.cluster_id, name);
     if (name == desired.node) {
       why = "it has this node's own name";
-    } else if (peer.underlay.is_unspecified() || peer.underlay.is_multicast() || peer.underlay.is_loopback()) {
-      why = fmt::format("its underlay address {} cannot be sent to", peer.underlay.to_string());
-    } else if (peer.underlay.family() != desired.underlay.family()) {
-      why = fmt::format("its underlay address {} is of another family than ours, {}", peer.underlay.to_string(),
-                        desired.underlay.to_string());
-    } else if (peer.underlay == desired.underlay) {
-      why = fmt::format("its underlay address {} is our own; give one of the two another address",
-                        peer.underlay.to_string());
-    } else if (auto twin = macs.find(mac); twin != macs.end()) {
+    } else if (auto twin = macs.find(mac); why.empty() && twin != macs.end()) {
       why =
           fmt::format("its overlay MAC {} is also that of node {}; rename one of them", mac.to_string(), twin->second);
-    } else {
+    } else if (why.empty()) {
       for (Family f : {Family::v4, Family::v6})
         if (std::count_if(peer.pod_cidrs.begin(), peer.pod_cidrs.end(), [&](auto& c) { return c.family() == f; }) > 1)
           why = "it has two pod ranges of one family";

@@ -31,6 +31,15 @@ constexpr const char* kGuardTable = "trama-overlay";  // nft, family inet
 // over the link that both share.
 enum class Path : std::uint8_t { vxlan, tunnel, keep, direct };
 
+// Addresses of one node's uplinks that are used; the first one is what the node is known by.
+constexpr std::size_t kMostUplinks = 4;
+
+// Between which of our addresses and which of a peer's packets travel.
+struct Way {
+  Ip from, to;
+  friend bool operator==(const Way&, const Way&) = default;
+};
+
 struct Peer {
   std::string node;
   Ip underlay;                  // where its VXLAN listens, and what it sends from
@@ -43,6 +52,8 @@ struct Peer {
   bool told = true;  // false: it has not said yet whether it does, since this agent began; what the kernel has, stays
   Path beside = Path::vxlan;  // with Path::direct: for the family that has no such route
   unsigned beside_mtu = 0;
+  std::vector<Ip> further{};  // its other uplinks' addresses, of the same family
+  std::optional<Way> way{};   // nothing: the one that the kernel has, else between the first addresses
   friend bool operator==(const Peer&, const Peer&) = default;
 };
 
@@ -61,6 +72,7 @@ struct Desired {
   bool tunnel = false;        // trama1 stands beside trama0, and peers can be reached through it
   bool direct = false;        // plain routes to peers on our link, where both ends want them; never with `encrypt`
   bool encrypt = false;       // VXLAN to and from peers is dropped, but for those that are `clear`
+  std::vector<Ip> further{};  // our other uplinks' addresses, of the same family; not used without nexthop objects
 
   // A default-constructed Desired: publishing it removes everything of ours.
   bool absent() const { return node.empty(); }
@@ -87,6 +99,11 @@ unsigned tunnel_mtu(const Desired& desired, unsigned underlay_mtu);
 // Whether packets of that family can go over the link as they are: IPv4 and IPv6 both have a gateway on an IPv6
 // underlay (RFC 5549), on an IPv4 underlay only IPv4 has one.
 constexpr bool goes_direct(Family underlay, Family pods) { return underlay == Family::v6 || pods == Family::v4; }
+
+// All underlay addresses of a node, the first one first; at most kMostUplinks.
+std::vector<Ip> uplinks_of(const Ip& first, const std::vector<Ip>& further);
+inline std::vector<Ip> uplinks_of(const Desired& node) { return uplinks_of(node.underlay, node.further); }
+inline std::vector<Ip> uplinks_of(const Peer& node) { return uplinks_of(node.underlay, node.further); }
 
 // The prefix of that family, or nothing.
 const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family);

@@ -24,6 +24,7 @@ struct Remote {
   Ip former;                              // the one that it had without a tunnel, or would have with one
   bool plain = false;                     // these pods' packets can go over the link as they are
   Path path = Path::vxlan;                // never keep
+  Way way{};                              // between the first addresses without nexthop objects
 };
 
 std::vector<Remote> resolve(const Desired& desired, const std::vector<const Peer*>& peers) {
@@ -246,8 +247,11 @@ class Planner {
 
   void choose_paths() {
     std::map<Ip, Path> now;
-    for (const auto& [id, nexthop] : have_.nexthops)
-      now.emplace(nexthop.gateway, nexthop.direct() ? Path::direct : nexthop.tunnel ? Path::tunnel : Path::vxlan);
+    for (const auto& [id, nexthop] : have_.nexthops) {
+      auto path = nexthop.direct() ? Path::direct : nexthop.tunnel ? Path::tunnel : Path::vxlan;
+      now.emplace(nexthop.gateway, path);
+      if (path == Path::vxlan) ways_now_.emplace(nexthop.gateway, Way{nexthop.from, nexthop.to});
+    }
     for (auto& r : remotes_) {
       auto path = want_.encrypt && !r.peer->clear ? Path::tunnel : r.peer->path;
       if (path == Path::keep) {
@@ -258,7 +262,22 @@ class Planner {
       if (path == Path::direct && !r.plain) path = r.peer->beside;
       if (path == Path::direct && !plain_link()) path = Path::vxlan;
       r.path = path == Path::tunnel && !tunnelled() ? Path::vxlan : path;
+      r.way = way_of(r);
     }
+  }
+
+  // Nobody knows better while the mesh has not looked: what the kernel has may be the one that works.
+  Way way_of(const Remote& r) const {
+    Way first{want_.underlay, r.peer->underlay};
+    if (have_.mode != Mode::nexthop || (want_.further.empty() && r.peer->further.empty())) return first;
+    auto ours = uplinks_of(want_), theirs = uplinks_of(*r.peer);
+    auto fits = [&](const Way& w) {
+      return std::count(ours.begin(), ours.end(), w.from) && std::count(theirs.begin(), theirs.end(), w.to);
+    };
+    if (r.peer->way) return fits(*r.peer->way) ? *r.peer->way : first;
+    auto kept = ways_now_.find(r.gateway);
+    if (kept == ways_now_.end()) kept = ways_now_.find(r.former);
+    return kept != ways_now_.end() && fits(kept->second) ? kept->second : first;
   }
 
   void neighbours() {
@@ -300,7 +319,7 @@ class Planner {
     std::set<std::uint32_t> used;
     if (have_.mode == Mode::nexthop) {
       for (const auto& r : remotes_) {
-        Nexthop wanted{0, r.gateway, want_.vni, want_.underlay, r.peer->underlay, true, false};
+        Nexthop wanted{0, r.gateway, want_.vni, r.way.from, r.way.to, true, false};
         if (r.path == Path::tunnel) wanted = Nexthop{0, r.gateway, {}, {}, {}, true, true};
         if (r.path == Path::direct) wanted = Nexthop{0, r.peer->underlay, {}, {}, {}, true, false, plain_link()->index};
         auto known = by_gateway.find(r.gateway);
@@ -332,6 +351,9 @@ class Planner {
 
   unsigned mtu_of(const Remote& r) const {
     auto whole = r.path == Path::tunnel ? tunnel_mtu_ : r.path == Path::direct ? wanted_direct_mtu(want_, have_) : mtu_;
+    if (r.path != Path::direct)
+      if (auto there = uplink_mtu(want_, have_, r.way.from))
+        whole = std::min(whole, r.path == Path::tunnel ? tunnel_mtu(want_, there) : overlay_mtu(want_, there));
     auto known = r.peer->path == Path::direct && r.path != Path::direct ? r.peer->beside_mtu : r.peer->mtu;
     return known ? std::min(whole, known) : whole;
   }
@@ -379,6 +401,7 @@ class Planner {
   Observed have_;  // a copy: what the plan itself destroys is taken out of it
   std::vector<Remote> remotes_;
   std::map<Ip, std::uint32_t> ids_;
+  std::map<Ip, Way> ways_now_;  // by gateway: what the kernel has
   unsigned mtu_ = 0, tunnel_mtu_ = 0;
   std::vector<Op> ops_, stale_routes_, after_routes_, after_nexthops_, last_;
 };
@@ -390,27 +413,39 @@ std::vector<Op> plan(const Desired& desired, const Observed& observed) {
   return desired.absent() ? planner.remove() : planner.install();
 }
 
+unsigned uplink_mtu(const Desired& desired, const Observed& observed, const Ip& address) {
+  if (desired.underlay_mtu) return desired.underlay_mtu;
+  auto uplink = observed.uplinks.find(address);
+  return uplink == observed.uplinks.end() ? 0 : uplink->second.mtu;
+}
+
+namespace {
+
+// Of the uplink that takes the largest packets: routes say where less passes. 0 = none is there.
+unsigned largest_uplink(const Desired& desired, const Observed& observed) {
+  if (desired.further.empty() || observed.mode != Mode::nexthop) return uplink_mtu(desired, observed, desired.underlay);
+  unsigned largest = 0;
+  for (const auto& ip : uplinks_of(desired)) largest = std::max(largest, uplink_mtu(desired, observed, ip));
+  return largest;
+}
+
+}  // namespace
+
 unsigned wanted_mtu(const Desired& desired, const Observed& observed) {
-  if (desired.underlay_mtu) return overlay_mtu(desired, desired.underlay_mtu);
-  auto uplink = observed.uplinks.find(desired.underlay);
-  if (uplink != observed.uplinks.end()) return overlay_mtu(desired, uplink->second.mtu);
+  if (auto largest = largest_uplink(desired, observed)) return overlay_mtu(desired, largest);
   // The address has gone for a moment (DHCP, a cable): keep what we have rather than guess.
   return observed.device && observed.device->mtu ? observed.device->mtu : overlay_mtu(desired, 0);
 }
 
 unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed) {
   if (!desired.tunnel || observed.mode != Mode::nexthop || !observed.no_tunnel.empty()) return 0;
-  if (desired.underlay_mtu) return tunnel_mtu(desired, desired.underlay_mtu);
-  auto uplink = observed.uplinks.find(desired.underlay);
-  if (uplink != observed.uplinks.end()) return tunnel_mtu(desired, uplink->second.mtu);
+  if (auto largest = largest_uplink(desired, observed)) return tunnel_mtu(desired, largest);
   return observed.tunnel && observed.tunnel->mtu ? observed.tunnel->mtu : tunnel_mtu(desired, 0);
 }
 
 unsigned wanted_direct_mtu(const Desired& desired, const Observed& observed) {
   if (!desired.direct || desired.encrypt || observed.mode != Mode::nexthop) return 0;
-  auto uplink = observed.uplinks.find(desired.underlay);
-  auto here = uplink == observed.uplinks.end() ? 0 : uplink->second.mtu;
-  return desired.underlay_mtu ? desired.underlay_mtu : here;
+  return uplink_mtu(desired, observed, desired.underlay);
 }
 
 unsigned pod_mtu(const Desired& desired, const Observed& observed) {
@@ -424,12 +459,21 @@ std::vector<std::string> problems(const Desired& desired, const Observed& observ
   if (desired.absent()) return {};
   auto out = admit(desired).refused;
   auto uplink = observed.uplinks.find(desired.underlay);
-  if (uplink == observed.uplinks.end()) {
-    out.push_back(fmt::format(
-        "no interface carries {}, the address that this node announces to its peers: add it to an interface, or give "
-        "the agent another node address",
-        desired.underlay.to_string()));
-  }
+  auto uncarried = [&](const Ip& address, const char* what) {
+    if (!observed.uplinks.contains(address))
+      out.push_back(fmt::format(
+          "no interface carries {}, {} that this node announces to its peers: add it to an interface, or give "
+          "the agent another node address",
+          address.to_string(), what));
+  };
+  uncarried(desired.underlay, "the address");
+  if (!desired.further.empty() && observed.mode != Mode::nexthop)
+    out.push_back(
+        fmt::format("this kernel has no nexthop objects (Linux 5.3), so of this node's addresses {} alone is used; "
+                    "update the kernel, or announce one address",
+                    desired.underlay.to_string()));
+  else
+    for (const auto& ip : desired.further) uncarried(ip, "one of the addresses");
   if (desired.encrypt && observed.mode != Mode::nexthop)
     out.push_back(
         "encryption is required, but this kernel has no nexthop objects (Linux 5.3), which the tunnel needs: nothing "

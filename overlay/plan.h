@@ -200,7 +200,10 @@ std::vector<Op> plan(const Desired& desired, const Observed& observed);
 // is too small. Empty when all is well.
 std::vector<std::string> problems(const Desired& desired, const Observed& observed);
 
-// The MTU that trama0 and the pods should have in that world.
+// Of the link that carries this address of ours; 0 = none does.
+unsigned uplink_mtu(const Desired& desired, const Observed& observed, const Ip& address);
+
+// The MTU that trama0 and the pods should have in that world: of the uplink that takes the largest packets.
 unsigned wanted_mtu(const Desired& desired, const Observed& observed);
 
 // The same for packets through the tunnel; 0 = there is none.

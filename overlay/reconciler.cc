@@ -88,6 +88,14 @@ struct Reconciler::Core {
       status.problems = problems(*desired, tap.last);
       auto uplink = tap.last.uplinks.find(desired->underlay);
       if (uplink != tap.last.uplinks.end()) status.uplink = uplink->second.name;
+      for (const auto& ip : tap.last.mode == Mode::nexthop ? uplinks_of(*desired) : std::vector{desired->underlay}) {
+        UplinkStatus u{ip, std::nullopt, 0, 0};
+        if (auto link = tap.last.uplinks.find(ip); link != tap.last.uplinks.end()) u.link = link->second;
+        auto mtu = uplink_mtu(*desired, tap.last, ip);
+        if (mtu) u.mtu = overlay_mtu(*desired, mtu);
+        if (mtu && status.tunnel_mtu) u.tunnel_mtu = tunnel_mtu(*desired, mtu);
+        status.uplinks.push_back(std::move(u));
+      }
       status.direct_mtu = wanted_direct_mtu(*desired, tap.last);
       if (status.direct_mtu && uplink != tap.last.uplinks.end()) status.plain_link = uplink->second;
     }

@@ -10,6 +10,14 @@
 
 namespace trama::overlay {
 
+// One of our underlay addresses.
+struct UplinkStatus {
+  Ip address;
+  std::optional<Uplink> link;        // that carries it
+  unsigned mtu = 0, tunnel_mtu = 0;  // of packets through VXLAN and the tunnel over it; 0 = not known, or no tunnel
+  friend bool operator==(const UplinkStatus&, const UplinkStatus&) = default;
+};
+
 // How it stands after a pass; what the agent reports of the node.
 struct Status {
   std::uint64_t generation = 0;  // of the desired state that the pass worked on
@@ -21,6 +29,7 @@ struct Status {
   unsigned direct_mtu = 0;            // of packets by plain routes; 0 = there are none
   std::optional<Uplink> plain_link;   // that those lead over
   std::string uplink;                 // the link that carries our underlay address; empty = none does
+  std::vector<UplinkStatus> uplinks;  // all of them that are used, the first one first
   unsigned rp_filter = 0;             // effective on trama0: 0 off, 1 strict, 2 loose
   std::size_t peers = 0;              // programmed ones
   std::size_t operations = 0;         // that the pass applied

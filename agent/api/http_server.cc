@@ -208,6 +208,7 @@ class Server : public HttpServer {
       auto endpoint = async::endpoint_of<tcp>(where);
       acceptor->open(endpoint.protocol(), ec);
       if (!ec) acceptor->set_option(tcp::acceptor::reuse_address(true), ec);
+      if (!ec && options_.early) (void)async::bind_early(acceptor->native_handle(), where.ip.family());
       if (!ec) acceptor->bind(endpoint, ec);
       if (!ec) acceptor->listen(128, ec);
       if (ec) return failed(fmt::format("listen on {}", where.to_string()).c_str(), ec);

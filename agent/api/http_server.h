@@ -21,10 +21,11 @@ struct HttpTls {
 };
 
 struct HttpServerOptions {
-  std::string name;                            // of the logger
-  std::vector<base::IpPort> listen;            // port 0 picks one, see port()
-  std::vector<base::Cidr> refused_sources;     // connections from here are closed without a word
-  std::size_t connections = 128;               // more than that are closed at once
+  std::string name;                         // of the logger
+  std::vector<base::IpPort> listen;         // port 0 picks one, see port()
+  std::vector<base::Cidr> refused_sources;  // connections from here are closed without a word
+  std::size_t connections = 128;            // more than that are closed at once
+  bool early = false;  // the addresses may come later, as that of a second uplink whose network is not up yet
   std::chrono::milliseconds patience{10'000};  // for a handshake, a request, or a client that does not take its answer
 };
 

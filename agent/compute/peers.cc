@@ -40,6 +40,23 @@ std::optional<PathEvent> relay_event(const PeerStatus& old, const PeerStatus& p)
   return std::nullopt;
 }
 
+const WayStatus* used_way(const PeerStatus& p) {
+  auto way = std::find_if(p.ways.begin(), p.ways.end(), [](const WayStatus& w) { return w.used; });
+  return way == p.ways.end() || !p.way_known ? nullptr : &*way;
+}
+
+// It is reached over another of its uplinks, or of ours.
+std::optional<PathEvent> uplink_event(const PeerStatus& old, const PeerStatus& p) {
+  const auto *before = used_way(old), *now = used_way(p);
+  if (!before || !now || (before->here == now->here && before->there == now->there)) return std::nullopt;
+  bool best = now == &p.ways.front();
+  auto way = fmt::format("{} -> {}", now->here.to_string(), now->there.to_string());
+  return PathEvent{
+      !best, best ? "OverlayUplinkRestored" : "OverlayUplinkSwitched",
+      best ? fmt::format("{} is reached over {} again (number {})", p.node, way, p.way_switches)
+           : fmt::format("{} is reached over {}, because {} (number {})", p.node, way, p.way_why, p.way_switches)};
+}
+
 }  // namespace
 
 World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desired& overlay,
@@ -55,14 +72,24 @@ World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desir
   out.vni = overlay.vni;
   out.vxlan_port = overlay.port;
   for (const auto& cidr : overlay.pod_cidrs) out.overlay.push_back(overlay::vtep_ip(cidr));
+  if (!overlay.further.empty())
+    for (const auto& address : overlay::uplinks_of(overlay)) {
+      auto found = std::find_if(context.uplinks.begin(), context.uplinks.end(),
+                                [&](const World::Uplink& u) { return u.address == address; });
+      out.uplinks.push_back(found == context.uplinks.end() ? World::Uplink{address} : *found);
+    }
   auto admitted = overlay::admit(overlay);
   for (const auto* peer : admitted.peers) {
     World::Peer p;
     p.underlay = peer->underlay;
     p.mac = overlay::vtep_mac(overlay.cluster_id, peer->node);
     p.pods = peer->pod_cidrs;
-    p.trusted = std::any_of(context.trusted.begin(), context.trusted.end(),
-                            [&](const base::Cidr& c) { return c.contains(peer->underlay); });
+    auto addresses = overlay::uplinks_of(*peer);
+    p.further.assign(addresses.begin() + 1, addresses.end());
+    p.trusted = std::all_of(addresses.begin(), addresses.end(), [&](const base::Ip& address) {
+      return std::any_of(context.trusted.begin(), context.trusted.end(),
+                         [&](const base::Cidr& c) { return c.contains(address); });
+    });
     for (auto family : {base::Family::v6, base::Family::v4})  // IPv4 where both have it
       if (auto* theirs = overlay::cidr_of(peer->pod_cidrs, family);
           theirs && overlay::cidr_of(overlay.pod_cidrs, family))
@@ -91,6 +118,9 @@ void use_paths(overlay::Desired& overlay, const MeshStatus& status) {
     peer.beside = is_sealed(seen->beside) ? overlay::Path::tunnel : overlay::Path::vxlan;
     peer.beside_mtu = seen->beside == Use::undecided ? 0 : seen->path(path_of(seen->beside)).mtu;
     if (seen->use != Use::direct) peer.beside_mtu = 0;
+    peer.way.reset();
+    for (const auto& way : seen->ways)
+      if (way.used && seen->way_known) peer.way = overlay::Way{way.here, way.there};
     switch (seen->use) {
       case Use::vxlan: peer.path = overlay::Path::vxlan; break;
       case Use::tunnel:
@@ -162,6 +192,7 @@ std::vector<PathEvent> path_events(const MeshStatus& before, const MeshStatus& a
   for (const auto& p : after.peers) {
     const auto* old = find_peer(before, p.node);
     if (!old || old->use == Use::undecided) continue;
+    if (auto event = uplink_event(*old, p)) out.push_back(std::move(*event));
     if (auto event = relay_event(*old, p)) out.push_back(std::move(*event));
     bool relay = old->use == Use::relay || p.use == Use::relay;
     if (p.must_encrypt || old->use == p.use || relay) continue;

@@ -22,13 +22,18 @@ const Claims::value_type* overlapping(const Claims& claims, const Cidr& cidr) {
   return nullptr;
 }
 
+std::string objection_to(const Ip& address, const std::string& node, const std::map<Ip, std::string>& owners) {
+  if (auto why = unacceptable(address); !why.empty())
+    return fmt::format("its address {} is a {}", address.to_string(), why);
+  if (auto it = owners.find(address); it != owners.end() && it->second != node)
+    return fmt::format("its address {} is that of {}", address.to_string(), it->second);
+  return "";
+}
+
 // The first thing that is wrong with a peer, "" if nothing is.
 std::string objection(const overlay::Peer& peer, const Claims& claims, const std::map<Ip, std::string>& owners,
                       const TopologyContext& context) {
-  if (auto why = unacceptable(peer.underlay); !why.empty())
-    return fmt::format("its address {} is a {}", peer.underlay.to_string(), why);
-  if (auto it = owners.find(peer.underlay); it != owners.end() && it->second != peer.node)
-    return fmt::format("its address {} is that of {}", peer.underlay.to_string(), it->second);
+  if (auto why = objection_to(peer.underlay, peer.node, owners); !why.empty()) return why;
   for (const auto& cidr : peer.pod_cidrs) {
     auto inside = [&](const Cidr& whole) {
       return whole.family() == cidr.family() && whole.length() <= cidr.length() && whole.contains(cidr.address());
@@ -102,6 +107,9 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
   if (auto self = nodes.find(context.node_name); self != nodes.end()) out.pod_cidrs = node_pod_cidrs(*self->second);
   if (context.node_ips.empty() || out.pod_cidrs.empty()) return out;
   want.underlay = context.node_ips.front();
+  for (const auto& ip : context.node_ips)
+    if (ip.family() == want.underlay.family() && ip != want.underlay) want.further.push_back(ip);
+  want.further.resize(std::min(want.further.size(), overlay::kMostUplinks - 1));
   want.pod_cidrs = out.pod_cidrs;
 
   Claims claims;
@@ -118,6 +126,20 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
                                  [&](const Ip& ip) { return ip.family() == want.underlay.family(); });
     if (underlay == addresses.end() || peer.pod_cidrs.empty()) continue;
     peer.underlay = *underlay;
+    std::size_t ignored = 0;
+    for (auto further = underlay + 1; further != addresses.end(); ++further) {
+      if (further->family() != peer.underlay.family() || *further == peer.underlay) continue;
+      auto why = objection_to(*further, peer.node, owners);
+      if (why.empty() && peer.further.size() + 1 >= overlay::kMostUplinks)
+        ++ignored;
+      else if (why.empty())
+        peer.further.push_back(*further);
+      else
+        out.refusals.push_back(fmt::format("an uplink of node {} is left out: {}", peer.node, why));
+    }
+    if (ignored > 0)
+      out.refusals.push_back(fmt::format("node {} announces {} addresses of one family; the first {} are its uplinks",
+                                         peer.node, overlay::kMostUplinks + ignored, overlay::kMostUplinks));
     if (auto why = objection(peer, claims, owners, context); !why.empty()) {
       out.refusals.push_back(fmt::format("node {} is no peer: {}", peer.node, why));
       continue;

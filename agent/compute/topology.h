@@ -14,7 +14,7 @@ namespace trama::agent {
 
 struct TopologyContext {
   std::string node_name;
-  std::vector<base::Ip> node_ips;  // ours; the first one's family is the underlay's
+  std::vector<base::Ip> node_ips;  // ours; the first one's family is the underlay's, those of it are our uplinks
   std::vector<base::Cidr> cluster_cidrs;
   std::string cluster_id;
   bool masquerade = true;
@@ -33,6 +33,9 @@ struct TopologyOutcome {
 // another node's; a pod CIDR outside of the cluster's, overlapping another node's, or covering a node's address. Of two
 // nodes that claim the same, the older one keeps it. A node without address or pod CIDR is merely not a peer yet.
 TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const TopologyContext& context);
+
+// Several InternalIPs of the underlay's family are a node's uplinks: the first overlay::kMostUplinks of them, without
+// those that would be refused as a node's only one.
 
 // status.addresses of the given type ("InternalIP"), in order; unreadable ones are skipped.
 std::vector<base::Ip> node_addresses(const api::Object& node, std::string_view type = "InternalIP");

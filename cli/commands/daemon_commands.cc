@@ -133,7 +133,10 @@ void add_agent(Program& p) {
   });
   auto& o = a->options;
   c->add_option("--node-name", o.node_name, "Name of the node (default: the host's)");
-  c->add_option("--node-ip", o.node_ips, "Address of the node, one per family (default: the default route's source)");
+  c->add_option("--node-ip", o.node_ips,
+                "ADDRESS[,ADDRESS] of the node (default: the default route's source); several of one family are its "
+                "uplinks, the best one first")
+      ->delimiter(',');
   // --server is a global flag for the verbs; the agent's own has the same meaning.
   c->add_option("--server", o.server,
                 "https://ADDRESS:PORT of the controller, of several with commas between them; kept");

@@ -35,8 +35,9 @@ class LabParser {
     lab_.file = d_.file;
     const auto* spec = object_in(o, "spec");
     if (!spec) return d_.mistake("spec", "expected an object with at least nodes");
-    if (auto r = known_fields(*spec, "spec",
-                              {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption", "directRouting"});
+    if (auto r = known_fields(
+            *spec, "spec",
+            {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption", "directRouting", "uplinks"});
         !r)
       return std::move(r).error();
     if (auto r = parse_networks(*spec); !r) return std::move(r).error();
@@ -111,6 +112,12 @@ class LabParser {
             "spec.directRouting",
             "packets would go in the clear, which spec.encryption: required forbids; leave one of them out");
     }
+    if (const auto* v = spec.if_contains("uplinks"); v && !v->is_null()) {
+      if (!v->is_int64() || (v->get_int64() != 1 && v->get_int64() != 2))
+        return d_.mistake("spec.uplinks", fmt::format("expected 1 or 2, got {}", shown(*v)));
+      lab_.uplinks = static_cast<unsigned>(v->get_int64());
+    }
+    if (lab_.uplinks == 2) lab_.second_underlay = Cidr::of(prefix->last().plus(1), prefix->length());
     auto pods = cidrs(spec, "podCIDR", "10.244.0.0/16");
     if (!pods) return std::move(pods).error();
     lab_.pod_cidrs = std::move(*pods);
@@ -118,6 +125,7 @@ class LabParser {
     if (!services) return std::move(services).error();
     lab_.service_cidrs = std::move(*services);
     std::vector<std::pair<std::string, Cidr>> all{{"underlay", lab_.underlay}};
+    if (lab_.uplinks == 2) all.emplace_back("uplinks", lab_.second_underlay);
     for (const auto& c : lab_.pod_cidrs) all.emplace_back("podCIDR", *Cidr::parse(c));
     for (const auto& c : lab_.service_cidrs) all.emplace_back("serviceCIDR", *Cidr::parse(c));
     for (std::size_t i = 0; i < all.size(); ++i)

@@ -29,6 +29,9 @@ struct LabSpec {
   std::vector<std::string> pod_cidrs, service_cidrs;
   std::string encryption = "off";  // between nodes; or "required"
   bool direct_routing = false;     // between nodes: pods' packets as they are
+  unsigned uplinks = 1;            // of each node; the second one leads to a switch of its own
+  base::Cidr second_underlay{};    // the range behind `underlay`, of the same size; with two uplinks
+  base::Ip second_address(const NodeSpec& node) const;  // as far into it as the node's first one into `underlay`
   std::vector<Manifest> manifests;
 };
 
@@ -37,6 +40,7 @@ struct LabSpec {
 //   spec.links        {n1-n2: {delay: 20ms, loss: 1%}} or a list with `link`; see docs/links.md
 //   spec.encryption   off (default) or required, between nodes
 //   spec.directRouting  true: pods' packets go as they are between nodes; not with encryption
+//   spec.uplinks      1 (default) or 2: a second link (eth1) and switch, so that one of them can fail
 //   spec.underlay     172.30.0.0/24      spec.podCIDR, spec.serviceCIDR   one prefix, or one per family with a comma
 // Every mistake is an error with file, line, field and what was expected.
 base::Result<LabSpec> parse_lab(std::vector<YamlDocument> documents);

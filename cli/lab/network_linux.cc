@@ -113,7 +113,7 @@ Result<> LabNetwork::make(const PlugIn& op) {
   veth.name = op.port;
   veth.mac = op.port_mac;
   veth.mtu = op.mtu;
-  veth.peer_name = "eth0";
+  veth.peer_name = op.link;
   veth.peer_mac = op.node_mac;
   veth.peer_netns_fd = (*node)->fd.get();
   if (auto r = call(outside, nl::create_veth(veth)); !r) return r;
@@ -129,22 +129,22 @@ Result<> LabNetwork::make(const PlugIn& op) {
   if (!op.neighbours.empty()) there.push_back(neighbour(bridge->index, op.address, op.node_mac));
   if (auto r = call_all(outside, std::move(there)); !r) return r;
 
-  auto eth0 = nl::find_link(inside, "eth0");
-  if (!eth0) return std::move(eth0).error();
+  auto link = nl::find_link(inside, op.link);
+  if (!link) return std::move(link).error();
   nl::Address address;
-  address.link = eth0->index;
+  address.link = link->index;
   address.ip = op.address;
   address.length = op.length;
   nl::Route route;
   route.destination = base::Cidr::of(base::Ip(), 0);
-  route.link = eth0->index;
+  route.link = link->index;
   route.gateway = op.via;
   route.protocol = RTPROT_STATIC;
   std::vector<nl::Request> here;
   here.push_back(nl::put_address(address));
-  here.push_back(nl::set_link_up(eth0->index, true));
-  here.push_back(nl::put_route(route));
-  for (const auto& [ip, mac] : op.neighbours) here.push_back(neighbour(eth0->index, ip, mac));
+  here.push_back(nl::set_link_up(link->index, true));
+  if (!op.via.is_unspecified()) here.push_back(nl::put_route(route));
+  for (const auto& [ip, mac] : op.neighbours) here.push_back(neighbour(link->index, ip, mac));
   return call_all(inside, std::move(here));
 }
 

@@ -8,7 +8,7 @@
 namespace trama::cli {
 
 namespace {
-constexpr const char* kSwitchLink = "switch";
+constexpr const char *kSwitchLink = "switch", *kSecondSwitch = "switch2";
 
 template <class... Fs>
 struct Overloaded : Fs... {
@@ -23,6 +23,25 @@ std::string port_name(const LabSpec& lab, const NodeSpec& node) {
   return node.name.substr(0, IFNAMSIZ - 1);
 }
 
+std::string second_port(const LabSpec& lab, const NodeSpec& node) {
+  for (std::size_t i = 0; i < lab.nodes.size(); ++i)
+    if (lab.nodes[i].name == node.name) return fmt::format("{}.{}-2", node.name.substr(0, 8), i + 1);
+  return node.name.substr(0, IFNAMSIZ - 1);
+}
+
+base::Mac second_mac(const LabSpec& lab, const NodeSpec& node) {
+  return base::Mac::from_seed(fmt::format("lab {} node {} eth1", lab.name, node.name));
+}
+
+base::Ip LabSpec::second_address(const NodeSpec& node) const {
+  auto number = [](const base::Ip& ip) {
+    std::uint64_t out = 0;
+    for (auto byte : ip.bytes()) out = out << 8 | static_cast<std::uint8_t>(byte);
+    return out;
+  };
+  return second_underlay.address().plus(number(node.address) - number(underlay.address()));
+}
+
 base::Mac node_mac(const LabSpec& lab, const NodeSpec& node) {
   return base::Mac::from_seed(fmt::format("lab {} node {}", lab.name, node.name));
 }
@@ -35,7 +54,13 @@ std::vector<LabOp> plan_switch(const LabSpec& lab) {
                  {"net/bridge/bridge-nf-call-ip6tables", "0"},
                  {"net/ipv4/ip_forward", "1"}};
   MakeSwitch bridge{ns.name, kSwitchLink, lab.switch_address, lab.underlay.length()};
-  return {std::move(ns), std::move(bridge)};
+  std::vector<LabOp> out{std::move(ns), bridge};
+  if (lab.uplinks == 2) {
+    bridge.link = kSecondSwitch;
+    bridge.address = lab.second_underlay.address().plus(1);
+    out.push_back(std::move(bridge));
+  }
+  return out;
 }
 
 std::vector<LabOp> plan_node(const LabSpec& lab, const NodeSpec& node) {
@@ -56,7 +81,23 @@ std::vector<LabOp> plan_node(const LabSpec& lab, const NodeSpec& node) {
     for (const auto& other : lab.nodes)
       if (other.name != node.name) cable.neighbours.emplace_back(other.address, node_mac(lab, other));
   }
-  return {std::move(ns), std::move(cable)};
+  std::vector<LabOp> out{std::move(ns), cable};
+  if (lab.uplinks == 2) {
+    auto second = cable;
+    second.switch_link = kSecondSwitch;
+    second.port = second_port(lab, node);
+    second.link = "eth1";
+    second.address = lab.second_address(node);
+    second.via = base::Ip();
+    second.port_mac = base::Mac::from_seed(fmt::format("lab {} port {} eth1", lab.name, node.name));
+    second.node_mac = second_mac(lab, node);
+    second.neighbours.clear();
+    if (lab.nodes.size() > kNodesThatAsk)
+      for (const auto& other : lab.nodes)
+        if (other.name != node.name) second.neighbours.emplace_back(lab.second_address(other), second_mac(lab, other));
+    out.push_back(std::move(second));
+  }
+  return out;
 }
 
 std::string to_text(const LabOp& op) {
@@ -72,9 +113,10 @@ std::string to_text(const LabOp& op) {
                         [](const PlugIn& p) {
                           auto known = p.neighbours.empty() ? std::string()
                                                             : fmt::format(", {} neighbours known", p.neighbours.size());
-                          return fmt::format("veth {}/{} master {} <-> {}/eth0 {}/{} via {} mtu {}{}", p.switch_netns,
-                                             p.port, p.switch_link, p.node_netns, p.address.to_string(), p.length,
-                                             p.via.to_string(), p.mtu, known);
+                          auto via = p.via.is_unspecified() ? std::string() : " via " + p.via.to_string();
+                          return fmt::format("veth {}/{} master {} <-> {}/{} {}/{}{} mtu {}{}", p.switch_netns, p.port,
+                                             p.switch_link, p.node_netns, p.link, p.address.to_string(), p.length, via,
+                                             p.mtu, known);
                         },
                     },
                     op);

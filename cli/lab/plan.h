@@ -23,11 +23,11 @@ struct MakeSwitch {
   base::Ip address;
   unsigned length = 24;
 };
-// A cable: one end is a port of the switch, the other is eth0 of a node; both up, the node's end with its address and
-// the default route through the switch.
+// A cable: one end is a port of the switch, the other a link of a node; both up, the node's end with its address and
+// the default route through the switch (`via`; unspecified = no such route).
 struct PlugIn {
   std::string switch_netns, switch_link, port;
-  std::string node_netns, node;
+  std::string node_netns, node, link = "eth0";
   base::Ip address;
   unsigned length = 24;
   base::Ip via;
@@ -49,6 +49,9 @@ constexpr std::size_t kNodesThatAsk = 16;
 
 // The address of a node's eth0.
 base::Mac node_mac(const LabSpec& lab, const NodeSpec& node);
+// The address of its eth1, in a lab of two uplinks, and that cable's port on the second switch.
+base::Mac second_mac(const LabSpec& lab, const NodeSpec& node);
+std::string second_port(const LabSpec& lab, const NodeSpec& node);
 // The port's name on the switch: the node's own when it fits (15 characters), otherwise shortened and still unique.
 std::string port_name(const LabSpec& lab, const NodeSpec& node);
 

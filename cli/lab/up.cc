@@ -245,7 +245,7 @@ class LabUp {
                      "--node-name",
                      n.name,
                      "--node-ip",
-                     n.address.to_string(),
+                     n.address.to_string() + (lab_.uplinks == 2 ? "," + lab_.second_address(n).to_string() : ""),
                      "--netns-prefix",
                      pod_netns_prefix(lab_.name, n.name),
                      "--cgroup-root",

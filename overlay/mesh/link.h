@@ -52,6 +52,9 @@ class Link {
   // The third node that it leads over; "" = there is none.
   const std::string& via() const { return via_; }
   void set_via(std::string node) { via_ = std::move(node); }
+  // Our address that it leads from; unspecified = not known.
+  const base::Ip& local() const { return local_; }
+  void set_local(const base::Ip& address) { local_ = address; }
   // Once: what the keys of datagrams are made of.
   std::string take_exported() { return std::exchange(secured_.exported, {}); }
   std::string take_tunnel_exported() { return std::exchange(secured_.tunnel_exported, {}); }
@@ -60,6 +63,7 @@ class Link {
  private:
   Side side_;
   IpPort remote_;
+  base::Ip local_;
   async::TcpStream tcp_;
   std::shared_ptr<boost::asio::ssl::context> context_;  // must outlive the stream
   std::optional<async::TlsStream> tls_;

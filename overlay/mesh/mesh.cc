@@ -41,7 +41,7 @@ Mesh::Impl::Impl(asio::any_io_executor executor, MeshOptions o, Events e)
   options.tunnel->on_relayed(
       [this, executor, still = std::weak_ptr<bool>(alive)](const std::string& via, std::string datagram) {
         asio::post(executor, [this, still, via, datagram = std::move(datagram)] {
-          if (!still.expired()) on_datagram(IpPort(), datagram, via);
+          if (!still.expired()) on_datagram(0, IpPort(), datagram, via);
         });
       });
 }
@@ -61,6 +61,10 @@ void Mesh::Impl::apply_world() {
   auto news = table.controller_says(world.members, world.controller_heard);
   apply_members(news);
   by_overlay.clear();
+  auto own = uplinks_of(world);
+  std::erase_if(vxlan_probes, [&](const auto& socket) {
+    return std::none_of(own.begin(), own.end(), [&](const auto& u) { return u.address == socket.first; });
+  });
   for (auto& [name, p] : entries) {
     auto known = world.peers.find(name);
     auto overlay = known == world.peers.end() ? std::nullopt : known->second.overlay;
@@ -68,7 +72,7 @@ void Mesh::Impl::apply_world() {
       p.member.underlay = known->second.underlay;
       p.dial_at = now();
     }
-    p.where.announce({p.member.underlay, options.port});
+    set_ways(p);
     if (p.overlay != overlay) p.path(PathKind::overlay).forget(now());
     p.overlay = overlay;
     if (overlay) by_overlay.emplace(*overlay, name);
@@ -106,9 +110,9 @@ void Mesh::Impl::apply_members(const std::vector<Member>& news) {
     }
     if (p.member.underlay != member.underlay) p.dial_at = now();
     p.member = member;
-    p.where.announce({member.underlay, options.port});
     p.known = in_world(name);
     if (std::exchange(p.starting, world.starting.contains(name)) && !p.starting) p.dial_at = now();
+    set_ways(p);
     p.hearsay = table.hearsay(name);
     p.touch();
   }
@@ -180,7 +184,8 @@ PeerEntry* Mesh::Impl::peer_of_overlay(const Ip& address) {
 
 bool Mesh::Impl::is_member_address(const Ip& address) const {
   return std::any_of(entries.begin(), entries.end(), [&](const auto& e) {
-    return e.second.member.underlay == address || e.second.where.current().ip == address;
+    return std::any_of(e.second.ways.begin(), e.second.ways.end(),
+                       [&](const Way& way) { return way.ends.there == address || way.where.current().ip == address; });
   });
 }
 
@@ -276,9 +281,17 @@ MeshStatus Mesh::Impl::status() const {
     s.beside = p.choice.beside();
     s.direct = direct_to(p);
     s.told = !p.uid.empty();
-    if (p.where.elsewhere()) s.found_at = p.where.current().to_string();
-    s.translated = p.translated();
-    if (sees_us_elsewhere(p)) s.sees_us = p.sees_us->to_string();
+    const auto& way = p.way();
+    if (way.where.elsewhere()) s.found_at = way.where.current().to_string();
+    s.translated = way.translated();
+    if (sees_us_elsewhere(way)) s.sees_us = way.sees_us->to_string();
+    s.way_known = p.choice_of_way.known();
+    s.way_why = p.way_why;
+    s.way_switches = p.choice_of_way.switches();
+    if (p.ways.size() > 1)
+      for (const auto& w : p.ways)
+        s.ways.push_back({w.ends.here, w.ends.there, &w == &way, w.liveness.state(), now() - w.liveness.since(),
+                          w.liveness.loss(), w.liveness.round_trip(), w.liveness.downs()});
     if (const auto* key = p.sealing(); key && key->tunnel) s.cipher = key->cipher;
     s.via = p.third.via();
     if (p.link) {
@@ -348,6 +361,7 @@ void Mesh::Impl::tick() {
     if (p.looked_at) look_at(p);
     hurrying += p.hurrying;
   }
+  tick_ways();
   crowded = hurrying > kCrowd;
   tell_members();
   tick_links();
@@ -384,6 +398,7 @@ void Mesh::set_world(World world) {
   if (world == impl_->world) return;
   bool readdressed = world.underlay != impl_->world.underlay;
   impl_->world = std::move(world);
+  for (auto& [name, p] : impl_->entries) p.known = impl_->in_world(name);
   if (readdressed) impl_->leave_address();
   impl_->apply_world();
 }
@@ -419,9 +434,9 @@ awaitable<void> Mesh::run() { return impl_->run(); }
 
 awaitable<void> Mesh::stop() {
   auto& self = *impl_;
-  if (self.acceptor) {
+  for (const auto& ear : self.ears) {
     boost::system::error_code ignored;
-    self.acceptor->close(ignored);
+    ear.acceptor->close(ignored);
   }
   self.tell_again = self.now();
   self.tell_members();
@@ -431,9 +446,9 @@ awaitable<void> Mesh::stop() {
     link->flush();
   }
   if (any) co_await async::sleep_for(kFarewell);
-  if (self.datagrams && self.options.tunnel) self.options.tunnel->use_sockets({}, {});
-  if (self.datagrams) self.datagrams->close();
-  if (self.vxlan_probes) self.vxlan_probes->close();
+  self.close_ears();
+  for (const auto& [address, socket] : self.vxlan_probes)
+    if (socket) socket->close();
   for (const auto& [family, socket] : self.echoes) socket->close();
   for (const auto& link : self.links) link->shut();
   for (const auto& [key, end] : self.ends) self.end_splice(end);

@@ -29,7 +29,7 @@ peers::KeyNeed Mesh::Impl::need_of(const PeerEntry& p) const {
   peers::KeyNeed n;
   n.neighbour = p.neighbour;
   if (!p.known) return n;
-  n.asked_for = now() < p.asked_until;
+  n.asked_for = now() < p.asked_until || p.detour();  // without keys nobody sees that the best way is well again
   n.must_encrypt = must_encrypt(p);
   n.sealed = peers::is_sealed(p.choice.beside());
   n.fast_silent = tunnel_works() && is_silent(p, PathKind::overlay);

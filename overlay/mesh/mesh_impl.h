@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The parts of a Mesh; private to overlay/mesh. Conversations are in mesh_links.cc, those on demand in mesh_demand.cc,
-// probes in mesh_probes.cc, third nodes in mesh_relay.cc.
+// probes in mesh_probes.cc, several uplinks in mesh_ways.cc, third nodes in mesh_relay.cc.
 #pragma once
 
 #include <map>
@@ -39,6 +39,12 @@ struct SpliceEnd {
   bool over = false;
 };
 
+// What listens at one of our addresses.
+struct Ear {
+  std::shared_ptr<tcp::acceptor> acceptor;
+  std::shared_ptr<DatagramSocket> datagrams;
+};
+
 constexpr Millis kYoung{5'000};  // two connections that crossed are both younger
 
 struct Mesh::Impl {
@@ -70,6 +76,8 @@ struct Mesh::Impl {
 
   // ---- mesh_links.cc
   void open_listener();
+  void close_ears();
+  void open_ears();
   awaitable<void> accept(std::shared_ptr<tcp::acceptor> from);
   awaitable<void> welcome(tcp::socket socket, IpPort remote, Caller caller);
   awaitable<void> dial(std::string name);
@@ -121,24 +129,29 @@ struct Mesh::Impl {
   // ---- mesh_probes.cc
   void open_sockets();
   void probe(PeerEntry& p);
+  // Of that way's end here; null = we do not listen.
+  DatagramSocket* socket_of(const Way& way) const {
+    return way.ends.uplink < ears.size() ? ears[way.ends.uplink].datagrams.get() : nullptr;
+  }
   PathLiveness::Pace pace() const { return crowded ? PathLiveness::Pace::calm : PathLiveness::Pace::usual; }
   void rest(PeerEntry& p, PathKind kind, PathLiveness::Pace pace);
   std::optional<peers::MtuSearch::Probe> look_for_mtu(PeerEntry& p, PathKind kind, unsigned largest);
   void note_mtu(PeerEntry& p, PathKind kind);
   std::string echo_body(const PeerEntry& p, std::uint64_t sequence, unsigned size) const;
   void send_echo(PeerEntry& p);
-  void send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence);
-  void ask(PeerEntry& p, const std::optional<peers::Whereabouts::Question>& question);
-  void note_place(PeerEntry& p, const IpPort& from, const peers::Heartbeat& heartbeat);
-  void moved(PeerEntry& p);
-  peers::Heartbeat heartbeat(const PeerEntry& p, std::uint64_t sequence) const;
+  void send_heartbeat(PeerEntry& p, Way& way, peers::DatagramType type, std::uint64_t sequence);
+  void ask(PeerEntry& p, Way& way, const std::optional<peers::Whereabouts::Question>& question);
+  void note_place(PeerEntry& p, Way& way, const IpPort& from, const peers::Heartbeat& heartbeat);
+  void moved(PeerEntry& p, const Way& way);
+  peers::Heartbeat heartbeat(const PeerEntry& p, const Way& way, std::uint64_t sequence) const;
   std::string translation(const PeerEntry& p) const;
-  bool sees_us_elsewhere(const PeerEntry& p) const {
-    return p.sees_us && datagrams && *p.sees_us != datagrams->local();
+  bool sees_us_elsewhere(const Way& way) const {
+    auto* socket = socket_of(way);
+    return way.sees_us && socket && *way.sees_us != socket->local();
   }
   const Ip* own_overlay(base::Family family) const;
-  // `via`: the third node that it came over; "" = none.
-  void on_datagram(const IpPort& from, std::string_view datagram, const std::string& via = "");
+  // `uplink`: our address that it came to. `via`: the third node that it came over; "" = none.
+  void on_datagram(std::size_t uplink, const IpPort& from, std::string_view datagram, const std::string& via = "");
   void on_icmp(base::Family family, const IpPort& from, std::string_view message);
   peers::Report report_for(const PeerEntry& p) const;
   void send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size);
@@ -146,6 +159,21 @@ struct Mesh::Impl {
   void send_plain_probe(PeerEntry& p, const base::Mac& to, std::uint64_t sequence, unsigned size);
   void send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint64_t sequence);
   bool tunnel_works() const { return options.tunnel && world.tunnel_mtu > 0 && options.tunnel->trouble().empty(); }
+
+  // ---- mesh_ways.cc
+  void set_ways(PeerEntry& p);
+  Way& way_of(PeerEntry& p, std::size_t uplink, const std::optional<IpPort>& theirs);
+  void probe_ways(PeerEntry& p);
+  void tick_ways();
+  void choose_way(PeerEntry& p);
+  void take_way(PeerEntry& p, std::size_t from);
+  void proved(PeerEntry& p, const Link& link);
+  void way_answered(Way& way, std::uint64_t number);
+  unsigned vxlan_mtu(const PeerEntry& p) const;
+  unsigned tunnel_mtu(const PeerEntry& p) const;
+  std::vector<const Way*> ways_to_dial(const PeerEntry& p) const;
+  bool is_on(const Link& link, const Way& way) const;
+  void move_conversation(PeerEntry& p);
 
   // ---- mesh_paths.cc
   const World::Peer* in_world(const std::string& name) const;
@@ -181,11 +209,11 @@ struct Mesh::Impl {
   std::string why_not = "no identity yet";
   std::shared_ptr<asio::ssl::context> server_context, client_context;
 
-  std::shared_ptr<tcp::acceptor> acceptor;
-  std::shared_ptr<DatagramSocket> datagrams, vxlan_probes;
+  std::vector<Ear> ears;                                       // as World::uplinks; none = we do not listen
+  std::map<Ip, std::shared_ptr<DatagramSocket>> vxlan_probes;  // by our address; made when they are needed
   std::map<base::Family, std::shared_ptr<DatagramSocket>> echoes;
   std::optional<LinkSocket> link_socket;
-  Ip bound;  // of acceptor and datagrams
+  std::vector<Ip> bound;  // of the ears
   std::string listen_error, echo_error;
   Millis listen_again{0}, echo_again{0};
   std::unordered_map<std::uint32_t, std::shared_ptr<Keyed>> by_index;

@@ -21,6 +21,7 @@ constexpr Millis kListenAgain{5'000};
 constexpr Millis kForeignAgain{600'000};  // between two log lines about a foreign program
 constexpr Millis kReport{1'000};          // between reports by TCP while datagrams do not pass
 constexpr int kBacklog = 256;
+constexpr Millis kNextWay{500};  // that a connection over one way may take while there is another one
 
 // Capabilities. `encrypt`: the sender requires encryption; `clear`: it does not for the one that it says this to;
 // `relay`: it can be the third node of others, and understands what is said about that.
@@ -54,53 +55,69 @@ std::string Mesh::Impl::why_silent() const {
 
 void Mesh::Impl::open_listener() {
   bool wanted = talks() && !world.underlay.is_unspecified();
-  bool right = acceptor && datagrams && bound == world.underlay;
+  std::vector<Ip> addresses;
+  for (const auto& uplink : uplinks_of(world)) addresses.push_back(uplink.address);
+  bool right = !ears.empty() && bound == addresses;
   if (right == wanted && (!wanted || right)) return;
-  if (acceptor) {
-    boost::system::error_code ignored;
-    acceptor->close(ignored);
-    acceptor.reset();
-  }
-  if (datagrams && options.tunnel) options.tunnel->use_sockets({}, {});
-  if (datagrams) datagrams->close();
-  datagrams.reset();
+  close_ears();
   if (!wanted || now() < listen_again) return;
   listen_again = now() + kListenAgain;
-  bound = world.underlay;
-  IpPort where{world.underlay, options.port};
-  auto listening = listen_on(ex, where);
-  auto udp = DatagramSocket::open_shared(ex, where, options.tunnel ? options.tunnel->sockets_wanted() : 0);
-  if (!listening || !udp) {
-    auto why = (listening ? udp.error() : listening.error()).to_string();
-    if (why != listen_error)
-      log->warn(
-          "{}: peers cannot reach this agent; free the port, or give every node another --peer-port. Trying again",
-          why);
-    listen_error = std::move(why);
-    changed = true;
-    if (listening) {
-      boost::system::error_code ignored;
-      (*listening)->close(ignored);
-    }
-    return;
+  bound = std::move(addresses);
+  open_ears();
+}
+
+void Mesh::Impl::close_ears() {
+  if (!ears.empty() && options.tunnel) options.tunnel->use_sockets({}, {});
+  boost::system::error_code ignored;
+  for (const auto& ear : ears) {
+    ear.acceptor->close(ignored);
+    ear.datagrams->close();
   }
-  if (!listen_error.empty()) log->info("listening on {}", where.to_string());
+  ears.clear();
+}
+
+// At all of our addresses or at none.
+void Mesh::Impl::open_ears() {
+  std::vector<Ear> opened;
+  std::vector<base::UniqueFd> of_tunnel;
+  for (const auto& address : bound) {
+    IpPort where{address, options.port};
+    auto listening = listen_on(ex, where);
+    auto udp = DatagramSocket::open_shared(ex, where, options.tunnel ? options.tunnel->sockets_wanted() : 0);
+    if (!listening || !udp) {
+      auto why = (listening ? udp.error() : listening.error()).to_string();
+      if (why != listen_error)
+        log->warn(
+            "{}: peers cannot reach this agent; free the port, or give every node another --peer-port. Trying again",
+            why);
+      listen_error = std::move(why);
+      changed = true;
+      return;  // what is open so far is closed with its owners
+    }
+    opened.push_back({std::move(*listening), std::move(udp->own)});
+    for (auto& fd : udp->others) of_tunnel.push_back(std::move(fd));
+  }
+  if (!listen_error.empty()) log->info("listening on {}", IpPort{bound.front(), options.port}.to_string());
   listen_error.clear();
-  acceptor = std::move(*listening);
-  datagrams = std::move(udp->own);
+  ears = std::move(opened);
   if (options.tunnel) {
-    auto stray = [this, ex = ex, still = std::weak_ptr<bool>(alive)](const IpPort& from, std::string datagram) {
-      auto there = [this, still, from, datagram = std::move(datagram)] {
-        if (!still.expired()) on_datagram(from, datagram);
+    auto stray = [this, ex = ex, still = std::weak_ptr<bool>(alive)](std::size_t uplink, const IpPort& from,
+                                                                     std::string datagram) {
+      auto there = [this, still, uplink, from, datagram = std::move(datagram)] {
+        if (!still.expired()) on_datagram(uplink, from, datagram);
       };
       asio::post(ex, std::move(there));
     };
-    options.tunnel->use_sockets(std::move(udp->others), std::move(stray));
+    options.tunnel->use_sockets(std::move(of_tunnel), std::move(stray));
   }
   changed = true;
-  tasks.spawn("accept peers", accept(acceptor));
-  auto handler = [this](const IpPort& from, std::string_view datagram) { on_datagram(from, datagram); };
-  tasks.spawn("datagrams", DatagramSocket::receive(datagrams, handler));
+  for (std::size_t uplink = 0; uplink < ears.size(); ++uplink) {
+    tasks.spawn("accept peers", accept(ears[uplink].acceptor));
+    auto handler = [this, uplink](const IpPort& from, std::string_view datagram) {
+      on_datagram(uplink, from, datagram);
+    };
+    tasks.spawn("datagrams", DatagramSocket::receive(ears[uplink].datagrams, handler));
+  }
 }
 
 awaitable<void> Mesh::Impl::accept(std::shared_ptr<tcp::acceptor> from) {
@@ -132,8 +149,11 @@ awaitable<void> Mesh::Impl::welcome(tcp::socket socket, IpPort remote, Caller ca
     bool member;
     ~Leaving() { self.doorman.left(ip, member); }
   } leaving{*this, caller.counted, caller.member};
+  boost::system::error_code gone;
+  auto local = caller.via.empty() ? async::ip_port_of(socket.local_endpoint(gone)).ip : Ip();
   auto link = std::make_shared<Link>(ex, std::move(socket), Side::acceptor, remote);
   link->set_via(caller.via);
+  link->set_local(local);
   auto context = server_context;
   auto done = co_await link->greet();
   if (done) done = co_await link->secure(context, who_is);
@@ -159,7 +179,11 @@ awaitable<void> Mesh::Impl::dial(std::string name) {
   auto entry = entries.find(name);
   if (entry == entries.end()) co_return;
   entry->second.dialing = true;
-  IpPort remote{entry->second.member.underlay, options.port};
+  // Over each of the ways, until somebody answers.
+  std::vector<std::pair<Ip, IpPort>> targets;
+  for (const auto* way : ways_to_dial(entry->second))
+    targets.push_back({way->ends.here, IpPort{way->ends.there, options.port}});
+  auto remote = targets.front().second;
   auto failed = [&](const std::string& why) {
     auto p = entries.find(name);
     if (p == entries.end()) return;
@@ -173,21 +197,32 @@ awaitable<void> Mesh::Impl::dial(std::string name) {
     auto p = entries.find(name);
     if (p != entries.end()) p->second.dialing = false;
   };
-  async::TcpStream stream(ex);
-  stream.expires_after(Link::kHandshake);
-  boost::system::error_code bad;
-  auto& socket = stream.socket();
-  socket.open(remote.ip.is_v4() ? tcp::v4() : tcp::v6(), bad);
-  IpPort local{world.underlay, 0};
-  if (!bad && world.underlay.family() == remote.ip.family()) socket.bind(async::endpoint_of<tcp>(local), bad);
-  auto target = async::endpoint_of<tcp>(remote);
-  auto [ec] = co_await stream.async_connect(target, async::kTuple);
-  if (ec) {
-    failed(async::transport_error(ec, "connect").to_string());
+  std::shared_ptr<Link> link;
+  std::string why;
+  for (std::size_t i = 0; i < targets.size() && !link; ++i) {
+    auto local = targets[i].first;
+    async::TcpStream stream(ex);
+    stream.expires_after(i + 1 < targets.size() ? kNextWay : Link::kHandshake);
+    boost::system::error_code bad;
+    auto& socket = stream.socket();
+    socket.open(targets[i].second.ip.is_v4() ? tcp::v4() : tcp::v6(), bad);
+    IpPort from{local, 0};
+    if (!bad && local.family() == targets[i].second.ip.family()) socket.bind(async::endpoint_of<tcp>(from), bad);
+    auto target = async::endpoint_of<tcp>(targets[i].second);
+    auto [ec] = co_await stream.async_connect(target, async::kTuple);
+    if (ec) {
+      if (why.empty()) why = async::transport_error(ec, "connect").to_string();
+      continue;
+    }
+    remote = targets[i].second;
+    link = std::make_shared<Link>(ex, stream.release_socket(), Side::dialer, remote);
+    link->set_local(local);
+  }
+  if (!link) {
+    failed(why);
     done();
     co_return;
   }
-  auto link = std::make_shared<Link>(ex, stream.release_socket(), Side::dialer, remote);
   auto agreed = co_await meet(link, name);
   done();
   if (!agreed) {
@@ -337,6 +372,7 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
     p.backoff.succeeded();
   }
   changed = true;
+  proved(p, *link);
   // Members are spread by conversations that are kept; to the others the empty list says that there are keys.
   bool brief = !link->via().empty() || !peers::keeps_conversation(need_of(p));
   session.send_members(brief ? std::vector<Member>() : table.all());

@@ -20,17 +20,18 @@ bool Mesh::Impl::shares_link(const PeerEntry& p) const {
   if (!world.plain || world.encrypt || !p.overlay) return false;
   const auto& there = p.member.underlay;
   bool family = p.overlay->is_v4() || !there.is_v4();
-  return family && world.plain->subnet.contains(there) && !p.where.elsewhere();
+  return family && world.plain->subnet.contains(there) && !p.ways.front().where.elsewhere();
 }
 
 std::optional<base::Mac> Mesh::Impl::direct_to(const PeerEntry& p) const {
-  return shares_link(p) && !must_encrypt(p) ? p.plain_mac : std::nullopt;
+  return shares_link(p) && !must_encrypt(p) && !p.detour() ? p.plain_mac : std::nullopt;
 }
 
 std::string Mesh::Impl::why_no_direct(const PeerEntry& p) const {
   if (!world.plain) return "";
   if (must_encrypt(p)) return "not in use: nothing may go to it in the clear";
   if (!shares_link(p)) return "it is not on our link";
+  if (p.detour()) return "another uplink is in use, and plain routes lead over the first one alone";
   return p.plain_mac ? "" : fmt::format("{} does not offer it (--direct-routing)", p.member.node);
 }
 
@@ -41,7 +42,8 @@ void Mesh::Impl::tell_tunnel() {
     auto known = entries.find(name);
     peers::TunnelPort::Peer told{name, IpPort{peer.underlay, options.port}, peer.pods, ""};
     if (known != entries.end()) {
-      told.endpoint = known->second.where.current();
+      told.endpoint = known->second.way().where.current();
+      told.uplink = known->second.way().ends.uplink;
       told.via = known->second.told_via = via_of(known->second);
     }
     out.push_back(std::move(told));

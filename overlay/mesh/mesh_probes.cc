@@ -49,16 +49,17 @@ void Mesh::Impl::probe(PeerEntry& p) {
   if (awaits(p)) return;
   if (p.overlay && world.mtu > 0 && !must_encrypt(p)) {
     auto& path = p.path(PathKind::overlay);
-    auto larger = look_for_mtu(p, PathKind::overlay, world.mtu);
+    auto larger = look_for_mtu(p, PathKind::overlay, vxlan_mtu(p));
     if (path.liveness.due(now(), pace())) send_echo(p);
     // Never through the device: it lets routers cut its packets in pieces.
     if (larger) send_vxlan_probe(p, echo_body(p, larger->sequence, larger->size), larger->sequence);
     rest(p, PathKind::overlay, pace());
   }
   probe_direct(p);
-  if (!p.sealing() || !datagrams || !peers::needs_keys(need_of(p))) return;
+  if (!p.sealing() || ears.empty() || !peers::needs_keys(need_of(p))) return;
+  probe_ways(p);
   auto& control = p.path(PathKind::control);
-  if (control.liveness.state() == peers::PathState::down) ask(p, p.where.look_for(now(), random()));
+  if (control.liveness.state() == peers::PathState::down) ask(p, p.way(), p.way().where.look_for(now(), random()));
   const auto& vxlan = p.path(PathKind::overlay).liveness;
   bool tunnelled = tunnel_works() && p.sealing()->tunnel;
   // Answers of the tunnel say as much; it is the same port.
@@ -66,12 +67,12 @@ void Mesh::Impl::probe(PeerEntry& p) {
                 control.liveness.state() == peers::PathState::up && !control.liveness.doubtful(now());
   if (!spared && control.liveness.due(now(), pace())) {
     auto sequence = control.probe(now(), real_us());
-    send_heartbeat(p, peers::DatagramType::probe, sequence);
+    send_heartbeat(p, p.way(), peers::DatagramType::probe, sequence);
   }
   if (!spared) rest(p, PathKind::control, pace());
   if (!tunnelled) return;
   auto& tunnel = p.path(PathKind::tunnel);
-  auto larger = look_for_mtu(p, PathKind::tunnel, world.tunnel_mtu);
+  auto larger = look_for_mtu(p, PathKind::tunnel, tunnel_mtu(p));
   bool reserve =
       p.choice.beside() == peers::Use::vxlan && vxlan.state() == peers::PathState::up && !vxlan.doubtful(now());
   auto tunnel_pace = reserve ? PathLiveness::Pace::reserve : pace();
@@ -172,8 +173,10 @@ void Mesh::Impl::note_mtu(PeerEntry& p, PathKind kind) {
 void Mesh::Impl::send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size) {
   constexpr std::size_t kFrame = 4;  // in front of a packet in the tunnel
   auto& path = p.path(PathKind::tunnel);
-  auto body = peers::encode(heartbeat(p, sequence), size + kFrame);
-  auto sent = datagrams->send(p.where.current(), p.sealing()->keys.seal(peers::DatagramType::tunnel_probe, body));
+  auto* socket = socket_of(p.way());
+  if (!socket) return;
+  auto body = peers::encode(heartbeat(p, p.way(), sequence), size + kFrame);
+  auto sent = socket->send(p.way().where.current(), p.sealing()->keys.seal(peers::DatagramType::tunnel_probe, body));
   path.send_error = sent ? "" : sent.error().to_string();
 }
 
@@ -183,19 +186,19 @@ void Mesh::Impl::send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint
   const auto* peer = in_world(p.member.node);
   const auto* own = own_overlay(p.overlay->family());
   if (!peer || !own) return;
-  if (!vxlan_probes || vxlan_probes->local().ip != world.underlay) {
-    if (vxlan_probes) vxlan_probes->close();
-    vxlan_probes.reset();
-    auto opened = DatagramSocket::open(ex, DatagramSocket::Kind::udp, IpPort{world.underlay, 0});
+  const auto& between = p.way().ends;
+  auto& socket = vxlan_probes[between.here];
+  if (!socket) {
+    auto opened = DatagramSocket::open(ex, DatagramSocket::Kind::udp, IpPort{between.here, 0});
     if (!opened) {
       path.send_error = opened.error().to_string();
       return;
     }
-    vxlan_probes = std::move(*opened);
+    socket = std::move(*opened);
   }
   peers::VxlanProbe probe{
       world.vni, world.mac, peer->mac, *own, *p.overlay, kEchoId, static_cast<std::uint16_t>(sequence)};
-  auto sent = vxlan_probes->send(IpPort{peer->underlay, world.vxlan_port}, peers::encode(probe, body));
+  auto sent = socket->send(IpPort{between.there, world.vxlan_port}, peers::encode(probe, body));
   path.send_error = sent ? "" : sent.error().to_string();
 }
 
@@ -236,36 +239,40 @@ peers::Report Mesh::Impl::report_for(const PeerEntry& p) const {
   return out;
 }
 
-void Mesh::Impl::send_heartbeat(PeerEntry& p, peers::DatagramType type, std::uint64_t sequence) {
-  auto datagram = p.sealing()->keys.seal(type, peers::encode(heartbeat(p, sequence)));
-  auto sent = datagrams->send(p.where.current(), datagram);
-  if (type == peers::DatagramType::probe) p.path(PathKind::control).send_error = sent ? "" : sent.error().to_string();
+void Mesh::Impl::send_heartbeat(PeerEntry& p, Way& way, peers::DatagramType type, std::uint64_t sequence) {
+  auto* socket = socket_of(way);
+  if (!socket) return;
+  auto datagram = p.sealing()->keys.seal(type, peers::encode(heartbeat(p, way, sequence)));
+  auto sent = socket->send(way.where.current(), datagram);
+  if (type == peers::DatagramType::probe && &way == &p.way() && !peers::is_way_probe(sequence))
+    p.path(PathKind::control).send_error = sent ? "" : sent.error().to_string();
 }
 
-peers::Heartbeat Mesh::Impl::heartbeat(const PeerEntry& p, std::uint64_t sequence) const {
-  peers::Heartbeat out{sequence, report_for(p), {}, p.heard_from};
-  if (datagrams) out.mine = datagrams->local();
+peers::Heartbeat Mesh::Impl::heartbeat(const PeerEntry& p, const Way& way, std::uint64_t sequence) const {
+  peers::Heartbeat out{sequence, report_for(p), {}, way.heard_from};
+  if (auto* socket = socket_of(way)) out.mine = socket->local();
   return out;
 }
 
 // To that place alone, whatever is believed of the peer.
-void Mesh::Impl::ask(PeerEntry& p, const std::optional<peers::Whereabouts::Question>& question) {
-  if (!question || !p.sealing() || !datagrams) return;
-  auto body = peers::encode(heartbeat(p, question->number));
-  (void)datagrams->send(question->to, p.sealing()->keys.seal(peers::DatagramType::probe, body));
+void Mesh::Impl::ask(PeerEntry& p, Way& way, const std::optional<peers::Whereabouts::Question>& question) {
+  auto* socket = socket_of(way);
+  if (!question || !p.sealing() || !socket) return;
+  auto body = peers::encode(heartbeat(p, way, question->number));
+  (void)socket->send(question->to, p.sealing()->keys.seal(peers::DatagramType::probe, body));
 }
 
 // For what came straight from the peer, sealed after all that has come before, under keys that are not yet replaced.
-void Mesh::Impl::note_place(PeerEntry& p, const IpPort& from, const peers::Heartbeat& heartbeat) {
-  p.heard_from = from;
-  p.says_from = heartbeat.mine;
-  p.sees_us = heartbeat.seen;
-  ask(p, p.where.heard(from, now(), random()));
+void Mesh::Impl::note_place(PeerEntry& p, Way& way, const IpPort& from, const peers::Heartbeat& heartbeat) {
+  way.heard_from = from;
+  way.says_from = heartbeat.mine;
+  way.sees_us = heartbeat.seen;
+  ask(p, way, way.where.heard(from, now(), random()));
 }
 
-void Mesh::Impl::moved(PeerEntry& p) {
-  auto where = p.where.elsewhere() ? p.where.current().to_string() : p.member.underlay.to_string() + " again";
-  log->info("{}: its datagrams come from {}{}", p.member.node, where, p.translated() ? ", it is behind NAT" : "");
+void Mesh::Impl::moved(PeerEntry& p, const Way& way) {
+  auto where = way.where.elsewhere() ? way.where.current().to_string() : way.ends.there.to_string() + " again";
+  log->info("{}: its datagrams come from {}{}", p.member.node, where, way.translated() ? ", it is behind NAT" : "");
   tell_tunnel();
   p.touch();
   changed = true;
@@ -273,13 +280,15 @@ void Mesh::Impl::moved(PeerEntry& p) {
 
 // Why VXLAN cannot pass, whatever else is well.
 std::string Mesh::Impl::translation(const PeerEntry& p) const {
-  if (p.translated()) return fmt::format("{} is behind NAT, seen as {}", p.member.node, p.heard_from->to_string());
-  if (sees_us_elsewhere(p))
-    return fmt::format("{} is behind NAT, {} sees it as {}", options.node, p.member.node, p.sees_us->to_string());
+  const auto& way = p.way();
+  if (way.translated()) return fmt::format("{} is behind NAT, seen as {}", p.member.node, way.heard_from->to_string());
+  if (sees_us_elsewhere(way))
+    return fmt::format("{} is behind NAT, {} sees it as {}", options.node, p.member.node, way.sees_us->to_string());
   return "";
 }
 
-void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram, const std::string& via) {
+void Mesh::Impl::on_datagram(std::size_t uplink, const IpPort& from, std::string_view datagram,
+                             const std::string& via) {
   ++datagrams_seen;
   auto header = peers::parse_datagram_header(datagram);
   auto keyed = header ? by_index.find(header->index) : by_index.end();
@@ -306,8 +315,11 @@ void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram, cons
   p.met = true;
   p.report = heartbeat->report;
   p.reported = now();
-  if (via.empty() && opened->newest && !key->retires) note_place(p, from, *heartbeat);
-  if (opened->type == Type::answer && p.where.answered(from, heartbeat->sequence)) return moved(p);
+  auto& way = via.empty() ? way_of(p, uplink, heartbeat->mine) : p.way();
+  if (via.empty() && opened->newest && !key->retires) note_place(p, way, from, *heartbeat);
+  if (opened->type == Type::answer && way.where.answered(from, heartbeat->sequence)) return moved(p, way);
+  if (opened->type == Type::answer && peers::is_way_probe(heartbeat->sequence))
+    return way_answered(way, heartbeat->sequence);
   if (opened->type == Type::answer || opened->type == Type::tunnel_answer || opened->type == Type::relay_answer) {
     if (relayed && via != p.third.via()) return;  // of one that was left meanwhile
     path.answered(heartbeat->sequence, now(), real_us());
@@ -315,18 +327,19 @@ void Mesh::Impl::on_datagram(const IpPort& from, std::string_view datagram, cons
     if (tunnel) p.path(PathKind::control).liveness.heard(now());
     return;
   }
-  note_arrival(path, heartbeat->sequence, now());
+  if (!peers::is_way_probe(heartbeat->sequence)) note_arrival(path, heartbeat->sequence, now());
   // Packets would not be delivered here: no answer is the truth.
   if ((tunnel || relayed) && !tunnel_works()) return;
   if (relayed) {
     // The way it came: so who asks learns how that third node does, whichever we would choose.
     if (!p.sealing()) return;
-    auto answer = this->heartbeat(p, heartbeat->sequence);
+    auto answer = this->heartbeat(p, way, heartbeat->sequence);
     auto sealed = p.sealing()->keys.seal(Type::relay_answer, peers::encode(answer));
     (void)options.tunnel->send_relayed(via, p.member.node, sealed);
     return;
   }
-  if (p.sealing() && datagrams) send_heartbeat(p, tunnel ? Type::tunnel_answer : Type::answer, heartbeat->sequence);
+  // The way it came.
+  if (p.sealing()) send_heartbeat(p, way, tunnel ? Type::tunnel_answer : Type::answer, heartbeat->sequence);
 }
 
 void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_view message) {

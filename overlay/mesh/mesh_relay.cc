@@ -171,6 +171,11 @@ void Mesh::Impl::on_reached(const std::string& from, const std::vector<peers::Re
     auto entry = entries.find(r.node);
     if (entry == entries.end() || now() >= entry->second.third_until || r.node == from) continue;
     entry->second.third_said[from] = {r, now()};
+    // It may become the third node: whether it is well has to be known, though we may be no neighbours of it.
+    if (auto third = entries.find(from); third != entries.end() && r.state != peers::ReachState::no) {
+      third->second.asked_until = std::max(third->second.asked_until, now() + kAskedFor);
+      third->second.touch();
+    }
   }
 }
 
@@ -185,7 +190,7 @@ std::string Mesh::Impl::via_of(const PeerEntry& p) const {
 
 void Mesh::Impl::send_relay_probe(PeerEntry& p, std::uint64_t sequence, unsigned size) {
   constexpr std::size_t kFrame = 4;  // in front of a packet in the tunnel
-  auto body = heartbeat(p, sequence);
+  auto body = heartbeat(p, p.way(), sequence);
   auto datagram = p.sealing()->keys.seal(peers::DatagramType::relay_probe, peers::encode(body, size + kFrame));
   bool sent = options.tunnel->send_relayed(p.third.via(), p.member.node, datagram);
   p.path(PathKind::relay).send_error = sent ? "" : fmt::format("{} cannot be sent to", p.third.via());

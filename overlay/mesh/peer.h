@@ -15,6 +15,7 @@
 #include "overlay/peers/mtu_search.h"
 #include "overlay/peers/relay_choice.h"
 #include "overlay/peers/status.h"
+#include "overlay/peers/ways.h"
 #include "overlay/peers/whereabouts.h"
 #include "overlay/peers/world.h"
 
@@ -79,12 +80,31 @@ inline void note_arrival(Path& path, std::uint64_t sequence, Millis now) {
   if (!(sequence & peers::MtuSearch::kMark)) path.arrivals.arrived(sequence, now);
 }
 
-struct PeerEntry {
-  peers::Member member;
+// One way to a peer: which of our addresses, which of its.
+struct Way {
+  peers::WayEnds ends;
   peers::Whereabouts where;  // its datagrams
   // The last newest one came from there; it had left, and ours were seen there, at.
   std::optional<IpPort> heard_from, says_from, sees_us;
   bool translated() const { return heard_from && says_from && *heard_from != *says_from; }
+  // Looked at only where there are several.
+  PathLiveness liveness;
+  std::uint64_t tag = 0;  // in the numbers of its probes
+  std::array<std::pair<std::uint64_t, Micros>, 16> sent{};
+  // What paths carry on it, while another one is in use.
+  std::array<peers::MtuSearch, kPaths> mtu;
+};
+
+struct PeerEntry {
+  peers::Member member;
+  std::vector<Way> ways{1};  // best first; one at least
+  peers::WayChoice choice_of_way;
+  std::uint64_t ways_made = 0;
+  Way& way() { return ways[choice_of_way.used()]; }
+  const Way& way() const { return ways[choice_of_way.used()]; }
+  std::string way_why;  // why not the first one
+  Millis way_since{0};  // when it was taken
+  bool detour() const { return choice_of_way.used() > 0; }
   bool hearsay = false, neighbour = false;
   bool starting = false;  // so it says
   bool met = false;       // something has come from it, on any path
@@ -99,7 +119,7 @@ struct PeerEntry {
   std::string uid;             // of the life of the peer that the link is with
   bool dialing = false, wanted = false, renewing = false;
   Millis dial_at{0}, dial_began{0};
-  Millis asked_until{-1};             // somebody relays to it over us
+  Millis asked_until{-1};             // somebody relays to it over us, or we may over it
   Millis needed{0}, heard_sealed{0};  // when its keys were last needed; when something came with them
   base::Backoff backoff{std::chrono::milliseconds(1'000), std::chrono::milliseconds(60'000)};
   std::string trouble;

@@ -52,6 +52,7 @@ bool PathLiveness::due(Millis now, Pace pace) const {
 }
 
 Millis PathLiveness::pause(bool hurry, Pace pace) const {
+  if (pace == Pace::eager) return timers_.quick;
   if (hurry) return pace == Pace::calm ? timers_.steady : timers_.quick;
   return pace == Pace::reserve && state_ == PathState::up ? timers_.reserve : timers_.steady;
 }

@@ -55,8 +55,9 @@ class PathLiveness {
 
   //  usual    as LivenessTimers say
   //  reserve  nothing takes this path as long as another one is well
+  //  eager    another one fails, and it is to be known now whether this one does better
   //  calm     so many paths hurry at once that hurrying would be the trouble, or that the trouble is our own
-  enum class Pace : std::uint8_t { usual, reserve, calm };
+  enum class Pace : std::uint8_t { usual, reserve, calm, eager };
   bool due(Millis now, Pace pace = Pace::usual) const;
   // Asked more often than usual: something is wrong, or not yet known.
   bool hurries(Millis now) const;
@@ -72,6 +73,10 @@ class PathLiveness {
   void pardon() {
     std::erase_if(probes_, [](const Probe& p) { return !p.answered; });
   }
+  // It was left for another one: it counts as down, and must be well for a while before it is taken again.
+  void give_up(Millis now) {
+    if (works(state_)) enter(PathState::down, now);
+  }
   // Looks at the time; true when the state has changed.
   bool tick(Millis now);
   // From now on nothing is probed.
@@ -83,9 +88,10 @@ class PathLiveness {
   // No answer for so long, where nobody asks every second, counted as if the first question that was not answered had
   // been asked a second after the last answer.
   bool silent(Millis now, Millis patience) const;
-  Millis since() const { return since_; }            // when the state began
-  unsigned loss() const { return loss_; }            // percent of the last probes
-  Micros round_trip() const { return round_trip_; }  // smoothed; 0 = none yet
+  Millis last_answer() const { return last_answer_; }  // or when the first question was asked
+  Millis since() const { return since_; }              // when the state began
+  unsigned loss() const { return loss_; }              // percent of the last probes
+  Micros round_trip() const { return round_trip_; }    // smoothed; 0 = none yet
   std::uint64_t downs() const { return downs_; }
   bool ever_up() const { return ever_up_; }
   Millis hold() const;  // for which it must be well before down becomes up

@@ -42,6 +42,17 @@ struct PathStatus {
   std::uint64_t downs = 0;  // how often it went down
 };
 
+// One of the ways to a peer, where one of the two has several uplinks.
+struct WayStatus {
+  Ip here, there;
+  bool used = false;
+  PathState state = PathState::unknown;
+  Millis age{0};
+  unsigned loss = 0;
+  Micros round_trip{0};
+  std::uint64_t downs = 0;
+};
+
 // Of the conversation on 6783/tcp.
 enum class Connection : std::uint8_t { none, waiting, connecting, established, unneeded };
 const char* to_string(Connection connection);
@@ -65,12 +76,16 @@ struct PeerStatus {
   std::string why;                  // why not the best that there could be
   std::uint64_t switches = 0;       // how often the path in use has changed
   bool must_encrypt = false;        // nothing may go to it in the clear
-  std::string found_at;     // where its datagrams come from, if not from where it announces to be; "1.2.3.4:40123"
-  bool translated = false;  // because it is behind NAT
-  std::string sees_us;      // where it sees ours come from, if not from where they leave: we are behind NAT
-  std::string cipher;       // of its tunnel; "" = there are no keys for one
-  std::uint64_t keys = 0;   // how often keys were agreed on with it
-  std::string via;          // the third node that the relay path leads over; "" = none is looked at
+  std::string found_at;         // where its datagrams come from, if not from where it announces to be; "1.2.3.4:40123"
+  bool translated = false;      // because it is behind NAT
+  std::string sees_us;          // where it sees ours come from, if not from where they leave: we are behind NAT
+  std::string cipher;           // of its tunnel; "" = there are no keys for one
+  std::uint64_t keys = 0;       // how often keys were agreed on with it
+  std::vector<WayStatus> ways;  // best first; empty = there is one alone
+  bool way_known = false;       // something has come back on the one in use
+  std::string way_why;          // why not the first one
+  std::uint64_t way_switches = 0;
+  std::string via;  // the third node that the relay path leads over; "" = none is looked at
   const PathStatus& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
   PathStatus& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
   // The one that its packets take.

@@ -41,13 +41,14 @@ class TunnelPort {
   using Secret = std::array<std::uint8_t, 32>;
   virtual ~TunnelPort() = default;
 
-  // How many sockets it wants; each gets the datagrams of the lanes that are the same modulo that number.
+  // How many sockets it wants of each of our addresses; each gets the datagrams of the lanes that are the same modulo
+  // that number.
   virtual unsigned sockets_wanted() const = 0;
   // Whether this machine seals with AES faster than without.
   virtual bool prefers_aes() const = 0;
-  // In place of former ones; none = the port is closed. `stray` gets what is not the tunnel's after all (a batch of the
-  // network card may hold both), on any thread.
-  using OnStray = std::function<void(const base::IpPort& from, std::string datagram)>;
+  // In place of former ones, those of our first address before those of the next; none = the port is closed. `stray`
+  // gets what is not the tunnel's after all (a batch of the network card may hold both), on any thread.
+  using OnStray = std::function<void(std::size_t uplink, const base::IpPort& from, std::string datagram)>;
   virtual void use_sockets(std::vector<base::UniqueFd> sockets, OnStray stray) = 0;
   // Gets the probes that came over a third node, `via`; on any thread. Before use_sockets().
   using OnRelayed = std::function<void(const std::string& via, std::string datagram)>;
@@ -62,6 +63,7 @@ class TunnelPort {
     base::IpPort endpoint;
     std::vector<base::Cidr> pods;  // it may speak for them, and packets to them go to it
     std::string via = {};          // the peer that passes them on; "" = they go there directly
+    std::size_t uplink = 0;        // which of our addresses its datagrams leave from
     friend bool operator==(const Peer&, const Peer&) = default;
   };
   virtual void set_peers(std::vector<Peer> peers) = 0;

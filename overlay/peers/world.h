@@ -17,8 +17,16 @@ struct World {
   Ip underlay;  // our address
   // Our and their addresses in the overlay, of one family for each pair.
   std::vector<Ip> overlay;
+  struct Uplink {
+    Ip address;
+    std::optional<base::Cidr> subnet{};  // of the link that carries it
+    unsigned mtu = 0, tunnel_mtu = 0;    // over it; 0 = as the world's
+    friend bool operator==(const Uplink&, const Uplink&) = default;
+  };
+  std::vector<Uplink> uplinks;  // all our addresses, `underlay` first; empty = there is that one alone
   struct Peer {
     Ip underlay;
+    std::vector<Ip> further;  // its other addresses
     std::optional<Ip> overlay;
     base::Mac mac;                 // of its VXLAN device
     std::vector<base::Cidr> pods;  // that it may speak for
@@ -47,5 +55,9 @@ struct World {
   std::uint16_t vxlan_port = 6784;
   friend bool operator==(const World&, const World&) = default;
 };
+
+inline std::vector<World::Uplink> uplinks_of(const World& world) {
+  return world.uplinks.empty() ? std::vector<World::Uplink>{{world.underlay}} : world.uplinks;
+}
 
 }  // namespace trama::overlay::peers

@@ -76,6 +76,7 @@ struct Target {
   std::string node;
   sockaddr_storage to{};
   socklen_t to_size = 0;
+  std::size_t uplink = 0;  // whose sockets its datagrams leave by
   std::vector<Prefix> pods;
   std::shared_ptr<Session> sealing;
   std::int32_t via = -1;  // the target that passes packets on to this one
@@ -95,9 +96,11 @@ struct Tables {
     std::uint32_t target = 0;
   };
   std::unordered_map<std::uint32_t, Receiving> by_index;
-  std::unordered_map<std::uint64_t, std::uint32_t> by_number;           // targets, as envelopes name them
-  bool relays = true;                                                   // for others
-  std::vector<std::shared_ptr<const base::UniqueFd>> devices, sockets;  // one for each worker, or none
+  std::unordered_map<std::uint64_t, std::uint32_t> by_number;  // targets, as envelopes name them
+  bool relays = true;                                          // for others
+  std::vector<std::shared_ptr<const base::UniqueFd>> devices;  // one for each worker, or none
+  std::vector<std::shared_ptr<const base::UniqueFd>> sockets;  // the same for each uplink, one uplink after the other
+  std::size_t workers = 1;
 
   const Target* to(const PacketView& packet) const;
 };

@@ -62,6 +62,7 @@ void Tunnel::publish() {
     Target t;
     t.node = p.node;
     t.to_size = base::to_sockaddr(p.endpoint, t.to);
+    t.uplink = p.uplink;
     for (const auto& c : p.pods) {
       t.pods.emplace_back(c);
       (c.family() == base::Family::v4 ? tables->ranges4 : tables->ranges6).push_back(range_of(c, number));
@@ -80,6 +81,7 @@ void Tunnel::publish() {
       tables->by_index.emplace(index, Tables::Receiving{session, number->second});
   tables->devices = devices_;
   tables->sockets = sockets_;
+  tables->workers = options_.workers;
   board_.publish(std::move(tables));
   for (const auto& w : workers_) w->wake();
 }
@@ -120,8 +122,9 @@ bool Tunnel::send_relayed(const std::string& via, const std::string& to, std::st
   if (!session->seal_for_mesh(out.data(), kEnvelopeSize + datagram.size(), kRelayType)) return false;
   sockaddr_storage where;
   auto size = base::to_sockaddr(peer->endpoint, where);
-  return ::sendto(sockets_.front()->get(), out.data(), out.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
-                  reinterpret_cast<sockaddr*>(&where), size) >= 0;
+  auto first = peer->uplink * options_.workers;
+  return ::sendto(sockets_[first < sockets_.size() ? first : 0]->get(), out.data(), out.size(),
+                  MSG_DONTWAIT | MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&where), size) >= 0;
 }
 
 void Tunnel::set_peers(std::vector<Peer> peers) {

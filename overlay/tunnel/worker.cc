@@ -107,21 +107,26 @@ void Worker::refresh() {
   int device = number_ < fresh->devices.size() ? fresh->devices[number_]->get() : -1;
   if (!tables_ || fresh->devices != tables_->devices) lost_ = false;
   device_ = lost_ ? -1 : device;
-  socket_ = number_ < fresh->sockets.size() ? fresh->sockets[number_]->get() : -1;
+  sockets_.clear();
+  for (std::size_t i = number_; i < fresh->sockets.size(); i += fresh->workers)
+    sockets_.push_back(fresh->sockets[i]->get());
   tables_ = std::move(fresh);
 }
 
 void Worker::run() {
+  std::vector<pollfd> waits;
   while (!stop_) {
     refresh();
-    std::array<pollfd, 3> waits{{{wake_.get(), POLLIN, 0}, {device_, POLLIN, 0}, {socket_, POLLIN, 0}}};
+    waits.assign({{wake_.get(), POLLIN, 0}, {device_, POLLIN, 0}});
+    for (int socket : sockets_) waits.push_back({socket, POLLIN, 0});
     if (::poll(waits.data(), waits.size(), -1) < 0) continue;
     if (waits[0].revents) {
       std::uint64_t n = 0;
       (void)!::read(wake_.get(), &n, sizeof n);
       continue;
     }
-    if (waits[2].revents) receive();
+    for (std::size_t i = 2; i < waits.size(); ++i)
+      if (waits[i].revents) receive(i - 2);
     if (waits[1].revents) transmit();
   }
 }
@@ -228,8 +233,12 @@ void Worker::flush() {
     }
   }
   for (unsigned done = 0; done < b.count;) {
-    int sent = socket_ < 0 ? -1 : ::sendmmsg(socket_, b.out.data() + done, b.count - done, MSG_NOSIGNAL);
-    if (sent < 0 && socket_ >= 0 && errno == EINTR) continue;
+    // What leaves by one socket, in one call.
+    int socket = socket_of(*b.messages[done].target);
+    unsigned until = done + 1;
+    while (until < b.count && socket_of(*b.messages[until].target) == socket) ++until;
+    int sent = socket < 0 ? -1 : ::sendmmsg(socket, b.out.data() + done, until - done, MSG_NOSIGNAL);
+    if (sent < 0 && socket >= 0 && errno == EINTR) continue;
     for (int i = 0; i < sent; ++i) {
       auto& m = b.messages[done + static_cast<unsigned>(i)];
       count(counters_.sent_packets, m.datagrams);
@@ -240,8 +249,8 @@ void Worker::flush() {
       continue;
     }
     auto& m = b.messages[done];
-    bool uncut = socket_ >= 0 && m.datagrams > 1 && (errno == EIO || errno == EINVAL || errno == EOPNOTSUPP);
-    if (!uncut || !send_singly(done)) count(counters_.not_sent, m.datagrams);
+    bool uncut = socket >= 0 && m.datagrams > 1 && (errno == EIO || errno == EINVAL || errno == EOPNOTSUPP);
+    if (!uncut || !send_singly(done, socket)) count(counters_.not_sent, m.datagrams);
     ++done;
   }
   b.count = 0;
@@ -249,14 +258,14 @@ void Worker::flush() {
 }
 
 // A device or a kernel that does not cut datagrams.
-bool Worker::send_singly(std::size_t message) {
+bool Worker::send_singly(std::size_t message, int socket) {
   auto& b = *buffers_;
   auto& m = b.messages[message];
   segments_ = false;
   bool any = false;
   for (std::size_t at = 0; at < m.size; at += m.segment) {
     auto size = std::min(m.segment, m.size - at);
-    auto sent = ::sendto(socket_, b.arena.data() + m.offset + at, size, MSG_NOSIGNAL,
+    auto sent = ::sendto(socket, b.arena.data() + m.offset + at, size, MSG_NOSIGNAL,
                          reinterpret_cast<const sockaddr*>(&m.target->to), m.target->to_size);
     if (sent < 0) continue;
     any = true;
@@ -268,7 +277,9 @@ bool Worker::send_singly(std::size_t message) {
 
 // ---- in -----------------------------------------------------------------------------------------------------------
 
-void Worker::receive() {
+void Worker::receive(std::size_t uplink) {
+  if (uplink >= sockets_.size()) return;
+
   auto& b = *buffers_;
   for (unsigned i = 0; i < kArrivals; ++i) {
     b.in_pieces[i] = {b.arrived[i].data(), b.arrived[i].size()};
@@ -281,7 +292,7 @@ void Worker::receive() {
     header.msg_control = b.in_control[i].bytes.data();
     header.msg_controllen = b.in_control[i].bytes.size();
   }
-  int n = ::recvmmsg(socket_, b.in.data(), kArrivals, MSG_DONTWAIT, nullptr);
+  int n = ::recvmmsg(sockets_[uplink], b.in.data(), kArrivals, MSG_DONTWAIT, nullptr);
   // After that: what was sealed with keys that were published before it was sent, finds them.
   refresh();
   for (int i = 0; i < n; ++i) {
@@ -296,17 +307,18 @@ void Worker::receive() {
     }
     if (segment == 0) continue;
     for (std::size_t at = 0; at < whole.size(); at += segment)
-      take(b.from[static_cast<unsigned>(i)], whole.subspan(at, std::min(segment, whole.size() - at)));
+      take(uplink, b.from[static_cast<unsigned>(i)], whole.subspan(at, std::min(segment, whole.size() - at)));
   }
   joiner_.flush([this](Joiner::Pieces pieces) { deliver(pieces); });
   flush();  // what was for others
 }
 
-void Worker::take(const sockaddr_storage& from, Bytes datagram) {
+void Worker::take(std::size_t uplink, const sockaddr_storage& from, Bytes datagram) {
   bool stray = datagram.size() > 2 && static_cast<std::uint8_t>(datagram[2]) < peers::kFirstPacketType;
   if (stray) {
     auto who = base::from_sockaddr(reinterpret_cast<const sockaddr*>(&from));
-    if (who && stray_) stray_(*who, std::string(reinterpret_cast<const char*>(datagram.data()), datagram.size()));
+    if (who && stray_)
+      stray_(uplink, *who, std::string(reinterpret_cast<const char*>(datagram.data()), datagram.size()));
     return;
   }
   auto header = parse_data_header(datagram);

@@ -55,9 +55,12 @@ class Worker {
   void transmit();
   void queue(const Target* to, std::size_t size);
   void flush();
-  bool send_singly(std::size_t message);
-  void receive();
-  void take(const sockaddr_storage& from, Bytes datagram);
+  bool send_singly(std::size_t message, int socket);
+  void receive(std::size_t uplink);
+  void take(std::size_t uplink, const sockaddr_storage& from, Bytes datagram);
+  int socket_of(const Target& target) const {
+    return target.uplink < sockets_.size() ? sockets_[target.uplink] : sockets_.empty() ? -1 : sockets_.front();
+  }
   bool opened(const Tables::Receiving& from, const DataHeader& header, Bytes datagram, Bytes& body);
   void take_packet(const Tables::Receiving& from, const DataHeader& header, Bytes datagram);
   void take_envelope(const Tables::Receiving& from, Bytes body);
@@ -73,8 +76,9 @@ class Worker {
   std::atomic<bool> stop_{false}, lost_{false};
   std::uint64_t generation_ = ~std::uint64_t{0};
   std::shared_ptr<const Tables> tables_;
-  int device_ = -1, socket_ = -1;
-  bool segments_ = true;  // the kernel cuts what is sent (UDP_SEGMENT, Linux 4.18)
+  int device_ = -1;
+  std::vector<int> sockets_;  // of each uplink, in the order of the tables
+  bool segments_ = true;      // the kernel cuts what is sent (UDP_SEGMENT, Linux 4.18)
   std::unique_ptr<Buffers> buffers_;
   Joiner joiner_;
   std::thread thread_;

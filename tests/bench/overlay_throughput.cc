@@ -256,18 +256,30 @@ void throughput(std::vector<Row>& rows) {
     if (!neighbours[n]->takes(n == 0 ? "n2" : "n1", peers::Use::direct)) die("plain routes do not come up");
   for (unsigned n : {0u, 1u})
     if (!nodes[n]->takes(n == 0 ? "n2" : "n1", peers::Use::tunnel)) die("the tunnel does not come up");
-  std::vector<double> by_hands, vxlan, floor, tunnel, routes_by_hand, direct;
+  test::Lab line(3, std::nullopt);
+  for (auto [here, there] : {std::pair{1u, 3u}, {3u, 1u}})
+    line[here].host.shell(
+        "nft 'add table inet cut; add chain inet cut in { type filter hook prerouting priority -400; }; add rule inet "
+        "cut in ip saddr " +
+        line[there].desired.underlay.to_string() + " drop'");
+  std::vector<std::unique_ptr<test::WholeNode>> on_line;
+  for (unsigned n : {1u, 2u, 3u}) on_line.push_back(std::make_unique<test::WholeNode>(line[n], authority, demands));
+  for (unsigned n : {0u, 2u})
+    if (!on_line[n]->takes(n == 0 ? "n3" : "n1", peers::Use::relay, 20'000)) die("the relay does not come up");
+  std::vector<double> by_hands, vxlan, floor, tunnel, routes_by_hand, direct, relay;
   for (int round = 0; round < kRounds; ++round) {
     by_hands.push_back(gbits(hand[1].pod, hand[2].pod, hand[2].pod4()));
     vxlan.push_back(gbits(ours[1].pod, ours[2].pod, ours[2].pod4()));
     floor.push_back(gbits(bare.lab[1].pod, bare.lab[2].pod, bare.lab[2].pod4()));
     tunnel.push_back(gbits(sealed[1].pod, sealed[2].pod, sealed[2].pod4()));
+    relay.push_back(gbits(line[1].pod, line[3].pod, line[3].pod4()));
     routes_by_hand.push_back(gbits(routed[1].pod, routed[2].pod, routed[2].pod4()));
     direct.push_back(gbits(direct_lab[1].pod, direct_lab[2].pod, direct_lab[2].pod4()));
   }
   auto most = [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); };
   rows.push_back({"overlay.vxlan.throughput", most(vxlan), "Gbit/s", most(by_hands), 0, 0.97 * most(by_hands), true});
   rows.push_back({"overlay.tunnel.throughput", most(tunnel), "Gbit/s", most(floor), 0, 0.60 * most(floor), true});
+  rows.push_back({"overlay.relay.throughput", most(relay), "Gbit/s", most(tunnel), 0, 0.25 * most(tunnel), true});
   // Against plain routes by hand, which let anybody in, and against our own VXLAN.
   rows.push_back(
       {"overlay.direct.throughput", most(direct), "Gbit/s", most(routes_by_hand), most(vxlan), most(vxlan), true});

@@ -235,6 +235,56 @@ TEST_F(Peers, OnOneLinkPlainRoutesAreTakenAndShown) {
   EXPECT_EQ(cluster.trama("doctor", &out), 0) << out;
 }
 
+// Each node is given a second uplink after its agent has begun; then one cable is out, at one end.
+TEST_F(Peers, ReachEachOtherOverASecondUplink) {
+  cluster.start_controller();
+  for (auto name : {"n1", "n2"}) cluster.add_node(name, std::string("--node-ip 10.91.0.1") + name[1]);
+  ASSERT_TRUE(cluster.ok());
+  for (auto name : {"n1", "n2"}) ASSERT_TRUE(cluster.wait_node_ready(name));
+  auto log_says = [&](const char* what) { return cluster.log("n1").find(what) != std::string::npos; };
+  EXPECT_TRUE(eventually([&] { return log_says("no interface carries 10.91.0.11, one of the addresses"); }));
+  ASSERT_EQ(shell("ip -n " + cluster.netns("hub") + " link add br1 type bridge; ip -n " + cluster.netns("hub") +
+                  " link set br1 up"),
+            0);
+  std::string out;
+  for (auto name : {"n1", "n2"}) {
+    auto plugged = shell(fmt::format("ip -n {0} link add eth1 type veth peer name r{2} netns {1} && ip -n {1} link set "
+                                     "r{2} master br1 up && ip -n {0} addr add 10.91.0.1{2}/24 dev eth1 && ip -n {0} "
+                                     "link set eth1 up",
+                                     cluster.netns(name), cluster.netns("hub"), name[1]),
+                         &out);
+    ASSERT_EQ(plugged, 0) << out;
+  }
+  auto over = [&](const char* node, const char* way) {
+    return eventually([&] { return connections(node).find(std::string("(over ") + way) != std::string::npos; }, 8000);
+  };
+  EXPECT_TRUE(over("n1", "10.90.0.11 -> 10.90.0.12)")) << connections("n1") << paths("n1");
+  EXPECT_TRUE(eventually([&] {
+    auto text = paths("n1");
+    return text.find(" 10.91.0.11 -> 10.91.0.12") != text.npos && text.find("uplink   probing") == text.npos &&
+           text.find("uplink   down") == text.npos && text.find("uplink   unknown") == text.npos;
+  })) << paths("n1");
+  auto begin = Clock::now();
+  ASSERT_EQ(shell("ip -n " + cluster.netns("hub") + " link set p1 down"), 0);  // n2's
+  EXPECT_TRUE(over("n1", "10.91.0.11 -> 10.91.0.12, because 10.90.0.11 -> 10.90.0.12 does not answer"))
+      << connections("n1") << paths("n1");
+  EXPECT_LE(std::chrono::duration<double>(Clock::now() - begin).count(), 3.5);
+  EXPECT_TRUE(over("n2", "10.91.0.12 -> 10.91.0.11")) << connections("n2");
+  EXPECT_TRUE(eventually([&] {
+    return cluster.on_node("n1", "ip nexthop", &out) == 0 && out.find("src 10.91.0.11 dst 10.91.0.12") != out.npos;
+  })) << out;
+  auto report = json::parse(cluster.page("n1", "http://127.0.0.1:6784/report")).as_object();
+  const auto& n2 = report["peers"].as_array()[0].as_object();
+  EXPECT_EQ(n2.at("uplinks").as_array().size(), 4u);
+  ASSERT_EQ(shell("ip -n " + cluster.netns("hub") + " link set p1 up"), 0);
+  EXPECT_TRUE(over("n1", "10.90.0.11 -> 10.90.0.12)")) << connections("n1") << paths("n1");
+  EXPECT_TRUE(over("n2", "10.90.0.12 -> 10.90.0.11)")) << connections("n2") << paths("n2");
+  EXPECT_TRUE(eventually([&] {
+    return cluster.trama("get events", &out) == 0 && out.find("OverlayUplinkSwitched") != out.npos &&
+           out.find("OverlayUplinkRestored") != out.npos;
+  })) << out;
+}
+
 // Another address for n2 while a connection between pods is busy: everybody follows, the connection lives, and the
 // address that it had is nobody's any more.
 TEST(PeersThatMove, AreFollowedWithinSecondsAndTheOldAddressIsNotTrusted) {

@@ -158,6 +158,30 @@ TEST_F(Direct, APodsPacketFromAnotherStationIsDroppedAndCounted) {
   EXPECT_TRUE(gets_in(stranger, "10.244.2.77"));
 }
 
+// One pair goes over a third node while that node's own pairs go directly.
+TEST_F(Direct, TheThirdNodeOfARelayIsReachedDirectly) {
+  up(3);
+  for (auto [x, y] : {std::pair{1u, 2u}, {1u, 3u}, {2u, 3u}}) {
+    ASSERT_TRUE(nodes[x]->takes(fmt::format("n{}", y), Use::direct)) << table();
+    ASSERT_TRUE(nodes[y]->takes(fmt::format("n{}", x), Use::direct)) << table();
+  }
+  Conversation talk((*lab)[1], (*lab)[3]);
+  EXPECT_EQ(talk.say("before"), "");
+  filter("iifname { \"p1\", \"p3\" } oifname { \"p1\", \"p3\" }");
+  EXPECT_TRUE(nodes[1]->takes("n3", Use::relay, 8000)) << table();
+  EXPECT_TRUE(nodes[3]->takes("n1", Use::relay, 8000)) << table();
+  EXPECT_TRUE(nodes[1]->takes("n2", Use::direct, 100)) << table();
+  EXPECT_TRUE(nodes[3]->takes("n2", Use::direct, 100)) << table();
+  EXPECT_EQ(talk.say(std::string(60'000, 'r')), "");
+  EXPECT_EQ(tcp_transfer((*lab)[1].pod, (*lab)[3].pod, (*lab)[3].pod4(), 4 << 20), "");
+  EXPECT_EQ(tcp_transfer((*lab)[1].pod, (*lab)[2].pod, (*lab)[2].pod4(), 4 << 20), "");
+  EXPECT_GT(nodes[2]->status().tunnel.relayed_packets, 1000u);
+  unfilter();
+  EXPECT_TRUE(nodes[1]->takes("n3", Use::direct, 15'000)) << table();
+  EXPECT_TRUE(nodes[3]->takes("n1", Use::direct, 15'000)) << table();
+  EXPECT_EQ(talk.say("after"), "");
+}
+
 TEST_F(Direct, BothMustWantItAndEncryptionForbidsIt) {
   lab = std::make_unique<Lab>(2, std::nullopt);
   start(1);

@@ -130,6 +130,34 @@ TEST_P(Guards, AStrangerIsDroppedAndCounted) {
   EXPECT_EQ(n1.counted(kStranger), 1u);
 }
 
+// A node with a second uplink: each of its announced addresses speaks for its pods, no other does, and for no others.
+TEST_P(Guards, EveryAnnouncedUplinkOfAPeerPassesAndNoOther) {
+  auto second = ip("192.168.77.202"), silent = ip("192.168.77.203");
+  lab[2].host.shell("ip addr add 192.168.77.202/16 dev eth0; ip addr add 192.168.77.203/16 dev eth0");
+  auto from = [&](const Host& host, const Ip& outer, const char* inner) {
+    Socket victim(n1.pod, Family::v4, SOCK_DGRAM);
+    Socket attack(host.netns(), Family::v4, SOCK_DGRAM, IpPort{outer, 0});
+    EXPECT_TRUE(attack.send_to({n1.desired.underlay, kDataPort}, vxlan(forgery(ip(inner), n1.pod4(), victim.port()))));
+    return victim.receive(150).has_value();
+  };
+  EXPECT_FALSE(from(lab[2].host, second, "10.244.2.7")) << "the control: not announced yet";
+  EXPECT_EQ(n1.counted(kStranger), 1u);
+  n1.desired.peers.at("n2").further = {second};
+  n1.converge();
+  EXPECT_TRUE(from(lab[2].host, second, "10.244.2.7"));
+  EXPECT_TRUE(from(lab[2].host, lab[2].desired.underlay, "10.244.2.7")) << "the first one as before";
+  EXPECT_FALSE(from(lab[2].host, silent, "10.244.2.7")) << "an address of its that is not announced";
+  EXPECT_EQ(n1.counted(kStranger), 2u);
+  EXPECT_FALSE(from(lab[2].host, second, "10.244.3.7")) << "as a pod of n3";
+  EXPECT_FALSE(from(lab[3].host, lab[3].desired.underlay, "10.244.2.7")) << "n3 as a pod of n2";
+  EXPECT_EQ(n1.counted(kForged), 2u);
+  n1.desired.peers.at("n2").further.clear();
+  n1.converge();
+  auto table = n1.host.shell("nft list table inet trama-overlay");
+  EXPECT_NE(table.find("192.168.77.202 timeout 10s"), std::string::npos) << "kept for ten seconds, then forgotten\n"
+                                                                         << table;
+}
+
 TEST_P(Guards, AForgedInnerSourceIsDroppedAndCounted) {
   std::uint64_t expected = 0;
   for (auto source : {"10.244.3.7", "10.244.1.9", "169.254.1.1", "127.0.0.1", "192.168.77.3", "fd00:244:3::7",

@@ -157,6 +157,27 @@ Lab::Lab(unsigned count, std::optional<Mode> mode, Family underlay) {
   }
 }
 
+void Lab::add_uplink(unsigned mtu) {
+  checked(fabric, "ip link add sw2 type bridge mcast_snooping 0; ip link set sw2 up");
+  auto address = [](const Node& node, unsigned n) {
+    return node.desired.underlay.is_v4() ? Ip::v4(172, 30, 0, static_cast<std::uint8_t>(n))
+                                         : ip(fmt::format("fd79::{}", n).c_str());
+  };
+  for (auto& [n, node] : nodes) {
+    auto own = address(*node, n);
+    checked(fabric, fmt::format("ip link add r{0} mtu {2} type veth peer name eth1 mtu {2} netns {1}; ip link set r{0} "
+                                "master sw2 up",
+                                n, node->host.netns().path(), mtu));
+    node->host.shell(
+        fmt::format("sysctl -qw net.ipv6.conf.eth1.accept_dad=0; ip link set eth1 up; ip addr add {}/{} "
+                    "dev eth1{}",
+                    own.to_string(), own.is_v4() ? 24 : 64, own.is_v4() ? "" : " nodad"));
+    node->desired.further = {own};
+    for (auto& [name, peer] : node->desired.peers)
+      peer.further = {address(*node, static_cast<unsigned>(std::stoul(name.substr(1))))};
+  }
+}
+
 void Lab::converge() {
   for (auto& [n, node] : nodes) node->converge();
 }

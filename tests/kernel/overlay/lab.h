@@ -61,6 +61,8 @@ class Node {
 struct Lab {
   Lab(unsigned nodes, std::optional<Mode> mode, Family underlay = Family::v4);
   void converge();
+  // Each node gets eth1, on a switch of its own, "sw2", with 172.30.0.n or fd79::n. Announced at both ends.
+  void add_uplink(unsigned mtu = 1500);
   Node& operator[](unsigned number) { return *nodes.at(number); }
 
   PrivateNetns fabric;

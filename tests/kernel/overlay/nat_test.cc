@@ -212,6 +212,7 @@ TEST(BothBehindNat, DoNotFindEachOtherAndReachWhoIsReachable) {
   for (auto* nat : {&first, &second}) nat->box().shell("ip route add unreachable 10.9.0.0/16");
   Demands demands;
   demands.mesh.redial = milliseconds(100);
+  demands.mesh.relay = false;
   std::map<unsigned, std::unique_ptr<WholeNode>> nodes;
   for (unsigned n : {1u, 2u, 3u}) nodes[n] = std::make_unique<WholeNode>(lab[n], authority(), demands);
   for (unsigned n : {1u, 2u}) {
@@ -226,6 +227,49 @@ TEST(BothBehindNat, DoNotFindEachOtherAndReachWhoIsReachable) {
   EXPECT_NE(p->connection, peers::Connection::established);
   EXPECT_NE(p->path(PathKind::tunnel).reason.find("no keys"), std::string::npos) << describe(s);
   EXPECT_NE(udp_round_trip(lab[1].pod, lab[2].pod, lab[2].pod4(), 100, 300), "");
+}
+
+// The same with the relay: no packet can pass between the two, so their keys are made over n3, and packets go over it.
+TEST(BothBehindNat, ReachEachOtherOverWhoReachesBoth) {
+  Lab lab(3, std::nullopt);
+  Nat first(lab, 1, "192.168.77.101"), second(lab, 2, "192.168.77.102");
+  for (auto* nat : {&first, &second}) nat->box().shell("ip route add unreachable 10.9.0.0/16");
+  Demands demands;
+  demands.mesh.redial = milliseconds(100);
+  std::map<unsigned, std::unique_ptr<WholeNode>> nodes;
+  for (unsigned n : {1u, 2u, 3u}) nodes[n] = std::make_unique<WholeNode>(lab[n], authority(), demands);
+  auto tables = [&] {
+    std::string out;
+    for (auto& [n, node] : nodes) out += describe(node->status());
+    return out;
+  };
+  for (unsigned n : {1u, 2u}) ASSERT_TRUE(nodes[n]->takes(fmt::format("n{}", 3 - n), Use::relay, 20'000)) << tables();
+  for (unsigned n : {1u, 2u}) {
+    auto s = nodes[n]->status();
+    const auto* p = peer_in(s, fmt::format("n{}", 3 - n));
+    EXPECT_EQ(p->via, "n3");
+    EXPECT_NE(p->path(PathKind::tunnel).state, PathState::up) << "the control: nothing passes directly\n" << tables();
+  }
+  EXPECT_GE(nodes[3]->status().splices, 1u) << "their keys, too";
+  auto &a = lab[1], &b = lab[2];
+  for (std::size_t size : {1404u, 9000u}) {  // the smaller MTU is told at the first try
+    (void)udp_round_trip(a.pod, b.pod, b.pod4(), size, 100);
+    (void)udp_round_trip(b.pod, a.pod, a.pod4(), size, 100);
+    (void)udp_round_trip(a.pod, b.pod, b.pod6(), size, 100);
+    (void)udp_round_trip(b.pod, a.pod, a.pod6(), size, 100);
+  }
+  for (std::size_t size : {1u, 1300u, 9000u}) {
+    EXPECT_EQ(udp_round_trip(a.pod, b.pod, b.pod4(), size), "") << size;
+    EXPECT_EQ(udp_round_trip(b.pod, a.pod, a.pod6(), size), "") << size;
+  }
+  EXPECT_EQ(tcp_transfer(a.pod, b.pod, b.pod4(), 4 << 20), "");
+  EXPECT_EQ(tcp_transfer(b.pod, a.pod, a.pod6(), 4 << 20), "");
+  EXPECT_GT(nodes[3]->status().tunnel.relayed_packets, 1000u);
+  // One of them gets another address from its NAT while packets flow.
+  Conversation talk(a, b);
+  EXPECT_EQ(talk.say("before"), "");
+  first.move_to("192.168.77.103");
+  EXPECT_EQ(talk.say(std::string(40'000, 'm')), "") << tables();
 }
 
 }  // namespace

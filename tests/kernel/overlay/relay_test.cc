@@ -173,6 +173,29 @@ TEST_F(Relay, KeysAreMadeOverTheThirdNodeWhichReadsNothing) {
       << tables();
 }
 
+TEST_F(Relay, AnIpv6UnderlayDoesAsWell) {
+  lab = std::make_unique<Lab>(3, std::nullopt, Family::v6);
+  up(3, hasty());
+  for (auto [a, b] : {std::pair{1u, 2u}, {1u, 3u}, {2u, 3u}}) ASSERT_TRUE(both_take(a, b, Use::vxlan)) << tables();
+  for (unsigned n : {1u, 2u, 3u})
+    ASSERT_TRUE(nodes[n]->mesh().wait([](const MeshStatus& s) {
+      return std::all_of(s.peers.begin(), s.peers.end(), [](const auto& p) {
+        return p.connection == peers::Connection::established && p.path(PathKind::control).state == PathState::up &&
+               p.remote.starts_with("[fd77::");
+      });
+    })) << tables();
+  Conversation conversation((*lab)[1], (*lab)[3]);
+  EXPECT_EQ(conversation.say("before"), "");
+  cut(1, 3);
+  ASSERT_TRUE(both_take(1, 3, Use::relay)) << tables();
+  EXPECT_EQ(conversation.say(std::string(60'000, 'd')), "");
+  expect_all_pass(1, 3, "over n2");
+  EXPECT_GT(nodes[2]->status().tunnel.relayed_packets, 1000u);
+  join(1, 3);
+  EXPECT_TRUE(both_take(1, 3, Use::vxlan, 15'000)) << tables();
+  EXPECT_EQ(conversation.say("after"), "");
+}
+
 // Within three seconds; with hasty timers, which a third of that goes with. The real ones: TRAMA_LONG=1.
 TEST_F(Relay, ADeadThirdNodeIsReplacedWithinThreeSeconds) {
   bool real = std::getenv("TRAMA_LONG") != nullptr;
@@ -335,12 +358,46 @@ TEST_F(OnDemand, KeysAreMadeWhenTheTunnelIsWantedAndNotBefore) {
       << tables();
 }
 
-// In a large cluster the third node may be no neighbour of the peer: it makes keys with it when it is asked to.
+// In a large cluster the third node may be no neighbour of the peer: it makes keys with it when it is asked to. A ring
+// of 24, of which three nodes run: two that are no neighbours, and one that is a neighbour of the first alone.
 TEST_F(OnDemand, AThirdNodeThatIsNoNeighbourMakesKeysWhenItIsAsked) {
-  ring(hasty());
+  constexpr unsigned kNodes = 24;
+  auto name = [](unsigned n) { return fmt::format("n{}", n); };
+  auto near = [&](unsigned n) {
+    std::vector<std::string> others;
+    for (unsigned k = 1; k <= kNodes; ++k)
+      if (k != n) others.push_back(name(k));
+    return peers::neighbours(name(n), others, 2);
+  };
+  unsigned third = 0;
+  for (unsigned f = 2; f <= kNodes && third == 0; ++f)
+    for (unsigned t = 2; t <= f + 4 && t <= kNodes && third == 0; ++t)
+      if (t != f && !near(1).contains(name(f)) && near(1).contains(name(t)) && !near(f).contains(name(t)))
+        far = f, third = t;
+  ASSERT_NE(third, 0u);
+  auto real = std::max(far, third);
+  lab = std::make_unique<Lab>(real, std::nullopt);
+  // Whoever dials one of the others is refused at once.
+  std::vector<std::string> addresses;
+  for (unsigned n = real + 1; n <= kNodes; ++n) {
+    addresses.push_back(peer(n).underlay.to_string() + "/16");
+    for (auto& [number, one] : lab->nodes) one->desired.peers.emplace(name(n), peer(n));
+  }
+  Host crowd(lab->fabric, "crowd", addresses);
+  how = hasty();
+  how.mesh.full_mesh = 2;
+  for (unsigned n : {1u, far, third}) start(n, how);
+  ASSERT_TRUE(both_take(1, far, Use::vxlan)) << tables();
+  ASSERT_TRUE(both_take(1, third, Use::vxlan)) << tables();
+  ASSERT_TRUE(trama::test::eventually([&] { return seen(1, third).keys > 0; })) << tables();
+  EXPECT_EQ(seen(third, far).keys, 0u) << "the control: they have nothing to say to each other";
+  EXPECT_EQ(seen(third, far).connection, peers::Connection::unneeded);
   cut(1, far);
   ASSERT_TRUE(both_take(1, far, Use::relay, 20'000)) << tables();
-  expect_all_pass(1, far, "over a neighbour");
+  EXPECT_EQ(via(1, far), name(third));
+  EXPECT_EQ(via(far, 1), name(third));
+  EXPECT_GT(seen(third, far).keys, 0u) << "made for it";
+  expect_all_pass(1, far, "over a neighbour of one end");
 }
 
 // Every pair of a larger ring has keys soon after all began to require encryption at once, nobody keeps a conversation

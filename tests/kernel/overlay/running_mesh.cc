@@ -46,7 +46,7 @@ base::Result<mesh::Certified> who_is(x509_st* certificate) {
   return mesh::Certified{subject.common_name.substr(prefix.size()), c.not_after()};
 }
 
-peers::World world_of(const Node& node, unsigned mtu) {
+peers::World world_of(Node& node, unsigned mtu) {
   peers::World w;
   w.underlay = node.desired.underlay;
   w.mtu = mtu;
@@ -54,9 +54,18 @@ peers::World world_of(const Node& node, unsigned mtu) {
   w.mac = vtep_mac(node.desired.cluster_id, node.desired.node);
   w.vni = node.desired.vni;
   w.overlay = {vtep_ip(node.desired.pod_cidrs.front())};
+  if (!node.desired.further.empty()) {
+    auto links = node.observe().uplinks;
+    for (const auto& address : uplinks_of(node.desired)) {
+      const auto& link = links.at(address);
+      w.uplinks.push_back({address, Cidr::of(address, link.prefix), overlay_mtu(node.desired, link.mtu),
+                           tunnel_mtu(node.desired, link.mtu)});
+    }
+  }
   for (const auto& [name, peer] : node.desired.peers) {
     peers::World::Peer p;
     p.underlay = peer.underlay;
+    p.further = peer.further;
     p.overlay = vtep_ip(peer.pod_cidrs.front());
     p.mac = vtep_mac(node.desired.cluster_id, name);
     p.pods = peer.pod_cidrs;
@@ -200,6 +209,9 @@ std::string describe(const MeshStatus& status) {
                          peers::to_string(path.state), path.reason, path.loss, path.loss_in, path.loss_out,
                          path.round_trip.count());
     }
+    for (const auto& w : p.ways)
+      out += fmt::format(" | {}{} -> {} {}", w.used ? "over " : "", w.here.to_string(), w.there.to_string(),
+                         peers::to_string(w.state));
     out += "\n";
   }
   return out;

@@ -37,7 +37,7 @@ class TestAuthority {
 base::Result<mesh::Certified> who_is(x509_st* certificate);
 
 // What a lab's node should know of the others.
-peers::World world_of(const Node& node, unsigned mtu = 1450);
+peers::World world_of(Node& node, unsigned mtu = 1450);
 
 // A mesh with its thread in a namespace, and a tunnel if it is to have one.
 class RunningMesh {

@@ -327,5 +327,47 @@ TEST_F(Tunnel, OneSideThatRequiresEncryptionIsEnough) {
   expect_all_pass("one side");
 }
 
+// ---- certificates
+
+// n1 and n3 begin with certificates that end soon. n1 gets another one in time, as agents do; n3 does not.
+TEST(Certificates, AreRenewedWhilePacketsFlow) {
+  Lab lab(3, std::nullopt);
+  Demands lasting;
+  lasting.encrypt = true;
+  lasting.mesh.redial = std::chrono::milliseconds(100);
+  auto brief = lasting;
+  brief.life = std::chrono::seconds(4);
+  auto begin = Clock::now();
+  std::map<unsigned, std::unique_ptr<WholeNode>> nodes;
+  for (unsigned n : {1u, 2u, 3u}) nodes[n] = std::make_unique<WholeNode>(lab[n], authority(), n == 2 ? lasting : brief);
+  auto speaks = [&](const char* with) {
+    auto s = nodes[2]->status();
+    return peer_in(s, with)->connection == peers::Connection::established;
+  };
+  auto keys = [&](const char* with) { return peer_in(nodes[2]->status(), with)->keys; };
+  for (const char* name : {"n1", "n3"}) ASSERT_TRUE(nodes[2]->takes(name, peers::Use::tunnel, 3500)) << name;
+  ASSERT_TRUE(nodes[1]->takes("n2", peers::Use::tunnel, 3500));
+  ASSERT_TRUE(speaks("n1") && speaks("n3")) << describe(nodes[2]->status());
+  ASSERT_LE(seconds_since(begin), 3.5) << "this machine is too slow for this test";
+  Conversation talk(lab[1], lab[2]);
+  EXPECT_EQ(talk.say("before"), "");
+  Pinger pinger(lab[1].pod, lab[2].pod, lab[2].pod4(), std::chrono::milliseconds(2), 1000);
+  nodes[1]->mesh().set_credentials(authority().node("n1"));
+  EXPECT_TRUE(speaks("n1")) << "what was agreed on with the old one goes on";
+  auto before = keys("n1");
+  // The other side ends it when what it was shown has ended; a new one is begun with the new certificate.
+  EXPECT_TRUE(trama::test::eventually([&] { return keys("n1") > before && speaks("n1"); }, 8000))
+      << describe(nodes[2]->status());
+  EXPECT_TRUE(trama::test::eventually([&] { return !speaks("n3"); }, 3000)) << "the control: without a new one";
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  EXPECT_FALSE(speaks("n3")) << describe(nodes[2]->status());
+  EXPECT_TRUE(speaks("n1")) << describe(nodes[2]->status());
+  EXPECT_EQ(talk.say(std::string(60'000, 'd')), "");
+  auto result = pinger.stop();
+  EXPECT_GE(result.sent, 500u);
+  EXPECT_EQ(result.lost, 0u) << "of " << result.sent;
+  EXPECT_TRUE(nodes[1]->takes("n2", peers::Use::tunnel, 100));
+}
+
 }  // namespace
 }  // namespace trama::overlay::test

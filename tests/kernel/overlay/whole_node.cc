@@ -28,7 +28,8 @@ WholeNode::WholeNode(Node& node, const TestAuthority& authority, const Demands& 
   reconciler_->publish(desired_);
   auto options = demands.mesh;
   options.node = desired_.node;
-  mesh_ = std::make_unique<RunningMesh>(node.host.netns(), options, authority.node(options.node), true);
+  mesh_ = std::make_unique<RunningMesh>(
+      node.host.netns(), options, authority.issue({"system:node:" + options.node, "system:nodes", demands.life}), true);
   mesh_->on_change([this](const MeshStatus& s) { chosen(s); });
   auto world = world_of(node, overlay_mtu(desired_, 1500));
   world.tunnel_mtu = tunnel_mtu(desired_, 1500);

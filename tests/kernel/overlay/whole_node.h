@@ -15,9 +15,10 @@ const TestAuthority& authority();
 
 struct Demands {
   bool encrypt = false;
-  bool direct = false;            // plain routes over eth0
-  std::set<std::string> trusted;  // nodes whose address lies in a trusted subnet
-  mesh::MeshOptions mesh;         // without the node's name
+  bool direct = false;              // plain routes over eth0
+  std::set<std::string> trusted;    // nodes whose address lies in a trusted subnet
+  mesh::MeshOptions mesh;           // without the node's name
+  std::chrono::seconds life{3600};  // of the certificate that it begins with
 };
 
 class WholeNode {

@@ -73,6 +73,62 @@ TEST(MeshWorld, KnowsWhoSaysThatItsNetworkIsNotThereYet) {
   EXPECT_TRUE(compute_mesh_world(nodes, two_nodes(), context).starting.empty()) << "that may be long ago";
 }
 
+TEST(MeshWorld, HasTheUplinksOfBothEndsAndTheKernelTheWayInUse) {
+  ClusterView::Objects nodes;
+  nodes["n2"] = node("n2", "10.0.0.2", 4);
+  auto d = two_nodes();
+  EXPECT_TRUE(compute_mesh_world(nodes, d, {1450, 0, true, {}}).uplinks.empty()) << "one alone needs nothing more";
+  auto here = base::Ip::v4(10, 1, 0, 1), there = base::Ip::v4(10, 1, 0, 2);
+  d.further = {here};
+  d.peers.at("n2").further = {there};
+  World::Uplink found{here, *base::Cidr::parse("10.1.0.0/24"), 1350, 1336};
+  auto w = compute_mesh_world(nodes, d, {1450, 1436, true, {*base::Cidr::parse("10.0.0.0/24")}, std::nullopt, {found}});
+  ASSERT_EQ(w.uplinks.size(), 2u);
+  EXPECT_EQ(w.uplinks[0].address, d.underlay);
+  EXPECT_FALSE(w.uplinks[0].subnet) << "not found yet";
+  EXPECT_EQ(w.uplinks[1], found);
+  EXPECT_EQ(w.peers.at("n2").further, std::vector<base::Ip>{there});
+  EXPECT_FALSE(w.peers.at("n2").trusted) << "one of its addresses lies elsewhere";
+  EXPECT_TRUE(w.peers.at("n3").trusted);
+
+  MeshStatus s;
+  s.node = "n1";
+  PeerStatus p;
+  p.node = "n2";
+  p.underlay = base::Ip::v4(10, 0, 0, 2);
+  p.overlay = "10.244.2.0";
+  p.use = Use::vxlan;
+  p.ways = {{d.underlay, p.underlay, true, PathState::up}, {here, there, false, PathState::up}};
+  s.peers = {p};
+  use_paths(d, s);
+  EXPECT_FALSE(d.peers.at("n2").way) << "what the kernel has stays while nobody knows";
+  s.peers[0].way_known = true;
+  use_paths(d, s);
+  EXPECT_EQ(d.peers.at("n2").way, (overlay::Way{d.underlay, p.underlay}));
+  auto after = s;
+  std::swap(after.peers[0].ways[0].used, after.peers[0].ways[1].used);
+  after.peers[0].way_why = "10.0.0.1 -> 10.0.0.2 does not answer";
+  after.peers[0].way_switches = 1;
+  use_paths(d, after);
+  EXPECT_EQ(d.peers.at("n2").way, (overlay::Way{here, there}));
+  auto events = path_events(s, after);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_TRUE(events[0].warning);
+  EXPECT_EQ(events[0].reason, "OverlayUplinkSwitched");
+  EXPECT_EQ(events[0].message,
+            "n2 is reached over 10.1.0.1 -> 10.1.0.2, because 10.0.0.1 -> 10.0.0.2 does not answer (number 1)");
+  events = path_events(after, s);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].reason, "OverlayUplinkRestored");
+  EXPECT_THAT(overlay_connections(after), HasSubstr("(over 10.1.0.1 -> 10.1.0.2, because "));
+  EXPECT_THAT(overlay_paths(after), HasSubstr("10.0.0.1 -> 10.0.0.2"));
+  auto report = overlay_report(after);
+  const auto& ways = report["peers"].as_array()[0].as_object()["uplinks"].as_array();
+  ASSERT_EQ(ways.size(), 2u);
+  EXPECT_TRUE(ways[1].at("used").as_bool());
+  EXPECT_EQ(ways[1].at("to").as_string(), "10.1.0.2");
+}
+
 MeshStatus status(PathState n2, PathState n3) {
   MeshStatus s;
   s.node = "n1";

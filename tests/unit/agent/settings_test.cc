@@ -30,6 +30,21 @@ std::string refused(const AgentOptions& options) {
   return settings ? "" : settings.error().to_string();
 }
 
+TEST(Settings, SeveralAddressesOfOneFamilyAreUplinks) {
+  auto options = usual();
+  options.node_ips = {"192.0.2.1", "2001:db8::1", "198.51.100.1"};
+  auto settings = check_options(options);
+  ASSERT_TRUE(settings) << settings.error().to_string();
+  EXPECT_EQ(settings->node_ips.size(), 3u);
+  ASSERT_EQ(settings->host_ips().size(), 2u) << "pods are told one of each family";
+  EXPECT_EQ(settings->host_ips()[0].to_string(), "192.0.2.1");
+  EXPECT_EQ(settings->host_ips()[1].to_string(), "2001:db8::1");
+  options.node_ips = {"192.0.2.1", "192.0.2.1"};
+  EXPECT_THAT(refused(options), HasSubstr("--node-ip: 192.0.2.1 is given twice"));
+  options.node_ips = {"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "192.0.2.4", "192.0.2.5"};
+  EXPECT_THAT(refused(options), HasSubstr("192.0.2.5 is one too many: a node has at most 4 addresses of a family"));
+}
+
 TEST(Settings, NodePortAddresses) {
   auto options = usual();
   EXPECT_TRUE(check_options(options)->nodeport_cidrs.empty()) << "all but loopback";

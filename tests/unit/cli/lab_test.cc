@@ -97,6 +97,22 @@ TEST(LabPlan, IsCompleteAndReadable) {
             "mtu 1500\n");
 }
 
+TEST(LabPlan, ASecondUplinkHasASwitchOfItsOwn) {
+  auto lab = parse(with_spec("  uplinks: 2\n  nodes: {n1: {}, a-very-long-node-name: {address: 172.30.0.200}}\n"));
+  ASSERT_TRUE(lab);
+  std::string text;
+  for (const auto& op : plan_switch(*lab)) text += to_text(op) + "\n";
+  for (const auto& n : lab->nodes)
+    for (const auto& op : plan_node(*lab, n)) text += to_text(op) + "\n";
+  EXPECT_THAT(text, HasSubstr("bridge t.switch/switch2 172.30.1.1/24\n"));
+  EXPECT_THAT(text, HasSubstr("veth t.switch/n1.1-2 master switch2 <-> t.n1/eth1 172.30.1.11/24 mtu 1500\n"));
+  EXPECT_THAT(text, HasSubstr("veth t.switch/a-very-l.2-2 master switch2 <-> t.a-very-long-node-name/eth1 "
+                              "172.30.1.200/24 mtu 1500\n"));
+  EXPECT_THAT(failure(with_spec("  uplinks: 3\n  nodes: [a]\n")), HasSubstr("spec.uplinks: expected 1 or 2, got 3"));
+  EXPECT_THAT(failure(with_spec("  uplinks: 2\n  podCIDR: 172.30.1.0/24\n  nodes: [a]\n")),
+              HasSubstr("172.30.1.0/24 overlaps uplinks 172.30.1.0/24"));
+}
+
 TEST(LabRegistry, RecordsSurviveWritingAndReading) {
   char directory[] = "/tmp/trama-registry-XXXXXX";
   ASSERT_NE(mkdtemp(directory), nullptr);

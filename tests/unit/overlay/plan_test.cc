@@ -479,5 +479,64 @@ TEST_F(PlanTunnel, DamageIsRepairedAndWithoutATunnelNothingOfItIsLeft) {
   EXPECT_FALSE(kernel.world.tunnel);
 }
 
+// ---- several uplinks
+
+TEST(PlanOfUplinks, AnotherWayIsOneNexthopReplaceAndItsMtuComesBefore) {
+  auto d = test::node(1, 2);
+  auto here = test::ip("172.30.0.1"), there = test::ip("172.30.0.2");
+  FakeKernel kernel;
+  kernel.world = test::empty_machine(d);
+  kernel.world.uplinks[here] = Uplink{base::IfIndex{3}, "eth1", 1400};
+  d.further = {here};
+  d.peers.at("n2").further = {there};
+  auto run = [&] {
+    auto ops = plan(d, *kernel.observe());
+    for (const auto& op : ops)
+      if (auto done = kernel.apply(op); !done) ADD_FAILURE() << to_text(op) << ": " << done.error().to_string();
+    EXPECT_EQ(test::text_of(plan(d, *kernel.observe())), "");
+    return test::text_of(ops);
+  };
+  run();
+  ASSERT_EQ(kernel.world.nexthops.size(), 1u);
+  EXPECT_EQ(kernel.world.nexthops.begin()->second.from, d.underlay) << "between the first addresses while nobody knows";
+  EXPECT_EQ(kernel.world.device->mtu, 1450u) << "of the uplink that takes the largest";
+  EXPECT_EQ(kernel.world.guards->peers.size(), 2u);
+  d.peers.at("n2").way = Way{here, there};
+  auto text = run();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3) << "two routes get smaller, then one nexthop moves\n"
+                                                           << text;
+  EXPECT_LT(text.find("1350"), text.find("nexthop 1")) << text;
+  const auto& nexthop = kernel.world.nexthops.begin()->second;
+  EXPECT_EQ(nexthop.from, here);
+  EXPECT_EQ(nexthop.to, there);
+  // The agent begins anew and knows nothing yet.
+  d.peers.at("n2").way.reset();
+  EXPECT_EQ(run(), "") << "what the kernel has, stays";
+  // An address that is announced no longer is not kept, nor one that never was.
+  d.peers.at("n2").further.clear();
+  run();
+  EXPECT_EQ(kernel.world.nexthops.begin()->second.to, d.peers.at("n2").underlay);
+  d.peers.at("n2").way = Way{here, test::ip("172.30.0.99")};
+  EXPECT_EQ(run(), "");
+  kernel.world.uplinks.erase(here);
+  auto said = problems(d, *kernel.observe());
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_NE(said[0].find("no interface carries 172.30.0.1, one of the addresses"), std::string::npos) << said[0];
+}
+
+TEST(PlanOfUplinks, WithoutNexthopObjectsTheFirstOneAloneIsUsedAndThatIsSaid) {
+  auto d = test::node(1, 2);
+  FakeKernel kernel(Mode::fdb);
+  kernel.world = test::empty_machine(d, Mode::fdb);
+  d.further = {test::ip("172.30.0.1")};
+  d.peers.at("n2").further = {test::ip("172.30.0.2")};
+  d.peers.at("n2").way = Way{test::ip("172.30.0.1"), test::ip("172.30.0.2")};
+  for (const auto& op : plan(d, *kernel.observe())) ASSERT_TRUE(kernel.apply(op)) << to_text(op);
+  EXPECT_EQ(kernel.world.forwards.begin()->second, std::set<Ip>{d.peers.at("n2").underlay});
+  auto said = problems(d, *kernel.observe());
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_NE(said[0].find("of this node's addresses 192.168.77.1 alone is used"), std::string::npos) << said[0];
+}
+
 }  // namespace
 }  // namespace trama::overlay
