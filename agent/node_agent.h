@@ -36,6 +36,7 @@ struct Settings {
   std::vector<base::Ip> node_ips;
   std::vector<base::Cidr> cluster_cidrs, service_cidrs, nodeport_cidrs, trusted;
   std::vector<base::Ip> dns_servers;
+  bool wireguard() const { return options.wireguard == "auto" && encrypt() && tunnel(); }
   bool encrypt() const { return options.encryption == "required"; }
   // Nodes of another cluster's have no certificate that others would know.
   bool tunnel() const { return options.tunnel && options.ports.peer != 0 && !options.network_only(); }
@@ -106,6 +107,7 @@ class NodeAgent {
   void open_peers();
   void update_peers();
   std::optional<overlay::peers::World::Plain> plain_of(const overlay::Status& status) const;
+  void note_wireguard(const overlay::Status& status);
   void peers_changed(const MeshStatus& status);
   void publish_overlay();
   bool all_programmed() const;
@@ -157,6 +159,9 @@ class NodeAgent {
   std::optional<MeshStatus> peers_seen_;
   bool mesh_world_old_ = true, controller_heard_ = false;
   std::optional<overlay::peers::World::Plain> plain_;
+  std::optional<overlay::peers::World::Wireguard> wireguard_;
+  std::string no_wireguard_;
+  unsigned wireguard_passes_ = 0;
   unsigned overlay_mtu_ = 0, tunnel_mtu_ = 0;  // since it stood for the first time
   async::Event changed_;
   async::TaskGroup tasks_;

@@ -109,13 +109,20 @@ class Examination {
                        !bool_at(*f, "circumvented") ? std::string()
                        : text_at(*f, "via").empty() ? "; packets take the tunnel meanwhile"
                                                     : "; packets go over " + text_at(*f, "via") + " meanwhile"),
-           fmt::format("open UDP {} between the two nodes, and ICMP echo on trama0; trama overlay paths --node {}",
-                       path == "tunnel" ? "6783" : "6784", patient_.name));
+           fmt::format("open UDP {} between the two nodes, and ICMP echo on {}; trama overlay paths --node {}",
+                       path == "tunnel"      ? 6783
+                       : path == "wireguard" ? int_at(*f, "port")
+                                             : 6784,
+                       path == "wireguard" ? "trama2" : "trama0", patient_.name));
     }
     if (down) return;
     if (int_at(p, "pending") > 0)
       return add("paths", Verdict::unknown, fmt::format("{} peers have not answered yet{}", int_at(p, "pending"), note),
                  "");
+    if (auto why = text_at(p, "wireguardOff"); !why.empty())
+      note += fmt::format("; {}: the sealed tunnel is used", why);
+    else if (auto n = int_at(p, "wireguarded"); n > 0)
+      note += fmt::format("; {} of them by WireGuard", n);
     ok("paths", fmt::format("{} peers reached through the overlay{}", int_at(p, "up"), note));
   }
   std::vector<Finding> take() { return std::move(findings_); }

@@ -28,6 +28,7 @@ struct LabSpec {
   std::vector<LinkSpec> links;
   std::vector<std::string> pod_cidrs, service_cidrs;
   std::string encryption = "off";  // between nodes; or "required"
+  std::string wireguard = "auto";  // with encryption; or "off"
   bool direct_routing = false;     // between nodes: pods' packets as they are
   std::vector<Manifest> manifests;
 };
@@ -36,6 +37,7 @@ struct LabSpec {
 //   spec.nodes        {n1: {labels: {…}, address: …}, n2: {}} or [{name: n1}, n2]; at least one
 //   spec.links        {n1-n2: {delay: 20ms, loss: 1%}} or a list with `link`; see docs/links.md
 //   spec.encryption   off (default) or required, between nodes
+//   spec.wireguard    auto (default) or off: with encryption, whether packets may take the kernel's WireGuard
 //   spec.directRouting  true: pods' packets go as they are between nodes; not with encryption
 //   spec.underlay     172.30.0.0/24      spec.podCIDR, spec.serviceCIDR   one prefix, or one per family with a comma
 // Every mistake is an error with file, line, field and what was expected.

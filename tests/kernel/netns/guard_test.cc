@@ -104,7 +104,7 @@ TEST_F(GuardTest, another_pods_address_with_the_own_mac_is_dropped_and_so_is_ano
 
 TEST_F(GuardTest, the_overlays_ports_are_out_of_reach_also_by_a_service) {
   make();
-  for (std::uint16_t port : {std::uint16_t{6783}, std::uint16_t{6784}}) {
+  for (std::uint16_t port : {std::uint16_t{6783}, std::uint16_t{6784}, std::uint16_t{6785}}) {
     auto udp4 = socket_in(good, v4(good), port), udp6 = socket_in(good, v6(good), port);
     EXPECT_FALSE(arrives(v4(bad), v4(good), port, udp4.get())) << port;
     EXPECT_FALSE(arrives(v6(bad), v6(good), port, udp6.get())) << port;
