@@ -70,6 +70,7 @@ class Planner {
   Guards wanted_guards(const std::vector<const Peer*>& peers) const {
     const auto* link = plain_link();
     auto wanted = desired_guards(want_, peers, link ? link->name : "");
+    if (!wireguarded()) wanted.frame.wireguard = 0;  // the port may be somebody else's
     if (!link || !have_.guards) return wanted;
     for (const auto* peer : peers)
       for (const auto& [plain, element] : have_.guards->direct)

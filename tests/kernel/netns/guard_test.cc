@@ -109,8 +109,8 @@ TEST_F(GuardTest, the_overlays_ports_are_out_of_reach_also_by_a_service) {
     EXPECT_FALSE(arrives(v4(bad), v4(good), port, udp4.get())) << port;
     EXPECT_FALSE(arrives(v6(bad), v6(good), port, udp6.get())) << port;
   }
-  auto next_to_it = socket_in(good, v4(good), 6785);
-  EXPECT_TRUE(arrives(v4(bad), v4(good), 6785, next_to_it.get()));
+  auto next_to_it = socket_in(good, v4(good), 6786);
+  EXPECT_TRUE(arrives(v4(bad), v4(good), 6786, next_to_it.get()));
 
   auto tcp = socket_in(good, v4(good), 6784, SOCK_STREAM), other = socket_in(good, v4(good), 6786, SOCK_STREAM);
   int code = 0;

@@ -185,7 +185,9 @@ TEST_F(PlanWireguard, PrefixesAndKeysThatChangeHandsComeToRestInOnePass) {
     for (const auto& [key, p] : kernel.world.wireguard->peers)
       for (const auto& c : p.allowed) EXPECT_TRUE(seen.insert(c).second) << c.to_string();
     for (const auto& [name, p] : now.peers)
-      if (p.wireguard) EXPECT_EQ(kernel.world.wireguard->peers.at(p.wireguard->key).allowed.size(), p.pod_cidrs.size());
+      if (p.wireguard) {
+        EXPECT_EQ(kernel.world.wireguard->peers.at(p.wireguard->key).allowed.size(), p.pod_cidrs.size());
+      }
   }
 }
 
