@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What two nodes tell each other about WireGuard: the capability "wireguard.6785.KEY" says that the sender's device
-// listens on that port and has that public key. It stands in a conversation that certificates have opened, so nobody
-// can name another node's key; therefore it is not in the table of members, which peers pass on. Pure.
+// What two nodes tell each other about WireGuard: the capability "wg.6785.KEY", with the key in base 32, says that
+// the sender's device listens on that port and has that public key. It stands in a conversation that certificates have
+// opened, so nobody can name another node's key; therefore it is not in the table of members, which peers pass on.
+// Pure.
 #pragma once
 
 #include <optional>

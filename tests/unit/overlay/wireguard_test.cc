@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "overlay/peers/choice.h"
+#include "overlay/peers/wire.h"
 
 namespace trama::overlay::peers {
 namespace {
@@ -15,12 +16,23 @@ TEST(WireguardCapability, NamesAPortAndAKeyOrNothing) {
   EXPECT_LE(text.size(), 64u) << "as long as a capability may be";
   EXPECT_LE(wireguard_capability({end.key, 65535}).size(), 64u);
   EXPECT_EQ(wireguard_end({"vxlan", text}), end);
-  auto key = end.key.to_string();
-  for (const std::string& rest : {std::string(), key, "0." + key, "65536." + key, "-1." + key, "06785." + key,
-                                  std::string("6785"), std::string("6785."), "6785." + key.substr(1),
-                                  "6785." + key + "=", "6785 ." + key, "6785." + base::WireguardKey{}.to_string()})
-    EXPECT_FALSE(wireguard_end(std::vector{"wireguard." + rest})) << rest;
-  EXPECT_EQ(wireguard_end({"wireguard.1.x", text}), end) << "the first that is one";
+  Hello hello;
+  hello.node = "n1";
+  hello.uid = std::string(32, 'a');
+  hello.capabilities = {"vxlan", text};
+  auto heard = parse_hello(encode(hello));  // as every version takes it
+  ASSERT_TRUE(heard) << heard.error().to_string();
+  EXPECT_EQ(wireguard_end(heard->capabilities), end);
+  base::WireguardKey counted;
+  for (std::size_t i = 0; i < counted.octets.size(); ++i) counted.octets[i] = static_cast<std::uint8_t>(i);
+  EXPECT_EQ(wireguard_capability({counted, 6785}), "wg.6785.aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypq");
+  auto key = text.substr(text.size() - 52);
+  for (const std::string& rest :
+       {std::string(), key, "0." + key, "65536." + key, "-1." + key, "06785." + key, std::string("6785"),
+        std::string("6785."), "6785." + key.substr(1), "6785." + key + "a", "6785 ." + key,
+        "6785." + std::string(52, 'a'), "6785." + key.substr(0, 51) + "b", "6785." + key.substr(0, 51) + "1"})
+    EXPECT_FALSE(wireguard_end(std::vector{"wg." + rest})) << rest;
+  EXPECT_EQ(wireguard_end({"wg.1.x", text}), end) << "the first that is one";
 }
 
 TEST(WireguardMtu, FollowsWhatTheTunnelHasFound) {
