@@ -47,7 +47,7 @@ class Reconciler {
     std::chrono::milliseconds refresh{30'000};      // looks even if nothing wakes it
     std::chrono::milliseconds settle{5};            // bursts of events become one pass
     std::chrono::milliseconds guard_poll{50};       // how often foreign changes of the packet filter are asked for
-    std::chrono::milliseconds wireguard_poll{500};  // and those of trama2's keys and peers
+    std::chrono::milliseconds wireguard_poll{300};  // and those of trama2's keys and peers
   };
   Reconciler(async::Latest<Desired>& want, Kernel& kernel, async::asio::any_io_executor worker, Options options,
              OnStatus on_status);
