@@ -22,6 +22,7 @@ struct AgentPorts {
   std::uint16_t metrics = 10249;  // 127.0.0.1, plain HTTP: /metrics
   // TCP and UDP on the node's address, agents among themselves; the same on every node. 0: no conversation with peers.
   std::uint16_t peer = 6783;
+  std::uint16_t wireguard = 6785;       // UDP, where encryption is required and the kernel has WireGuard
   std::uint16_t overlay_status = 6784;  // 127.0.0.1 (TCP), plain HTTP: what is known of peers and paths
 };
 
@@ -57,8 +58,8 @@ struct AgentOptions {
   // kubeadm has it; "none"; or addresses with commas. "auto" means none beside the kubelets of another cluster.
   std::string cluster_dns = "auto";
   bool masquerade = true;  // pods reach what lies beyond the cluster as their node
-  // Between nodes: "off" (VXLAN, and the tunnel where that does not pass) or "required" (the tunnel, and nothing in the
-  // clear). One side that requires it is enough.
+  // Between nodes: "off" (VXLAN, and the tunnel where that does not pass) or "required" (WireGuard or the tunnel, and
+  // nothing in the clear). One side that requires it is enough.
   std::string encryption = "off";
   // Parts of the underlay that are as good as encrypted: an exception from "required" between two nodes that both say
   // so of each other's address.
@@ -66,6 +67,8 @@ struct AgentOptions {
   bool direct_routing = false;  // pods' packets as they are to nodes on the same link that have it too; never encrypted
   bool relay = true;   // over a third node where nothing else passes, and as the third node of others; needs the tunnel
   bool tunnel = true;  // whether there is one; needs the conversation with peers
+  // Where encryption is required: "auto" (the kernel's, with peers that have it too, else the tunnel) or "off".
+  std::string wireguard = "auto";
 
   // Services, as kube-proxy has them.
   bool allow_external_ips = false;  // honour spec.externalIPs: whoever writes Services takes any address

@@ -70,6 +70,7 @@ base::Result<> NodeAgent::open() {
   RoomsOptions how;
   how.paths = settings_.paths();
   how.resync = options.resync;
+  how.wireguard = settings_.wireguard();
   RoomsEvents events;
   events.observed = [this](std::shared_ptr<const netns::Observed> seen) {
     if (pods_) pods_->on_observed(std::move(seen));
@@ -334,6 +335,7 @@ void NodeAgent::overlay_status(const overlay::Status& status) {
     tunnel_mtu_ = status.tunnel_mtu;
     mesh_world_old_ = true;
   }
+  note_wireguard(status);
   auto plain = plain_of(status);
   if (auto uplinks = uplinks_of(status); uplinks != uplinks_) {
     uplinks_ = std::move(uplinks);

@@ -37,6 +37,7 @@ struct Settings {
   std::vector<base::Ip> host_ips() const;  // one of each family: what pods are told
   std::vector<base::Cidr> cluster_cidrs, service_cidrs, nodeport_cidrs, trusted;
   std::vector<base::Ip> dns_servers;
+  bool wireguard() const { return options.wireguard == "auto" && encrypt() && tunnel(); }
   bool encrypt() const { return options.encryption == "required"; }
   // Nodes of another cluster's have no certificate that others would know.
   bool tunnel() const { return options.tunnel && options.ports.peer != 0 && !options.network_only(); }
@@ -109,6 +110,7 @@ class NodeAgent {
   void update_peers();
   std::optional<overlay::peers::World::Plain> plain_of(const overlay::Status& status) const;
   static std::vector<overlay::peers::World::Uplink> uplinks_of(const overlay::Status& status);
+  void note_wireguard(const overlay::Status& status);
   void peers_changed(const MeshStatus& status);
   void publish_overlay();
   bool all_programmed() const;
@@ -161,6 +163,9 @@ class NodeAgent {
   bool mesh_world_old_ = true, controller_heard_ = false;
   std::optional<overlay::peers::World::Plain> plain_;
   std::vector<overlay::peers::World::Uplink> uplinks_;
+  std::optional<overlay::peers::World::Wireguard> wireguard_;
+  std::string no_wireguard_;
+  unsigned wireguard_passes_ = 0;
   unsigned overlay_mtu_ = 0, tunnel_mtu_ = 0;  // since it stood for the first time
   async::Event changed_;
   async::TaskGroup tasks_;

@@ -8,6 +8,10 @@
 
 namespace trama::agent {
 
+namespace {
+constexpr unsigned kWireguardPatience = 3;  // passes of the overlay until peers are spoken with all the same
+}
+
 void NodeAgent::open_peers() {
   const auto& options = settings_.options;
   PeerMesh::Options how;
@@ -50,6 +54,21 @@ std::vector<overlay::peers::World::Uplink> NodeAgent::uplinks_of(const overlay::
   return out;
 }
 
+void NodeAgent::note_wireguard(const overlay::Status& status) {
+  std::optional<overlay::peers::World::Wireguard> now;
+  if (const auto& w = status.wireguard) now = {w->link, {w->key, w->port}, w->mtu};
+  auto why = status.no_wireguard;
+  if (why.empty() && settings_.encrypt() && !settings_.wireguard()) why = "switched off (--wireguard off)";
+  ++wireguard_passes_;
+  if (!why.empty() && why != no_wireguard_) log_->info("overlay: {}: the sealed tunnel is used", why);
+  if (now && !wireguard_)
+    log_->info("overlay: WireGuard on UDP {}, with peers that have it, too; key {}", now->end.port,
+               now->end.key.to_string());
+  if (now != wireguard_ || why != no_wireguard_ || wireguard_passes_ <= kWireguardPatience) mesh_world_old_ = true;
+  wireguard_ = std::move(now);
+  no_wireguard_ = std::move(why);
+}
+
 // Once the overlay is known; then whenever Nodes, its MTU or our ear for the controller have changed.
 void NodeAgent::update_peers() {
   bool heard = feed_->connected() && view_.synced(Kind::nodes);
@@ -57,8 +76,11 @@ void NodeAgent::update_peers() {
   if (!mesh_world_old_ || !topology_.overlay) return;
   // What peers are told at first includes our link's address.
   if (topology_.overlay->direct && !overlay_status_) return;
+  // And the key of our WireGuard device, unless something is the matter with it.
+  bool settled = wireguard_ || !no_wireguard_.empty() || wireguard_passes_ >= kWireguardPatience;
+  if (topology_.overlay->wireguard && !settled) return;
   mesh_world_old_ = false;
-  MeshContext context{overlay_mtu_, tunnel_mtu_, heard, settings_.trusted, plain_, uplinks_};
+  MeshContext context{overlay_mtu_, tunnel_mtu_, heard, settings_.trusted, plain_, uplinks_, wireguard_, no_wireguard_};
   peers_->set_world(compute_mesh_world(view_.nodes(), *topology_.overlay, context));
 }
 

@@ -117,6 +117,7 @@ awaitable<base::Result<>> dry_run(Settings settings) {
 
   RoomsOptions how;
   how.paths = settings.paths();
+  how.wireguard = settings.wireguard();
   RoomsEvents events;
   events.observed = [](std::shared_ptr<const netns::Observed>) {};
   events.outcome = [](const SandboxPort::Outcome&) {};

@@ -102,6 +102,11 @@ std::string overlay_summary(const MeshStatus& s) {
   line("Protocol",
        off.empty() ? fmt::format("trama {}..{} on {}", kLowestVersion, kHighestVersion, s.port) : "off: " + off);
   line("Encryption", s.encrypt ? "required" : "off");
+  if (s.encrypt)
+    line("WireGuard", s.wireguard_mtu == 0
+                          ? (s.wireguard_off.empty() ? "does not stand yet" : "not used: " + s.wireguard_off)
+                          : fmt::format("{} of {} peers, on UDP {}, key {}", sum.wireguarded, sum.peers,
+                                        s.wireguard_port, s.wireguard_key));
   if (s.tunnel_mtu > 0 || s.encrypt)
     line("Tunnel", s.tunnel_off.empty() ? fmt::format("{} of {} peers, {} packets out, {} in", sum.tunnelled, sum.peers,
                                                       s.tunnel.sent_packets, s.tunnel.received_packets)
@@ -128,8 +133,8 @@ std::string overlay_connections(const MeshStatus& s) {
     const auto& used = p.used();
     bool tunnel = is_sealed(p.use);
     auto mtu = used.mtu;
-    std::string detail =
-        fmt::format("{}{}={} {}", tunnel ? "encrypted " : "", to_string(path_of(p.use)), to_string(used.state), p.node);
+    std::string detail = fmt::format("{}{}={} {}", is_encrypted(p.use) ? "encrypted " : "", to_string(path_of(p.use)),
+                                     to_string(used.state), p.node);
     if (p.use == Use::relay) detail += fmt::format(" via {}", p.via);
     if (mtu > 0 && works(used.state)) detail += fmt::format(" mtu={}", mtu);
     if (works(used.state)) detail += fmt::format(" rtt={} loss={}%", round_trip(used.round_trip), used.loss);
@@ -165,6 +170,7 @@ std::string overlay_paths(const MeshStatus& s) {
       if (kind == PathKind::tunnel && s.tunnel_mtu == 0) continue;
       if (kind == PathKind::relay && p.via.empty() && p.use != Use::relay) continue;  // not looked at
       if (kind == PathKind::direct && s.direct_mtu == 0) continue;
+      if (kind == PathKind::wireguard && s.wireguard_mtu == 0) continue;
       bool used = p.use != Use::undecided && &path == &p.used();
       auto percent = [](unsigned v) { return fmt::format("{}%", v); };
       rows.push_back({p.node, to_string(kind), to_string(path.state), age(path.age), round_trip(path.round_trip),
@@ -199,6 +205,14 @@ json::object overlay_report(const MeshStatus& s) {
   json::object dropped;
   for (auto [name, n] : dropped_by(t)) dropped[name] = n;
   tunnel["dropped"] = std::move(dropped);
+  json::object wireguard;
+  if (s.wireguard_mtu > 0) {
+    wireguard["mtu"] = s.wireguard_mtu;
+    wireguard["port"] = s.wireguard_port;
+    wireguard["publicKey"] = s.wireguard_key;
+  }
+  if (!s.wireguard_off.empty()) wireguard["off"] = s.wireguard_off;
+  out["wireguard"] = std::move(wireguard);
   json::object relay;
   if (!s.relay_off.empty()) relay["off"] = s.relay_off;
   relay["passedOnPackets"] = t.relayed_packets;
@@ -242,6 +256,12 @@ json::object overlay_report(const MeshStatus& s) {
     if (!p.why.empty()) item["why"] = p.why;
     item["mustEncrypt"] = p.must_encrypt;
     if (!p.cipher.empty()) item["cipher"] = p.cipher;
+    if (p.wireguard) {
+      json::object end;
+      end["publicKey"] = p.wireguard->key.to_string();
+      end["port"] = p.wireguard->port;
+      item["wireguard"] = std::move(end);
+    }
     if (!p.via.empty()) item["via"] = p.via;
     item["switches"] = p.switches;
     if (!p.ways.empty()) {
@@ -299,9 +319,10 @@ std::string overlay_metrics(const MeshStatus& s) {
       m.value(trips[at], fmt::format("stat=\"{}\"", name));
   }
   m.family("trama_overlay_peers", "gauge", "Peers, by the path that packets to them take.");
-  for (auto use : {Use::undecided, Use::vxlan, Use::tunnel, Use::relay, Use::direct})
+  for (auto use : {Use::undecided, Use::vxlan, Use::tunnel, Use::relay, Use::direct, Use::wireguard})
     m.value(std::count_if(s.peers.begin(), s.peers.end(), [&](auto& p) { return p.use == use; }),
             fmt::format("path=\"{}\"", to_string(use)));
+  m.gauge("trama_overlay_wireguard", "1 while this node offers WireGuard to its peers.", s.wireguard_mtu > 0 ? 1 : 0);
   m.gauge("trama_overlay_encryption_required", "1 while nothing goes between nodes in the clear.", s.encrypt ? 1 : 0);
   m.counter("trama_tunnel_sent_packets_total", "Packets that left by the tunnel.", s.tunnel.sent_packets);
   m.counter("trama_tunnel_sent_bytes_total", "Bytes of their datagrams.", s.tunnel.sent_bytes);
@@ -331,16 +352,21 @@ json::object overlay_brief(const MeshStatus& s) {
   out["up"] = sum.up;
   out["pending"] = sum.pending;
   out["established"] = sum.established;
+  if (s.encrypt) {
+    out["wireguarded"] = sum.wireguarded;
+    if (!s.wireguard_off.empty()) out["wireguardOff"] = s.wireguard_off;
+  }
   json::array faults;
   for (const auto& p : s.peers) {
-    // In the clear and not well, circumvented or not; or, where nothing may be, the tunnel.
-    auto kind = p.must_encrypt ? PathKind::tunnel : PathKind::overlay;
+    // In the clear and not well, circumvented or not; or, where nothing may be, WireGuard or the tunnel.
+    auto kind = !p.must_encrypt ? PathKind::overlay : p.wireguard ? PathKind::wireguard : PathKind::tunnel;
     const auto& path = p.path(kind);
     if (path.state != PathState::down && path.state != PathState::degraded) continue;
     json::object fault;
     fault["path"] = to_string(kind);
     fault["circumvented"] = &path != &p.used() && works(p.used().state);
     if (p.use == Use::relay) fault["via"] = p.via;
+    if (kind == PathKind::wireguard) fault["port"] = p.wireguard->port;
     fault["peer"] = p.node;
     fault["address"] = p.underlay.to_string();
     fault["state"] = to_string(path.state);

@@ -55,7 +55,9 @@ struct OnWorker {
     auto boxes = netns::KernelLinux::open(how, *session, *processes);
     if (!boxes) return base::Error(boxes.error()).in("sandboxes");
     sandboxes = std::move(*boxes);
-    auto vxlan = overlay::KernelLinux::open(*session);
+    overlay::KernelLinux::Options overlay_how;
+    overlay_how.wireguard = rooms.wireguard;
+    auto vxlan = overlay::KernelLinux::open(*session, overlay_how);
     if (!vxlan) return base::Error(vxlan.error()).in("overlay");
     overlay = std::move(*vxlan);
     auto balancer = servicelb::LinuxKernel::open(*session);

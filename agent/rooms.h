@@ -24,6 +24,7 @@ using async::awaitable;
 struct RoomsOptions {
   netns::Paths paths;
   std::chrono::milliseconds resync{30'000};
+  bool wireguard = false;  // wanted, if the kernel has it
 };
 
 // All called on the brain.

@@ -60,6 +60,8 @@ TopologyContext Settings::topology(std::vector<base::Ip> dns) const {
   out.tunnel = tunnel();
   out.encrypt = encrypt();
   out.direct = options.direct_routing;
+  out.wireguard = wireguard();
+  out.wireguard_port = options.ports.wireguard;
   out.dns = std::move(dns);
   return out;
 }
@@ -104,6 +106,17 @@ base::Result<Settings> check_options(AgentOptions options) {
                       : options.tunnel          ? nullptr
                                                 : "--tunnel=false leaves no encrypted path";
     if (why) return base::Error::text(fmt::format("--encryption required is not possible: {}", why));
+  }
+  if (options.wireguard != "auto" && options.wireguard != "off")
+    return base::Error::text(fmt::format("--wireguard: expected auto or off, got \"{}\"", options.wireguard));
+  if (options.wireguard == "auto" && options.encryption == "required") {
+    auto port = options.ports.wireguard;
+    if (port == 0 || port == options.ports.peer || port == overlay::kDataPort)
+      return base::Error::text(
+          fmt::format("--wireguard-port: {} {}; give it a port of its own, or do without it (--wireguard off)", port,
+                      port == 0                    ? "is no port"
+                      : port == options.ports.peer ? "is that of --peer-port"
+                                                   : "is VXLAN's"));
   }
   if (options.direct_routing) {
     const char* why =

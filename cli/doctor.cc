@@ -115,6 +115,10 @@ class Examination {
     if (int_at(p, "pending") > 0)
       return add("paths", Verdict::unknown, fmt::format("{} peers have not answered yet{}", int_at(p, "pending"), note),
                  "");
+    if (auto why = text_at(p, "wireguardOff"); !why.empty())
+      note += fmt::format("; {}: the sealed tunnel is used", why);
+    else if (auto n = int_at(p, "wireguarded"); n > 0)
+      note += fmt::format("; {} of them by WireGuard", n);
     ok("paths", fmt::format("{} peers reached through the overlay{}", int_at(p, "up"), note));
   }
   std::vector<Finding> take() { return std::move(findings_); }
@@ -124,6 +128,8 @@ class Examination {
   std::string way_out(const json::object& fault, const std::string& path) const {
     auto more = fmt::format("; trama overlay paths --node {}", patient_.name);
     if (path == "tunnel") return "open UDP 6783 between the two nodes" + more;
+    if (path == "wireguard")
+      return fmt::format("open UDP {} between the two nodes, and ICMP echo on trama2", int_at(fault, "port")) + more;
     auto peer = text_at(fault, "peer"), address = text_at(fault, "address");
     if (text_at(fault, "state") == "degraded" || (bool_at(fault, "circumvented") && text_at(fault, "via").empty()))
       return "open UDP 6784 between the two nodes, and ICMP echo on trama0" + more;

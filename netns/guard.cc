@@ -23,7 +23,7 @@ using nft::Value;
 
 namespace {
 
-constexpr std::uint16_t kPeerPort = 6783, kVxlanPort = 6784;
+constexpr std::uint16_t kPeerPort = 6783, kVxlanPort = 6784, kWireguardPort = 6785;
 constexpr std::uint8_t kTcp = 6, kUdp = 17;
 constexpr std::int32_t kPriorityRaw = -300, kPriorityAfterDnat = -90;
 constexpr std::uint32_t kFlowsSize = 65536;
@@ -36,13 +36,14 @@ nft::Exprs from_group(std::uint32_t group) {
   return {nft::load_meta(kIifGroup, Reg{0}), nft::compare(Reg{0}, Cmp::eq, Value().host32(group))};
 }
 
-// "meta l4proto { tcp, udp } th dport { 6783, 6784 }"
+// "meta l4proto { tcp, udp } th dport { 6783, 6784, 6785 }"
 nft::Exprs to_overlay_ports() {
   return {
       nft::load_meta(nft::Meta::l4proto, Reg{0}),
       nft::lookup_any(nft::field::l4proto(), {Value().proto(kTcp), Value().proto(kUdp)}, Reg{0}),
       nft::load_payload(Base::transport, 2, 2, Reg{0}),
-      nft::lookup_any(nft::field::th_dport(), {Value().port(kPeerPort), Value().port(kVxlanPort)}, Reg{0}),
+      nft::lookup_any(nft::field::th_dport(),
+                      {Value().port(kPeerPort), Value().port(kVxlanPort), Value().port(kWireguardPort)}, Reg{0}),
   };
 }
 
@@ -121,11 +122,12 @@ nft::Blueprint guard_blueprint(const std::set<unsigned>& limits) {
 
   nft::Blueprint::ChainRules from_pod;
   from_pod.chain.name = "from-pod";
-  from_pod.rules.push_back(Rule("meta l4proto { tcp, udp } th dport { 6783, 6784 } counter packets 0 bytes 0 drop")
-                               .add(to_overlay_ports())
-                               .add(nft::counter())
-                               .add(nft::drop())
-                               .comment("the overlay's own ports are not for pods"));
+  from_pod.rules.push_back(
+      Rule("meta l4proto { tcp, udp } th dport { 6783, 6784, 6785 } counter packets 0 bytes 0 drop")
+          .add(to_overlay_ports())
+          .add(nft::counter())
+          .add(nft::drop())
+          .comment("the overlay's own ports are not for pods"));
   for (bool v4 : {true, false})
     from_pod.rules.push_back(
         Rule(v4 ? "iifname . ether saddr . ip saddr @pods4 accept" : "iifname . ether saddr . ip6 saddr @pods6 accept")
@@ -142,7 +144,7 @@ nft::Blueprint guard_blueprint(const std::set<unsigned>& limits) {
   translated.chain.base = {nft::ChainType::filter, nft::Hook::prerouting, kPriorityAfterDnat, false};
   translated.rules.push_back(
       Rule(fmt::format(
-               "iifgroup {} meta l4proto {{ tcp, udp }} th dport {{ 6783, 6784 }} counter packets 0 bytes 0 drop",
+               "iifgroup {} meta l4proto {{ tcp, udp }} th dport {{ 6783, 6784, 6785 }} counter packets 0 bytes 0 drop",
                kLiveGroup))
           .add(from_group(kLiveGroup))
           .add(to_overlay_ports())

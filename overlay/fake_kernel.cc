@@ -55,6 +55,7 @@ struct FakeKernel::Step {
   Result<> operator()(const SetSysctl& o) const {
     if (o.key.find("/trama0/") != std::string::npos && !world.device) return Error::from_errno(ENOENT, o.key);
     if (o.key.find("/trama1/") != std::string::npos && !world.tunnel) return Error::from_errno(ENOENT, o.key);
+    if (o.key.find("/trama2/") != std::string::npos && !world.wireguard) return Error::from_errno(ENOENT, o.key);
     world.sysctls[o.key] = o.value;
     return {};
   }
@@ -120,14 +121,67 @@ struct FakeKernel::Step {
     world.tunnel->up = true;
     return {};
   }
+  Result<> operator()(const CreateWireguard& o) const {
+    if (!world.no_wireguard.empty()) return Error::from_errno(EOPNOTSUPP, kWireguardDevice);
+    if (world.wireguard) return Error::from_errno(EEXIST, kWireguardDevice);
+    if (k.wireguard_key.is_zero()) k.wireguard_key = base::WireguardKey::random();
+    world.wireguard = WireguardDevice{{}, "wireguard", kAlias, o.mtu, false, k.wireguard_key, true, o.port, 0, {}};
+    return {};
+  }
+  Result<> operator()(const DeleteWireguard&) const {
+    if (auto ok = k.need_wireguard(false); !ok) return ok;
+    k.delete_wireguard();
+    return {};
+  }
+  Result<> operator()(const SetWireguard& o) const {
+    if (auto ok = k.need_wireguard(false); !ok) return ok;
+    world.wireguard->key = k.wireguard_key;
+    world.wireguard->own_key = true;
+    world.wireguard->port = o.port;
+    world.wireguard->mark = 0;
+    world.wireguard->peers.erase(k.wireguard_key);
+    return {};
+  }
+  Result<> operator()(const SetWireguardAlias&) const {
+    if (auto ok = k.need_wireguard(false); !ok) return ok;
+    world.wireguard->alias = kAlias;
+    return {};
+  }
+  Result<> operator()(const SetWireguardMtu& o) const {
+    if (auto ok = k.need_wireguard(false); !ok) return ok;
+    world.wireguard->mtu = o.mtu;
+    return {};
+  }
+  Result<> operator()(const SetWireguardUp&) const {
+    if (auto ok = k.need_wireguard(false); !ok) return ok;
+    if (k.port_taken) return Error::from_errno(EADDRINUSE, kWireguardDevice);
+    world.wireguard->up = true;
+    return {};
+  }
+  // As the kernel: a prefix has one owner, the last one that has named it; and a device is no peer of itself.
+  Result<> operator()(const PutWireguardPeer& o) const {
+    if (auto ok = k.need_wireguard(false); !ok) return ok;
+    auto& peers = world.wireguard->peers;
+    if (o.peer.key == world.wireguard->key) return {};
+    for (auto& [key, peer] : peers)
+      std::erase_if(peer.allowed,
+                    [&](const Cidr& c) { return std::count(o.peer.allowed.begin(), o.peer.allowed.end(), c) > 0; });
+    peers[o.peer.key] = o.peer;
+    peers[o.peer.key].preshared = false;
+    return {};
+  }
+  Result<> operator()(const DeleteWireguardPeer& o) const {
+    if (auto ok = k.need_wireguard(false); !ok) return ok;
+    world.wireguard->peers.erase(o.key);  // as the kernel: gone is gone
+    return {};
+  }
   Result<> operator()(const PutAddress& o) const {
-    if (auto ok = o.tunnel ? k.need_tunnel(false) : k.need_device(false); !ok) return ok;
-    (o.tunnel ? world.tunnel_addresses : world.addresses)[o.ip] = o.ip.bits();
+    if (auto ok = k.need(o.on, false); !ok) return ok;
+    on(o.on)[o.ip] = o.ip.bits();
     return {};
   }
   Result<> operator()(const DeleteAddress& o) const {
-    if ((o.tunnel ? world.tunnel_addresses : world.addresses).erase(o.ip) == 0)
-      return Error::from_errno(EADDRNOTAVAIL, o.ip.to_string());
+    if (on(o.on).erase(o.ip) == 0) return Error::from_errno(EADDRNOTAVAIL, o.ip.to_string());
     return {};
   }
   Result<> operator()(const PutNeighbour& o) const {
@@ -154,7 +208,7 @@ struct FakeKernel::Step {
   Result<> operator()(const PutNexthop& o) const {
     if (world.mode != Mode::nexthop) return Error::from_errno(EOPNOTSUPP, "nexthop");
     if (!o.nexthop.direct())
-      if (auto ok = o.nexthop.tunnel ? k.need_tunnel(true) : k.need_device(true); !ok) return ok;
+      if (auto ok = k.need(o.nexthop.through(), true); !ok) return ok;
     bool link_there = std::any_of(world.uplinks.begin(), world.uplinks.end(),
                                   [&](const auto& u) { return u.second.index == o.nexthop.link; });
     if (o.nexthop.direct() && !link_there) return Error::from_errno(ENODEV, "nexthop");
@@ -179,11 +233,16 @@ struct FakeKernel::Step {
   }
 
  private:
+  std::map<Ip, unsigned>& on(Through device) const {
+    return device == Through::tunnel      ? world.tunnel_addresses
+           : device == Through::wireguard ? world.wireguard_addresses
+                                          : world.addresses;
+  }
   Result<> put(const Route& route) const {
     if (!route.unreachable) {
       auto through = world.nexthops.find(route.nexthop);
-      bool tunnel = through != world.nexthops.end() && through->second.tunnel;
-      if (auto ok = tunnel ? k.need_tunnel(true) : k.need_device(true); !ok) return ok;
+      auto device = through != world.nexthops.end() ? through->second.through() : Through::vxlan;
+      if (auto ok = k.need(device, true); !ok) return ok;
       if (route.nexthop && !world.nexthops.count(route.nexthop)) return Error::from_errno(EINVAL, "no such nexthop");
       if (route.source && !world.addresses.count(*route.source)) return Error::from_errno(EINVAL, "no such source");
     }
@@ -204,18 +263,37 @@ Result<> FakeKernel::need_tunnel(bool up) const {
   return {};
 }
 
-void FakeKernel::drop_pointers(bool tunnel) {
+Result<> FakeKernel::need_wireguard(bool up) const {
+  if (!world.wireguard) return Error::from_errno(ENODEV, kWireguardDevice);
+  if (up && !world.wireguard->up) return Error::from_errno(ENETDOWN, kWireguardDevice);
+  return {};
+}
+
+// Plain routes lead over a link that is not ours.
+Result<> FakeKernel::need(Through device, bool up) const {
+  if (device == Through::tunnel) return need_tunnel(up);
+  if (device == Through::wireguard) return need_wireguard(up);
+  return need_device(up);
+}
+
+void FakeKernel::drop_pointers(Through device) {
   auto gone = [&](const Route& r) {
     auto through = world.nexthops.find(r.nexthop);
-    return !r.unreachable &&
-           (through == world.nexthops.end() ? !tunnel : !through->second.direct() && through->second.tunnel == tunnel);
+    return !r.unreachable && (through == world.nexthops.end() ? Through::vxlan : through->second.through()) == device;
   };
   std::erase_if(world.routes, [&](const auto& r) { return gone(r.second); });
-  std::erase_if(world.nexthops, [&](const auto& n) { return !n.second.direct() && n.second.tunnel == tunnel; });
+  std::erase_if(world.nexthops, [&](const auto& n) { return n.second.through() == device; });
+}
+
+void FakeKernel::delete_wireguard() {
+  drop_pointers(Through::wireguard);
+  world.wireguard.reset();
+  world.wireguard_addresses.clear();
+  std::erase_if(world.sysctls, [](const auto& s) { return s.first.find("/trama2/") != std::string::npos; });
 }
 
 void FakeKernel::delete_tunnel() {
-  drop_pointers(true);
+  drop_pointers(Through::tunnel);
   world.tunnel.reset();
   world.tunnel_addresses.clear();
   std::erase_if(world.sysctls, [](const auto& s) { return s.first.find("/trama1/") != std::string::npos; });
@@ -224,7 +302,7 @@ void FakeKernel::delete_tunnel() {
 void FakeKernel::set_down() {
   if (!world.device) return;
   world.device->up = false;
-  drop_pointers(false);
+  drop_pointers(Through::vxlan);
   std::erase_if(world.addresses, [](const auto& a) { return !a.first.is_v4(); });
   world.neighbours.clear();
 }

@@ -15,21 +15,27 @@ class FakeKernel : public Kernel {
   base::Result<Observed> observe() override;
   base::Result<> apply(const Op& op) override;
   bool guards_touched() override { return std::exchange(touched, false); }
+  bool wireguard_touched() override { return std::exchange(wireguard_moved, false); }
 
   // ---- the world, and what a person at the keyboard does to it
   Observed world;
   std::set<Cidr> foreign_routes;  // prefixes that somebody else has routed
   bool port_taken = false;
-  bool touched = false;
+  bool touched = false, wireguard_moved = false;
+  base::WireguardKey
+      wireguard_key{};  // the public one of a device that is made from now on; zero = a new one each time
   void delete_device();
   void delete_tunnel();
+  void delete_wireguard();
   void set_down();
 
  private:
   struct Step;
   base::Result<> need_device(bool up) const;
   base::Result<> need_tunnel(bool up) const;
-  void drop_pointers(bool tunnel);
+  base::Result<> need_wireguard(bool up) const;
+  base::Result<> need(Through device, bool up) const;
+  void drop_pointers(Through device);
 };
 
 }  // namespace trama::overlay

@@ -55,6 +55,7 @@ Guards desired_guards(const Desired& desired, const std::vector<const Peer*>& pe
   g.frame.masquerade = desired.masquerade;
   g.frame.tunnel = desired.tunnel;
   g.frame.encrypt = desired.encrypt;
+  if (desired.wireguard) g.frame.wireguard = desired.wireguard_port;
   g.frame.uplink = uplink;
   for (const auto* peer : peers) {
     for (const auto& address : uplinks_of(*peer)) {

@@ -46,9 +46,10 @@ struct GuardFrame {
   std::vector<Cidr> cluster;  // all pods, sorted and free of overlaps
   std::vector<Cidr> dns;      // host addresses, sorted
   bool masquerade = false;
-  bool tunnel = false;   // trama1 is there
-  std::string uplink;    // plain routes lead over it: pods' packets that come there are looked at; "" = none do
-  bool encrypt = false;  // VXLAN with peers is dropped, both ways, but for those in Guards::clear
+  bool tunnel = false;          // trama1 is there
+  std::uint16_t wireguard = 0;  // trama2 listens there; 0 = it is not there
+  std::string uplink;           // plain routes lead over it: pods' packets that come there are looked at; "" = none do
+  bool encrypt = false;         // VXLAN with peers is dropped, both ways, but for those in Guards::clear
   friend bool operator==(const GuardFrame&, const GuardFrame&) = default;
 };
 

@@ -12,7 +12,7 @@ using nft::Rule;
 using nft::Value;
 
 constexpr std::uint8_t kUdp = 17, kTcp = 6;
-constexpr std::uint16_t kMasqueradeLow = 32768, kMasqueradeHigh = 60999;  // never 6783 or 6784
+constexpr std::uint16_t kMasqueradeLow = 32768, kMasqueradeHigh = 60999;  // never 6783 to 6785
 
 // Where things stand behind the start of the outer UDP header, in bytes.
 constexpr std::uint32_t kFlagsAt = 8, kVniAt = 12, kEthertypeAt = 28, kInnerSource4At = 42, kInnerSource6At = 38;
@@ -138,6 +138,24 @@ GuardTable::ChainOfRules underlay_chain(const GuardFrame& frame) {
   return out;
 }
 
+// What is sealed needs no other look than who sends it: a stranger could not be understood anyway, but would be
+// answered with work, and by replaying from another place he could draw packets there, since the kernel follows a peer
+// that moves.
+GuardTable::ChainOfRules wireguard_chain(const GuardFrame& frame) {
+  GuardTable::ChainOfRules out;
+  out.chain.name = "wireguard";
+  Rule from_peer(fmt::format("{} saddr @peers notrack accept", word(frame.underlay)));
+  from_peer.add(in_set(of(frame.underlay), true, kPeersSet)).add(nft::notrack()).add(nft::accept());
+  out.rules.push_back(std::move(from_peer));
+  out.rules.push_back(Rule("fib daddr type local counter drop")
+                          .add(nft::fib_daddr_type(r(0)))
+                          .add(nft::compare(r(0), nft::Cmp::eq, Value().host32(nft::kRtnLocal)))
+                          .add(nft::counter())
+                          .add(nft::drop())
+                          .comment("the sender is no peer"));
+  return out;
+}
+
 // Pods' packets as they are, on the link that plain routes lead over. Whoever sends them must be the node that the
 // pods belong to, by the address that it has named in its conversation with us; nobody else's pod has any business
 // there.
@@ -213,6 +231,14 @@ GuardTable::ChainOfRules prerouting_chain(const GuardFrame& frame) {
     out.rules.push_back(Rule(fmt::format("iifname \"{}\" jump decapsulated", kTunnelDevice))
                             .add(nft::match_iifname(kTunnelDevice))
                             .add(nft::jump("decapsulated")));
+  if (frame.wireguard != 0) {
+    out.rules.push_back(Rule(fmt::format("udp dport {} jump wireguard", frame.wireguard))
+                            .add(nft::match_dport(kUdp, frame.wireguard))
+                            .add(nft::jump("wireguard")));
+    out.rules.push_back(Rule(fmt::format("iifname \"{}\" jump decapsulated", kWireguardDevice))
+                            .add(nft::match_iifname(kWireguardDevice))
+                            .add(nft::jump("decapsulated")));
+  }
   for (Family f : {Family::v4, Family::v6})
     if (!frame.uplink.empty())
       out.rules.push_back(
@@ -238,6 +264,11 @@ GuardTable::ChainOfRules output_chain(const GuardFrame& frame) {
                           .add(nft::match_dport(kUdp, frame.port))
                           .add(in_set(of(frame.underlay), false, kPeersSet))
                           .add(nft::notrack()));
+  if (frame.wireguard != 0)
+    out.rules.push_back(Rule(fmt::format("udp sport {} {} daddr @peers notrack", frame.wireguard, word(frame.underlay)))
+                            .add(nft::match_sport(kUdp, frame.wireguard))
+                            .add(in_set(of(frame.underlay), false, kPeersSet))
+                            .add(nft::notrack()));
   untrack_dns(out, frame, false);
   untrack_dns(out, frame, true);
   return out;
@@ -261,9 +292,9 @@ GuardTable::ChainOfRules masquerade_chain() {
 GuardTable::ChainOfRules postrouting_chain(const GuardFrame& frame) {
   GuardTable::ChainOfRules out;
   out.chain = base_chain("postrouting", nft::ChainType::nat, nft::Hook::postrouting, 100);
-  for (const char* device : {kDevice, kTunnelDevice})
+  for (const char* device : {kDevice, kTunnelDevice, kWireguardDevice})
     for (Family f : {Family::v4, Family::v6})
-      if (frame.tunnel || device == kDevice)
+      if (device == kDevice || (device == kTunnelDevice ? frame.tunnel : frame.wireguard != 0))
         out.rules.push_back(
             Rule(fmt::format("oifname \"{0}\" {1} saddr != @cluster{2} goto as-this-node", device, word(f), digit(f)))
                 .add(nft::match_oifname(device))
@@ -362,6 +393,7 @@ GuardTable guard_table(const GuardFrame& frame) {
   t.chains = {peer_chain(frame),   underlay_chain(frame),   inner_chain(),           masquerade_chain(),
               output_chain(frame), prerouting_chain(frame), postrouting_chain(frame)};
   if (!frame.uplink.empty()) t.chains.insert(t.chains.begin(), plain_chain());
+  if (frame.wireguard != 0) t.chains.insert(t.chains.begin(), wireguard_chain(frame));
   return t;
 }
 

@@ -18,6 +18,8 @@ class Kernel {
   // Whether the packet filter may differ from the last observe(): somebody has touched it, or it was written since.
   // Cheap, asked many times a second.
   virtual bool guards_touched() = 0;
+  // The same of trama2's keys and peers, about which the kernel tells nobody. Costs what there are peers.
+  virtual bool wireguard_touched() = 0;
 };
 
 }  // namespace trama::overlay

@@ -46,6 +46,7 @@ Result<std::unique_ptr<KernelLinux>> KernelLinux::open(nft::Session& session, Op
     if (!probed.why.empty())
       base::logger("overlay")->warn("static FDB entries instead of nexthop objects, because: {}", probed.why);
   }
+  if (options.wireguard) kernel->no_wireguard_ = probe_wireguard();
   return kernel;
 }
 
@@ -90,6 +91,7 @@ Result<Observed> KernelLinux::observe() {
   if (!other) return std::move(other).error();
   device_.reset();
   tunnel_.reset();
+  if (auto done = observe_wireguard(out); !done) return std::move(done).error();
   if (*other) {
     tunnel_ = (*other)->index;
     out.tunnel =
@@ -115,6 +117,41 @@ Result<Observed> KernelLinux::observe() {
   return out;
 }
 
+Result<> KernelLinux::observe_wireguard(Observed& out) {
+  out.no_wireguard = no_wireguard_;
+  wireguard_failed_ = false;
+  wireguard_.reset();
+  auto link = find_link(kWireguardDevice);
+  if (!link) return std::move(link).error();
+  if (!*link) {
+    wireguard_port_.gone();
+    return {};
+  }
+  wireguard_ = (*link)->index;
+  WireguardDevice device;
+  device.index = (*link)->index;
+  device.kind = (*link)->kind;
+  device.alias = (*link)->alias;
+  device.mtu = (*link)->mtu;
+  device.up = (*link)->up;
+  if (device.kind == "wireguard") {
+    auto seen = wireguard_port_.observe(device.index, device);
+    if (!seen && seen.error().is(std::errc::no_such_device)) {  // deleted meanwhile
+      wireguard_.reset();
+      return {};
+    }
+    if (!seen) return seen;
+  }
+  out.wireguard = std::move(device);
+  return {};
+}
+
+bool KernelLinux::wireguard_touched() {
+  if (!wireguard_) return false;
+  auto touched = wireguard_port_.touched();
+  return !touched || *touched;
+}
+
 Result<> KernelLinux::observe_addresses(Observed& out) {
   auto reply = dump(netlink::list_addresses());
   if (!reply) return std::move(reply).error();
@@ -129,6 +166,10 @@ Result<> KernelLinux::observe_addresses(Observed& out) {
     }
     if (tunnel_ && address->link == *tunnel_) {
       out.tunnel_addresses[address->ip] = address->length;
+      continue;
+    }
+    if (wireguard_ && address->link == *wireguard_) {
+      out.wireguard_addresses[address->ip] = address->length;
       continue;
     }
     auto [known, fresh] = links.try_emplace(address->link.value);
@@ -185,13 +226,15 @@ Result<> KernelLinux::observe_nexthops(Observed& out) {
     if (!n) return std::move(n).error();
     bool on_tunnel = tunnel_ && n->link == *tunnel_, on_device = device_ && n->link == *device_;
     bool in_range = n->id >= kNexthopBase && n->id < kNexthopBase + kNexthopRange;
-    bool direct = !on_tunnel && !on_device && in_range && n->link.value != 0 && !n->encap;
-    if ((!on_tunnel && !on_device && !direct) || n->protocol != kRouteProtocol) {
+    bool on_wireguard = wireguard_ && n->link == *wireguard_;
+    bool direct = !on_tunnel && !on_device && !on_wireguard && in_range && n->link.value != 0 && !n->encap;
+    if ((!on_tunnel && !on_device && !on_wireguard && !direct) || n->protocol != kRouteProtocol) {
       out.foreign_nexthops.insert(n->id);
       continue;
     }
     Nexthop mine;
     mine.tunnel = on_tunnel;
+    mine.wireguard = on_wireguard;
     if (direct) mine.link = n->link;
     mine.id = n->id;
     if (n->gateway) mine.gateway = *n->gateway;

@@ -41,6 +41,20 @@ Result<IfIndex> KernelLinux::tunnel() const {
   return *tunnel_;
 }
 
+Result<IfIndex> KernelLinux::wireguard() const {
+  if (wireguard_failed_) return Error::from_errno(ECANCELED, fmt::format("waits for {}", kWireguardDevice));
+  if (!wireguard_) return Error::from_errno(ENODEV, kWireguardDevice);
+  return *wireguard_;
+}
+
+Result<IfIndex> KernelLinux::over(Through through) const {
+  switch (through) {
+    case Through::tunnel: return tunnel();
+    case Through::wireguard: return wireguard();
+    default: return device();
+  }
+}
+
 // The kernel makes no TUN device by netlink.
 Result<> KernelLinux::hold_tunnel() {
   tunnel_failed_ = true;
@@ -67,8 +81,15 @@ Result<> KernelLinux::apply(const Op& op) {
     if (!link) return std::move(link).error();
     return call(make(*link));
   };
-  auto on_either = [&](bool through_tunnel, auto make) -> Result<> {
-    return through_tunnel ? on_tunnel(make) : on_device(make);
+  auto on_wireguard = [&](auto make) -> Result<> {
+    auto link = wireguard();
+    if (!link) return std::move(link).error();
+    return call(make(*link));
+  };
+  auto on_any = [&](Through through, auto make) -> Result<> {
+    auto link = over(through);
+    if (!link) return std::move(link).error();
+    return call(make(*link));
   };
   return std::visit(
       Overloaded{
@@ -107,10 +128,39 @@ Result<> KernelLinux::apply(const Op& op) {
           },
           [&](const SetTunnelMtu& o) { return on_tunnel([&](IfIndex i) { return netlink::set_link_mtu(i, o.mtu); }); },
           [&](const SetTunnelUp&) { return on_tunnel([](IfIndex i) { return netlink::set_link_up(i, true); }); },
+          [&](const CreateWireguard& o) { return create_wireguard(o); },
+          [&](const DeleteWireguard&) -> Result<> {
+            auto done = on_wireguard([](IfIndex i) { return netlink::delete_link(i); });
+            if (done) wireguard_.reset();
+            wireguard_failed_ = !done;
+            return done;
+          },
+          [&](const SetWireguard& o) -> Result<> {
+            auto link = wireguard();
+            if (!link) return std::move(link).error();
+            return wireguard_port_.configure(*link, o.port);
+          },
+          [&](const SetWireguardAlias&) {
+            return on_wireguard([](IfIndex i) { return netlink::set_link_alias(i, kAlias); });
+          },
+          [&](const SetWireguardMtu& o) {
+            return on_wireguard([&](IfIndex i) { return netlink::set_link_mtu(i, o.mtu); });
+          },
+          [&](const SetWireguardUp& o) { return set_wireguard_up(o.port); },
+          [&](const PutWireguardPeer& o) -> Result<> {
+            auto link = wireguard();
+            if (!link) return std::move(link).error();
+            return wireguard_port_.put(*link, o.peer);
+          },
+          [&](const DeleteWireguardPeer& o) -> Result<> {
+            auto link = wireguard();
+            if (!link) return std::move(link).error();
+            return wireguard_port_.remove(*link, o.key);
+          },
           [&](const PutAddress& o) {
             // No duplicate address detection: until it has ended, routes may not use the address as their source.
             // What must never be a source has scope host; IPv6 derives scopes, there it is deprecated.
-            return on_either(o.tunnel, [&](IfIndex i) {
+            return on_any(o.on, [&](IfIndex i) {
               bool hidden4 = o.never_source && o.ip.is_v4(), hidden6 = o.never_source && !o.ip.is_v4();
               std::uint32_t flags = (o.ip.is_v4() ? 0u : IFA_F_NODAD) | (hidden6 ? IFA_F_DEPRECATED : 0u);
               std::uint8_t scope = hidden4 ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
@@ -118,7 +168,7 @@ Result<> KernelLinux::apply(const Op& op) {
             });
           },
           [&](const DeleteAddress& o) {
-            return on_either(o.tunnel, [&](IfIndex i) { return netlink::delete_address({i, o.ip, o.length, 0, 0}); });
+            return on_any(o.on, [&](IfIndex i) { return netlink::delete_address({i, o.ip, o.length, 0, 0}); });
           },
           [&](const PutNeighbour& o) {
             return on_device([&](IfIndex i) { return netlink::put_neighbour({i, o.ip, o.mac, NUD_PERMANENT, {}}); });
@@ -142,14 +192,14 @@ Result<> KernelLinux::apply(const Op& op) {
               n.protocol = kRouteProtocol;
               return call(netlink::put_nexthop(n));
             }
-            return on_either(o.nexthop.tunnel, [&](IfIndex i) {
+            return on_any(o.nexthop.through(), [&](IfIndex i) {
               netlink::Nexthop n;
               n.id = o.nexthop.id;
               n.link = i;
               n.gateway = o.nexthop.gateway;
               n.onlink = true;
               n.protocol = kRouteProtocol;
-              if (!o.nexthop.tunnel)
+              if (o.nexthop.through() == Through::vxlan)
                 n.encap = netlink::Nexthop::Encap{o.nexthop.vni, o.nexthop.to, o.nexthop.from, o.nexthop.checksum};
               return netlink::put_nexthop(n);
             });
@@ -177,6 +227,8 @@ Result<> KernelLinux::set_sysctl(const SetSysctl& op) {
     if (auto link = device(); !link) return std::move(link).error();
   if (op.key.find(std::string("/") + kTunnelDevice + "/") != std::string::npos)
     if (auto link = tunnel(); !link) return std::move(link).error();
+  if (op.key.find(std::string("/") + kWireguardDevice + "/") != std::string::npos)
+    if (auto link = wireguard(); !link) return std::move(link).error();
   auto done = base::write_knob("/proc/sys/" + op.key, op.value);
   if (!done && op.optional && done.error().is(std::errc::no_such_file_or_directory)) return {};
   return done;
@@ -235,6 +287,31 @@ Result<> KernelLinux::set_up(std::uint16_t port) {
   return Error::text(fmt::format("cannot bring {} up: UDP port {} is taken by {}; stop it, or give the cluster another "
                                  "overlay port (tried again until it is free)",
                                  kDevice, port, udp_port_owner(port)),
+                     std::errc::address_in_use);
+}
+
+Result<> KernelLinux::create_wireguard(const CreateWireguard& op) {
+  wireguard_failed_ = true;
+  if (auto done = call(netlink::create_wireguard(kWireguardDevice, op.mtu)); !done) return done;
+  auto link = find_link(kWireguardDevice);
+  if (!link) return std::move(link).error();
+  if (!*link) return Error::from_errno(ENODEV, fmt::format("{} vanished as soon as it was made", kWireguardDevice));
+  wireguard_ = (*link)->index;
+  if (auto done = wireguard_port_.configure(*wireguard_, op.port); !done) return done;
+  wireguard_failed_ = false;
+  return call(netlink::set_link_alias(*wireguard_, kAlias));
+}
+
+Result<> KernelLinux::set_wireguard_up(std::uint16_t port) {
+  auto link = wireguard();
+  if (!link) return std::move(link).error();
+  auto done = call(netlink::set_link_up(*link, true));
+  if (done) return {};
+  wireguard_failed_ = true;
+  if (!done.error().is(std::errc::address_in_use)) return done;
+  return Error::text(fmt::format("cannot bring {} up: UDP port {} is taken by {}; stop it, or give the agent another "
+                                 "one (--wireguard-port; tried again until it is free; the sealed tunnel is used)",
+                                 kWireguardDevice, port, udp_port_owner(port)),
                      std::errc::address_in_use);
 }
 

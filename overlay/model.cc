@@ -12,6 +12,8 @@ constexpr unsigned kOverheadV4 = 20 + 8 + 8 + 14;  // outer IP, UDP, VXLAN, inne
 constexpr unsigned kOverheadV6 = 40 + 8 + 8 + 14;
 constexpr unsigned kTunnelOverheadV4 = 20 + 8 + 16 + 4 + 16;  // outer IP, UDP, header, frame, tag
 constexpr unsigned kTunnelOverheadV6 = 40 + 8 + 16 + 4 + 16;
+constexpr unsigned kWireguardOverheadV4 = 20 + 8 + 16 + 16;  // outer IP, UDP, header, tag
+constexpr unsigned kWireguardOverheadV6 = 40 + 8 + 16 + 16;
 constexpr unsigned kLowestMtuV4 = 576, kLowestMtuV6 = 1280;
 
 // Prefixes that do not overlap, each with its owner.
@@ -61,6 +63,14 @@ unsigned tunnel_overhead(Family underlay) { return underlay == Family::v4 ? kTun
 
 unsigned tunnel_mtu(const Desired& desired, unsigned underlay_mtu) {
   return mtu_within(desired, underlay_mtu, tunnel_overhead(desired.underlay.family()));
+}
+
+unsigned wireguard_overhead(Family underlay) {
+  return underlay == Family::v4 ? kWireguardOverheadV4 : kWireguardOverheadV6;
+}
+
+unsigned wireguard_mtu(const Desired& desired, unsigned underlay_mtu) {
+  return mtu_within(desired, underlay_mtu, wireguard_overhead(desired.underlay.family()));
 }
 
 const Cidr* cidr_of(const std::vector<Cidr>& cidrs, Family family) {

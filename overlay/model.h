@@ -9,6 +9,7 @@
 
 #include "base/ip.h"
 #include "base/strong.h"
+#include "base/wireguard_key.h"
 
 namespace trama::overlay {
 
@@ -20,16 +21,18 @@ using base::Vni;
 
 constexpr std::uint16_t kDataPort = 6784;  // UDP, VXLAN
 constexpr std::uint16_t kControlPort = 6783;
+constexpr std::uint16_t kWireguardPort = 6785;  // UDP
 constexpr std::uint16_t kDnsPort = 53;
 constexpr std::uint8_t kRouteProtocol = 116;  // "trama" in rt_protos.d
 constexpr const char* kDevice = "trama0";
 constexpr const char* kTunnelDevice = "trama1";
+constexpr const char* kWireguardDevice = "trama2";
 constexpr const char* kAlias = "trama overlay";
 constexpr const char* kGuardTable = "trama-overlay";  // nft, family inet
 
 // The path that packets to a peer take. keep: whichever the kernel has; VXLAN where it has none. direct: as they are,
-// over the link that both share.
-enum class Path : std::uint8_t { vxlan, tunnel, keep, direct };
+// over the link that both share. wireguard: sealed by the kernel, through trama2.
+enum class Path : std::uint8_t { vxlan, tunnel, keep, direct, wireguard };
 
 // Addresses of one node's uplinks that are used; the first one is what the node is known by.
 constexpr std::size_t kMostUplinks = 4;
@@ -54,6 +57,8 @@ struct Peer {
   unsigned beside_mtu = 0;
   std::vector<Ip> further{};  // its other uplinks' addresses, of the same family
   std::optional<Way> way{};   // nothing: the one that the kernel has, else between the first addresses
+  // Both ends have it, and this is what the peer has named in its conversation with us, as its certificate vouches.
+  std::optional<base::WireguardEnd> wireguard{};
   friend bool operator==(const Peer&, const Peer&) = default;
 };
 
@@ -73,6 +78,8 @@ struct Desired {
   bool direct = false;        // plain routes to peers on our link, where both ends want them; never with `encrypt`
   bool encrypt = false;       // VXLAN to and from peers is dropped, but for those that are `clear`
   std::vector<Ip> further{};  // our other uplinks' addresses, of the same family; not used without nexthop objects
+  bool wireguard = false;     // trama2 stands beside trama1, where the kernel can; never without `tunnel`
+  std::uint16_t wireguard_port = kWireguardPort;
 
   // A default-constructed Desired: publishing it removes everything of ours.
   bool absent() const { return node.empty(); }
@@ -95,6 +102,9 @@ unsigned overlay_mtu(const Desired& desired, unsigned underlay_mtu);
 // The same for packets in the tunnel, which adds 64 / 84 bytes: outer IP, UDP, header, frame, tag.
 unsigned tunnel_overhead(Family underlay);
 unsigned tunnel_mtu(const Desired& desired, unsigned underlay_mtu);
+// The same for packets through WireGuard, which adds 60 / 80 bytes: outer IP, UDP, header, tag.
+unsigned wireguard_overhead(Family underlay);
+unsigned wireguard_mtu(const Desired& desired, unsigned underlay_mtu);
 
 // Whether packets of that family can go over the link as they are: IPv4 and IPv6 both have a gateway on an IPv6
 // underlay (RFC 5549), on an IPv4 underlay only IPv4 has one.

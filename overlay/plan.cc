@@ -4,67 +4,10 @@
 #include <algorithm>
 
 #include "base/digest.h"
+#include "overlay/plan_remotes.h"
 
 namespace trama::overlay {
 namespace {
-
-constexpr std::uint16_t kSourcePortLow = 32768, kSourcePortHigh = 60999;  // free of 6783 and 6784
-
-constexpr const char* kForwarding4 = "net/ipv4/ip_forward";
-constexpr const char* kForwarding6 = "net/ipv6/conf/all/forwarding";
-constexpr const char* kRpFilterAll = "net/ipv4/conf/all/rp_filter";
-constexpr const char* kRpFilterDevice = "net/ipv4/conf/trama0/rp_filter";
-
-// One peer, resolved: what has to be in the kernel for it.
-struct Remote {
-  const Peer* peer;
-  Mac mac;
-  std::vector<std::pair<Cidr, Ip>> pods;  // prefix, our source address towards it
-  Ip gateway;                             // nexthop mode: the one gateway of all its routes
-  Ip former;                              // the one that it had without a tunnel, or would have with one
-  bool plain = false;                     // these pods' packets can go over the link as they are
-  Path path = Path::vxlan;                // never keep
-  Way way{};                              // between the first addresses without nexthop objects
-};
-
-std::vector<Remote> resolve(const Desired& desired, const std::vector<const Peer*>& peers) {
-  std::vector<Remote> out;
-  for (const auto* peer : peers) {
-    Remote r{peer, vtep_mac(desired.cluster_id, peer->node), {}, {}, {}};
-    auto finish = [&] {
-      if (desired.tunnel) std::swap(r.gateway, r.former);
-      if (!r.pods.empty()) out.push_back(r);
-      r.pods.clear();
-    };
-    // IPv4 routes go through an IPv6 gateway just as well, so one nexthop serves both families; but not if only one of
-    // them can leave the overlay.
-    for (Family f : {Family::v4, Family::v6}) {
-      auto *theirs = cidr_of(peer->pod_cidrs, f), *ours = cidr_of(desired.pod_cidrs, f);
-      if (!theirs || !ours) continue;
-      bool plain = desired.direct && goes_direct(desired.underlay.family(), f);
-      if (plain != r.plain) finish();
-      r.plain = plain;
-      r.pods.emplace_back(*theirs, vtep_ip(*ours));
-      r.gateway = vtep_ip(*theirs);
-      r.former = tunnel_gateway(r.gateway, r.mac);
-    }
-    finish();
-  }
-  return out;
-}
-
-netlink::Vxlan wanted_vxlan(const Desired& d, Mode mode) {
-  netlink::Vxlan v;
-  v.port = d.port;
-  v.source_port_low = kSourcePortLow;
-  v.source_port_high = kSourcePortHigh;
-  v.external = mode == Mode::nexthop;
-  if (!v.external) {
-    v.vni = d.vni;
-    v.local = d.underlay;
-  }
-  return v;
-}
 
 class Planner {
  public:
@@ -77,22 +20,25 @@ class Planner {
     for (const auto& s : global_sysctls(want_)) sysctl(s, false);
     fences();
     bool fresh = device();
-    if (fresh) lost_with_device(false);
+    if (fresh) lost_with_device(Through::vxlan);
     if (fresh) lost_with_device_alone();
     mtu_ = wanted_mtu(want_, have_);
     tunnel_mtu_ = wanted_tunnel_mtu(want_, have_);
+    wireguard_mtu_ = wanted_wireguard_mtu(want_, have_);
     bool shrinks = !fresh && mtu_ < have_.device->mtu;
     if (!fresh && mtu_ > have_.device->mtu) emit(SetMtu{mtu_});
     for (const auto& s : device_sysctls(want_, kDevice)) sysctl(s, fresh);
-    addresses(false);
+    addresses(Through::vxlan);
     if (fresh || !have_.device->up) emit(SetUp{want_.port});
     bool tunnel_shrinks = tunnel_device();
+    bool wireguard_shrinks = wireguard_device();
     neighbours();
     choose_paths();
     nexthops();
     routes();
     if (shrinks) emit(SetMtu{mtu_});
     if (tunnel_shrinks) emit(SetTunnelMtu{tunnel_mtu_});
+    if (wireguard_shrinks) emit(SetWireguardMtu{wireguard_mtu_});
     finish_removals();
     return std::move(ops_);
   }
@@ -103,6 +49,7 @@ class Planner {
     for (const auto& [id, nexthop] : have_.nexthops) emit(DeleteNexthop{id});
     if (have_.device) emit(DeleteDevice{});
     if (have_.tunnel) emit(DeleteTunnel{});
+    if (have_.wireguard) emit(DeleteWireguard{});
     for (const auto& [key, route] : have_.routes)
       if (route.unreachable) emit(DeleteRoute{route});
     if (have_.guards) emit(RemoveGuards{});
@@ -123,6 +70,7 @@ class Planner {
   Guards wanted_guards(const std::vector<const Peer*>& peers) const {
     const auto* link = plain_link();
     auto wanted = desired_guards(want_, peers, link ? link->name : "");
+    if (!wireguarded()) wanted.frame.wireguard = 0;  // the port may be somebody else's
     if (!link || !have_.guards) return wanted;
     for (const auto* peer : peers)
       for (const auto& [plain, element] : have_.guards->direct)
@@ -187,14 +135,14 @@ class Planner {
   }
 
   // With a deleted device the kernel drops everything that points at it.
-  void lost_with_device(bool tunnel) {
+  void lost_with_device(Through device) {
     auto gone = [&](const Route& r) {
       if (r.unreachable) return false;
       auto through = have_.nexthops.find(r.nexthop);
-      return through == have_.nexthops.end() ? !tunnel : !through->second.direct() && through->second.tunnel == tunnel;
+      return (through == have_.nexthops.end() ? Through::vxlan : through->second.through()) == device;
     };
     std::erase_if(have_.routes, [&](const auto& r) { return gone(r.second); });
-    std::erase_if(have_.nexthops, [&](const auto& n) { return !n.second.direct() && n.second.tunnel == tunnel; });
+    std::erase_if(have_.nexthops, [&](const auto& n) { return n.second.through() == device; });
   }
   void lost_with_device_alone() {
     have_.neighbours.clear();
@@ -210,14 +158,14 @@ class Planner {
     if (!tunnelled()) {
       // At once: the kernel takes no gateway over trama0 that it has a route to over this one.
       if (t) emit(DeleteTunnel{});
-      lost_with_device(true);
+      lost_with_device(Through::tunnel);
       return false;
     }
     bool right = t && t->kind == "tun";
     if (!right) {
       if (t) emit(DeleteTunnel{});
       emit(CreateTunnel{});
-      lost_with_device(true);
+      lost_with_device(Through::tunnel);
       have_.tunnel_addresses.clear();
     }
     if (right && !(t->up && t->carrier)) emit(HoldTunnel{});
@@ -225,40 +173,104 @@ class Planner {
     bool shrinks = right && tunnel_mtu_ < t->mtu;
     if (!right || tunnel_mtu_ > t->mtu) emit(SetTunnelMtu{tunnel_mtu_});
     for (const auto& s : device_sysctls(want_, kTunnelDevice)) sysctl(s, !right);
-    addresses(true);
+    addresses(Through::tunnel);
     if (!right || !t->up) emit(SetTunnelUp{});
     return shrinks;
   }
 
-  // The same addresses on both devices: masquerading speaks as the one that packets leave by.
-  void addresses(bool tunnel) {
+  // Both name gateways in the same way, so either can go without the other.
+  bool can_seal() const { return want_.tunnel && have_.mode == Mode::nexthop; }
+  bool wireguarded() const { return want_.wireguard && can_seal() && have_.no_wireguard.empty(); }
+  // Not wanted any more, but packets to peers that have not been spoken with yet still take it.
+  bool wireguard_lingers() const {
+    auto through = [](const auto& n) { return n.second.through() == Through::wireguard; };
+    return !wireguarded() && have_.wireguard && can_seal() &&
+           std::any_of(have_.nexthops.begin(), have_.nexthops.end(), through) &&
+           std::any_of(remotes_.begin(), remotes_.end(), [](const auto& r) { return r.peer->path == Path::keep; });
+  }
+
+  // Returns whether its MTU is to shrink once the routes are smaller. Ends with the keys of the peers, before any
+  // nexthop leads there.
+  bool wireguard_device() {
+    auto& w = have_.wireguard;
+    if (!wireguarded()) {
+      if (!w) return false;
+      if (wireguard_lingers()) {
+        wireguard_mtu_ = w->mtu;
+        return false;
+      }
+      if (can_seal()) {  // after its last nexthop
+        last_.insert(last_.begin(), DeleteWireguard{});
+        return false;
+      }
+      emit(DeleteWireguard{});
+      lost_with_device(Through::wireguard);
+      return false;
+    }
+    bool right = w && w->kind == "wireguard";
+    if (!right) {
+      if (w) emit(DeleteWireguard{});
+      emit(CreateWireguard{wireguard_mtu_, want_.wireguard_port});
+      lost_with_device(Through::wireguard);
+      have_.wireguard_addresses.clear();
+    }
+    if (right && (!w->own_key || w->port != want_.wireguard_port || w->mark != 0))
+      emit(SetWireguard{want_.wireguard_port});
+    if (right && w->alias != kAlias) emit(SetWireguardAlias{});
+    bool shrinks = right && wireguard_mtu_ < w->mtu;
+    if (right && wireguard_mtu_ > w->mtu) emit(SetWireguardMtu{wireguard_mtu_});
+    for (const auto& s : device_sysctls(want_, kWireguardDevice)) sysctl(s, !right);
+    addresses(Through::wireguard);
+    if (!right || !w->up) emit(SetWireguardUp{want_.wireguard_port});
+    auto wish = wanted_wireguard(want_, have_);
+    wireguard_nodes_ = std::move(wish.nodes);
+    static const std::map<base::WireguardKey, netlink::WireguardPeer> kNone;
+    const auto& peers = right ? w->peers : kNone;
+    for (const auto& [key, entry] : wish.peers) {
+      auto found = peers.find(key);
+      if (found == peers.end() || found->second != entry.peer) emit(PutWireguardPeer{entry.peer, entry.node});
+    }
+    for (const auto& [key, peer] : peers)
+      if (!wish.peers.contains(key)) after_nexthops_.push_back(DeleteWireguardPeer{key});
+    return shrinks;
+  }
+
+  // The same addresses on all devices: masquerading speaks as the one that packets leave by.
+  void addresses(Through on) {
     std::set<Ip> wanted;
-    const auto& have = tunnel ? have_.tunnel_addresses : have_.addresses;
+    bool vxlan = on == Through::vxlan;
+    const auto& have = vxlan                   ? have_.addresses
+                       : on == Through::tunnel ? have_.tunnel_addresses
+                                               : have_.wireguard_addresses;
     for (const auto& c : want_.pod_cidrs) wanted.insert(vtep_ip(c));
-    if (!tunnel) wanted.insert(want_.dns.begin(), want_.dns.end());
+    if (vxlan) wanted.insert(want_.dns.begin(), want_.dns.end());
     for (const auto& ip : wanted) {
       auto found = have.find(ip);
       bool dns = std::find(want_.dns.begin(), want_.dns.end(), ip) != want_.dns.end();
-      if (found == have.end() || found->second != ip.bits()) emit(PutAddress{ip, dns, tunnel});
+      if (found == have.end() || found->second != ip.bits()) emit(PutAddress{ip, dns, on});
     }
     for (const auto& [ip, length] : have)
-      if (!wanted.count(ip) || length != ip.bits()) after_routes_.push_back(DeleteAddress{ip, length, tunnel});
+      if (!wanted.count(ip) || length != ip.bits()) after_routes_.push_back(DeleteAddress{ip, length, on});
   }
 
   void choose_paths() {
     std::map<Ip, Path> now;
     for (const auto& [id, nexthop] : have_.nexthops) {
-      auto path = nexthop.direct() ? Path::direct : nexthop.tunnel ? Path::tunnel : Path::vxlan;
+      auto path = path_of(nexthop.through());
       now.emplace(nexthop.gateway, path);
       if (path == Path::vxlan) ways_now_.emplace(nexthop.gateway, Way{nexthop.from, nexthop.to});
     }
     for (auto& r : remotes_) {
-      auto path = want_.encrypt && !r.peer->clear ? Path::tunnel : r.peer->path;
+      bool sealed = want_.encrypt && !r.peer->clear;
+      auto path = r.peer->path;
       if (path == Path::keep) {
         auto kept = now.find(r.gateway);
         if (kept == now.end() && r.plain) kept = now.find(r.peer->underlay);
         path = kept == now.end() ? Path::vxlan : kept->second;
       }
+      if (path == Path::wireguard && !wireguard_nodes_.contains(r.peer->node) && !wireguard_lingers())
+        path = Path::tunnel;
+      if (sealed && path != Path::wireguard) path = Path::tunnel;
       if (path == Path::direct && !r.plain) path = r.peer->beside;
       if (path == Path::direct && !plain_link()) path = Path::vxlan;
       r.path = path == Path::tunnel && !tunnelled() ? Path::vxlan : path;
@@ -321,6 +333,7 @@ class Planner {
       for (const auto& r : remotes_) {
         Nexthop wanted{0, r.gateway, want_.vni, r.way.from, r.way.to, true, false};
         if (r.path == Path::tunnel) wanted = Nexthop{0, r.gateway, {}, {}, {}, true, true};
+        if (r.path == Path::wireguard) wanted = Nexthop{0, r.gateway, {}, {}, {}, true, false, {}, true};
         if (r.path == Path::direct) wanted = Nexthop{0, r.peer->underlay, {}, {}, {}, true, false, plain_link()->index};
         auto known = by_gateway.find(r.gateway);
         if (known == by_gateway.end()) known = by_gateway.find(r.former);
@@ -350,10 +363,14 @@ class Planner {
   }
 
   unsigned mtu_of(const Remote& r) const {
-    auto whole = r.path == Path::tunnel ? tunnel_mtu_ : r.path == Path::direct ? wanted_direct_mtu(want_, have_) : mtu_;
-    if (r.path != Path::direct)
-      if (auto there = uplink_mtu(want_, have_, r.way.from))
-        whole = std::min(whole, r.path == Path::tunnel ? tunnel_mtu(want_, there) : overlay_mtu(want_, there));
+    auto whole = r.path == Path::tunnel      ? tunnel_mtu_
+                 : r.path == Path::wireguard ? wireguard_mtu_
+                 : r.path == Path::direct    ? wanted_direct_mtu(want_, have_)
+                                             : mtu_;
+    if (auto there = uplink_mtu(want_, have_, r.way.from); there && r.path != Path::direct)
+      whole = std::min(whole, r.path == Path::tunnel      ? tunnel_mtu(want_, there)
+                              : r.path == Path::wireguard ? wireguard_mtu(want_, there)
+                                                          : overlay_mtu(want_, there));
     auto known = r.peer->path == Path::direct && r.path != Path::direct ? r.peer->beside_mtu : r.peer->mtu;
     return known ? std::min(whole, known) : whole;
   }
@@ -402,7 +419,8 @@ class Planner {
   std::vector<Remote> remotes_;
   std::map<Ip, std::uint32_t> ids_;
   std::map<Ip, Way> ways_now_;  // by gateway: what the kernel has
-  unsigned mtu_ = 0, tunnel_mtu_ = 0;
+  std::set<std::string> wireguard_nodes_;
+  unsigned mtu_ = 0, tunnel_mtu_ = 0, wireguard_mtu_ = 0;
   std::vector<Op> ops_, stale_routes_, after_routes_, after_nexthops_, last_;
 };
 
@@ -443,6 +461,13 @@ unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed) {
   return observed.tunnel && observed.tunnel->mtu ? observed.tunnel->mtu : tunnel_mtu(desired, 0);
 }
 
+unsigned wanted_wireguard_mtu(const Desired& desired, const Observed& observed) {
+  if (!desired.wireguard || !desired.tunnel || observed.mode != Mode::nexthop || !observed.no_wireguard.empty())
+    return 0;
+  if (auto largest = largest_uplink(desired, observed)) return wireguard_mtu(desired, largest);
+  return observed.wireguard && observed.wireguard->mtu ? observed.wireguard->mtu : wireguard_mtu(desired, 0);
+}
+
 unsigned wanted_direct_mtu(const Desired& desired, const Observed& observed) {
   if (!desired.direct || desired.encrypt || observed.mode != Mode::nexthop) return 0;
   return uplink_mtu(desired, observed, desired.underlay);
@@ -452,7 +477,10 @@ unsigned pod_mtu(const Desired& desired, const Observed& observed) {
   auto tunnel = wanted_tunnel_mtu(desired, observed), vxlan = wanted_mtu(desired, observed);
   // Routes tell pods where less passes.
   if (auto direct = wanted_direct_mtu(desired, observed)) return std::max(direct, vxlan);
-  return desired.encrypt && tunnel > 0 ? std::min(tunnel, vxlan) : vxlan;
+  if (!desired.encrypt) return vxlan;
+  auto wireguard = wanted_wireguard_mtu(desired, observed);
+  auto either = tunnel == 0 ? wireguard : wireguard == 0 ? tunnel : std::min(tunnel, wireguard);
+  return either > 0 ? std::min(either, vxlan) : vxlan;
 }
 
 std::vector<std::string> problems(const Desired& desired, const Observed& observed) {
@@ -479,9 +507,13 @@ std::vector<std::string> problems(const Desired& desired, const Observed& observ
         "encryption is required, but this kernel has no nexthop objects (Linux 5.3), which the tunnel needs: nothing "
         "passes to other nodes; update the kernel, or run the cluster with --encryption off");
   if (desired.encrypt && !observed.no_tunnel.empty())
-    out.push_back(
-        fmt::format("encryption is required, but there can be no tunnel, so nothing passes to other nodes: {}",
-                    observed.no_tunnel));
+    out.push_back(fmt::format("encryption is required, but there can be no tunnel, so {}: {}",
+                              wanted_wireguard_mtu(desired, observed) > 0
+                                  ? "only nodes that have WireGuard, too, are reached, and only while its port is open"
+                                  : "nothing passes to other nodes",
+                              observed.no_tunnel));
+  if (wanted_wireguard_mtu(desired, observed) > 0)
+    for (auto& line : wanted_wireguard(desired, observed).refused) out.push_back(std::move(line));
   unsigned underlay_mtu =
       desired.underlay_mtu ? desired.underlay_mtu : (uplink == observed.uplinks.end() ? 0 : uplink->second.mtu);
   unsigned mtu = wanted_mtu(desired, observed);
@@ -491,48 +523,6 @@ std::vector<std::string> problems(const Desired& desired, const Observed& observ
                     "fragmented underway; raise it to {}",
                     underlay_mtu, mtu, mtu + overhead(desired.underlay.family())));
   return out;
-}
-
-std::vector<SetSysctl> global_sysctls(const Desired& desired) {
-  std::vector<SetSysctl> out{{kForwarding4, "1", false}};
-  if (cidr_of(desired.pod_cidrs, Family::v6)) out.push_back({kForwarding6, "1", false});
-  return out;
-}
-
-std::vector<SetSysctl> device_sysctls(const Desired& desired, const std::string& device) {
-  auto v4 = "net/ipv4/conf/" + device, v6 = "net/ipv6/conf/" + device;
-  std::vector<SetSysctl> out{
-      {v4 + "/rp_filter", "0", false}, {v4 + "/send_redirects", "0", false}, {v4 + "/forwarding", "1", false}};
-  if (cidr_of(desired.pod_cidrs, Family::v6)) {
-    out.push_back({v6 + "/addr_gen_mode", "1", false});  // no link-local address
-    out.push_back({v6 + "/accept_ra", "0", false});
-    out.push_back({v6 + "/disable_ipv6", "0", false});
-    out.push_back({v6 + "/forwarding", "1", false});
-  } else {
-    out.push_back({v6 + "/disable_ipv6", "1", true});
-  }
-  return out;
-}
-
-std::vector<std::string> watched_sysctls() {
-  std::vector<std::string> out{kForwarding4, kForwarding6, kRpFilterAll};
-  for (const char* device : {kDevice, kTunnelDevice}) {
-    for (const char* knob : {"rp_filter", "send_redirects", "forwarding"})
-      out.push_back(fmt::format("net/ipv4/conf/{}/{}", device, knob));
-    for (const char* knob : {"addr_gen_mode", "accept_ra", "disable_ipv6", "forwarding"})
-      out.push_back(fmt::format("net/ipv6/conf/{}/{}", device, knob));
-  }
-  return out;
-}
-
-unsigned effective_rp_filter(const Observed& observed) {
-  unsigned strictest = 0;
-  for (const char* key : {kRpFilterAll, kRpFilterDevice}) {
-    auto found = observed.sysctls.find(key);
-    if (found != observed.sysctls.end() && !found->second.empty() && std::isdigit(found->second[0]))
-      strictest = std::max(strictest, static_cast<unsigned>(found->second[0] - '0'));
-  }
-  return strictest;
 }
 
 }  // namespace trama::overlay

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/netlink/rtnl.h"
+#include "base/netlink/wireguard.h"
 #include "overlay/guards.h"
 #include "overlay/model.h"
 
@@ -48,15 +49,35 @@ struct TunnelDevice {
   bool carrier = false;  // somebody holds it; without, the kernel takes no nexthop over it
 };
 
+struct WireguardDevice {
+  base::IfIndex index;
+  std::string kind = "wireguard";
+  std::string alias = kAlias;
+  unsigned mtu = 0;
+  bool up = false;
+  base::WireguardKey key;  // public
+  bool own_key = false;    // the private one is that of this agent, or was there before it
+  std::uint16_t port = 0;
+  std::uint32_t mark = 0;
+  std::map<base::WireguardKey, netlink::WireguardPeer> peers;
+};
+
+// What routes lead through.
+enum class Through : std::uint8_t { vxlan, tunnel, link, wireguard };
+
 struct Nexthop {
   std::uint32_t id = 0;
   Ip gateway;  // the peer's VTEP; its neighbour entry gives the inner MAC
   Vni vni;
-  Ip from, to;           // outer addresses
-  bool checksum = true;  // of the outer UDP header
-  bool tunnel = false;   // through trama1; then there is no VNI and no outer address
-  base::IfIndex link{};  // of a plain route over that link, to the peer's underlay address; neither there
+  Ip from, to;             // outer addresses
+  bool checksum = true;    // of the outer UDP header
+  bool tunnel = false;     // through trama1; then there is no VNI and no outer address
+  base::IfIndex link{};    // of a plain route over that link, to the peer's underlay address; neither there
+  bool wireguard = false;  // through trama2, like `tunnel`
   bool direct() const { return link.value != 0; }
+  Through through() const {
+    return direct() ? Through::link : tunnel ? Through::tunnel : wireguard ? Through::wireguard : Through::vxlan;
+  }
   friend bool operator==(const Nexthop&, const Nexthop&) = default;
 };
 
@@ -91,10 +112,13 @@ struct Observed {
   Mode mode = Mode::nexthop;  // what this kernel can do
   std::optional<Device> device;
   std::optional<TunnelDevice> tunnel;
-  std::string no_tunnel;                    // why this machine can have none; "" = it can
-  std::map<Ip, unsigned> addresses;         // on the device, with prefix length; without link-local ones
-  std::map<Ip, unsigned> tunnel_addresses;  // on the tunnel's
-  std::map<Ip, Mac> neighbours;             // permanent ones on the device
+  std::string no_tunnel;  // why this machine can have none; "" = it can
+  std::optional<WireguardDevice> wireguard;
+  std::string no_wireguard;                    // the same of WireGuard
+  std::map<Ip, unsigned> wireguard_addresses;  // on trama2
+  std::map<Ip, unsigned> addresses;            // on the device, with prefix length; without link-local ones
+  std::map<Ip, unsigned> tunnel_addresses;     // on the tunnel's
+  std::map<Ip, Mac> neighbours;                // permanent ones on the device
   std::map<Mac, std::set<Ip>> forwards;
   std::map<std::uint32_t, Nexthop> nexthops;   // ours: on either device, with our protocol
   std::set<std::uint32_t> foreign_nexthops;    // ids that others hold
@@ -141,15 +165,37 @@ struct SetTunnelMtu {
   unsigned mtu = 0;
 };
 struct SetTunnelUp {};
+struct CreateWireguard {
+  unsigned mtu = 0;
+  std::uint16_t port = 0;
+};  // with the agent's key, and a new one where it has none; stays down
+struct DeleteWireguard {};
+struct SetWireguard {
+  std::uint16_t port = 0;
+};  // key and port
+struct SetWireguardAlias {};
+struct SetWireguardMtu {
+  unsigned mtu = 0;
+};
+struct SetWireguardUp {
+  std::uint16_t port = 0;
+};
+struct PutWireguardPeer {
+  netlink::WireguardPeer peer;
+  std::string node;
+};
+struct DeleteWireguardPeer {
+  base::WireguardKey key;
+};
 struct PutAddress {
   Ip ip;
   bool never_source = false;  // this node answers there, but masquerading must not speak as it: scope host, deprecated
-  bool tunnel = false;
+  Through on = Through::vxlan;
 };  // as a host address
 struct DeleteAddress {
   Ip ip;
   unsigned length = 0;
-  bool tunnel = false;
+  Through on = Through::vxlan;
 };
 struct PutNeighbour {
   Ip ip;
@@ -187,10 +233,12 @@ struct DeleteRoute {
   Route route;
 };
 
-using Op = std::variant<LoadGuards, ChangeGuards, RemoveGuards, SetSysctl, CreateDevice, DeleteDevice, SetAlias,
-                        SetLocal, SetMtu, SetUp, CreateTunnel, HoldTunnel, DeleteTunnel, SetTunnelAlias, SetTunnelMtu,
-                        SetTunnelUp, PutAddress, DeleteAddress, PutNeighbour, DeleteNeighbour, PutForward,
-                        DeleteForward, PutNexthop, DeleteNexthop, AddRoute, ReplaceRoute, DeleteRoute>;
+using Op =
+    std::variant<LoadGuards, ChangeGuards, RemoveGuards, SetSysctl, CreateDevice, DeleteDevice, SetAlias, SetLocal,
+                 SetMtu, SetUp, CreateTunnel, HoldTunnel, DeleteTunnel, SetTunnelAlias, SetTunnelMtu, SetTunnelUp,
+                 CreateWireguard, DeleteWireguard, SetWireguard, SetWireguardAlias, SetWireguardMtu, SetWireguardUp,
+                 PutWireguardPeer, DeleteWireguardPeer, PutAddress, DeleteAddress, PutNeighbour, DeleteNeighbour,
+                 PutForward, DeleteForward, PutNexthop, DeleteNexthop, AddRoute, ReplaceRoute, DeleteRoute>;
 // One line: the log line, the golden test, the dry run.
 std::string to_text(const Op& op);
 
@@ -208,6 +256,21 @@ unsigned wanted_mtu(const Desired& desired, const Observed& observed);
 
 // The same for packets through the tunnel; 0 = there is none.
 unsigned wanted_tunnel_mtu(const Desired& desired, const Observed& observed);
+// The same for packets through WireGuard; 0 = it is not wanted, or this kernel has none.
+unsigned wanted_wireguard_mtu(const Desired& desired, const Observed& observed);
+
+// The peers that trama2 should have. A key is given to one peer only: who names one that somebody else has named, too,
+// or ours, gets none. Who has not been spoken with since the agent began keeps what the kernel has for its pods.
+struct WireguardWish {
+  struct Entry {
+    netlink::WireguardPeer peer;
+    std::string node;
+  };
+  std::map<base::WireguardKey, Entry> peers;
+  std::set<std::string> nodes;       // that have one
+  std::vector<std::string> refused;  // one sentence each
+};
+WireguardWish wanted_wireguard(const Desired& desired, const Observed& observed);
 // The same for packets by plain routes; 0 = there are none.
 unsigned wanted_direct_mtu(const Desired& desired, const Observed& observed);
 // What pods should have: the smallest that no path to any peer is below for good.

@@ -27,6 +27,18 @@ std::string binding_text(const Binding& b) { return b.underlay.to_string() + " .
 
 std::string plain_text(const PlainSource& p) { return p.mac.to_string() + " . " + p.pods.to_string(); }
 
+// Of what stands on the device of another path.
+std::string beside_vxlan(Through on) {
+  if (on != Through::tunnel && on != Through::wireguard) return "";
+  return fmt::format(" dev {}", on == Through::tunnel ? kTunnelDevice : kWireguardDevice);
+}
+
+std::string allowed_text(const netlink::WireguardPeer& peer) {
+  std::string out;
+  for (const auto& prefix : peer.allowed) out += (out.empty() ? "" : ",") + prefix.to_string();
+  return out;
+}
+
 template <class Map>
 void each_key(std::string& out, const char* word, const Map& map) {
   for (const auto& [key, node] : map) {
@@ -80,16 +92,34 @@ struct Text {
   std::string operator()(const SetTunnelAlias&) const { return fmt::format("set alias of {}", kTunnelDevice); }
   std::string operator()(const SetTunnelMtu& o) const { return fmt::format("set mtu {} of {}", o.mtu, kTunnelDevice); }
   std::string operator()(const SetTunnelUp&) const { return fmt::format("set {} up", kTunnelDevice); }
+  std::string operator()(const CreateWireguard& o) const {
+    return fmt::format("create device {} wireguard listen-port {} mtu {}", kWireguardDevice, o.port, o.mtu);
+  }
+  std::string operator()(const DeleteWireguard&) const { return fmt::format("delete device {}", kWireguardDevice); }
+  std::string operator()(const SetWireguard& o) const {
+    return fmt::format("set private-key listen-port {} of {}", o.port, kWireguardDevice);
+  }
+  std::string operator()(const SetWireguardAlias&) const { return fmt::format("set alias of {}", kWireguardDevice); }
+  std::string operator()(const SetWireguardMtu& o) const {
+    return fmt::format("set mtu {} of {}", o.mtu, kWireguardDevice);
+  }
+  std::string operator()(const SetWireguardUp& o) const {
+    return fmt::format("set {} up (udp {})", kWireguardDevice, o.port);
+  }
+  std::string operator()(const PutWireguardPeer& o) const {
+    return fmt::format("put wireguard peer {} endpoint {} allowed-ips {}{}", o.peer.key.to_string(),
+                       o.peer.endpoint ? o.peer.endpoint->to_string() : "none", allowed_text(o.peer), behind(o.node));
+  }
+  std::string operator()(const DeleteWireguardPeer& o) const { return "delete wireguard peer " + o.key.to_string(); }
   std::string operator()(const PutAddress& o) const {
     return fmt::format("put address {}/{}{}{}", o.ip.to_string(), o.ip.bits(),
                        !o.never_source ? ""
                        : o.ip.is_v4()  ? " scope host"
                                        : " deprecated",
-                       o.tunnel ? fmt::format(" dev {}", kTunnelDevice) : "");
+                       beside_vxlan(o.on));
   }
   std::string operator()(const DeleteAddress& o) const {
-    return fmt::format("delete address {}/{}{}", o.ip.to_string(), o.length,
-                       o.tunnel ? fmt::format(" dev {}", kTunnelDevice) : "");
+    return fmt::format("delete address {}/{}{}", o.ip.to_string(), o.length, beside_vxlan(o.on));
   }
   std::string operator()(const PutNeighbour& o) const {
     return fmt::format("put neighbour {} lladdr {}{}", o.ip.to_string(), o.mac.to_string(), behind(o.node));
@@ -105,8 +135,9 @@ struct Text {
     const auto& n = o.nexthop;
     if (n.direct())
       return fmt::format("put nexthop {} via {} dev #{}{}", n.id, n.gateway.to_string(), n.link.value, behind(o.node));
-    if (n.tunnel)
-      return fmt::format("put nexthop {} via {} dev {}{}", n.id, n.gateway.to_string(), kTunnelDevice, behind(o.node));
+    if (n.through() != Through::vxlan)
+      return fmt::format("put nexthop {} via {}{}{}", n.id, n.gateway.to_string(), beside_vxlan(n.through()),
+                         behind(o.node));
     return fmt::format("put nexthop {} via {} encap vni {} src {} dst {}{}", n.id, n.gateway.to_string(), n.vni.value,
                        n.from.to_string(), n.to.to_string(), behind(o.node));
   }

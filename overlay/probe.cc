@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include "base/netlink/client.h"
+#include "base/netlink/wireguard.h"
 
 namespace trama::overlay {
 namespace {
@@ -52,7 +53,32 @@ Result<> try_nexthops() {
   return {};
 }
 
+Result<> try_wireguard() {
+  if (unshare(CLONE_NEWNET) < 0) return Error::from_errno(errno, "make a namespace to try the kernel in");
+  auto client = netlink::Client::open(NETLINK_ROUTE);
+  if (!client) return std::move(client).error();
+  auto create = netlink::create_wireguard("probe", 1420);
+  if (auto done = client->call(create); !done) return std::move(done).error();
+  auto generic = netlink::Client::open(NETLINK_GENERIC);
+  if (!generic) return std::move(generic).error();
+  auto find = netlink::find_family("wireguard");
+  if (auto done = generic->call(find); !done) return std::move(done).error();
+  return {};
+}
+
 }  // namespace
+
+std::string probe_wireguard() {
+  std::string why;
+  std::thread([&] {
+    auto tried = try_wireguard();
+    if (tried) return;
+    why = tried.error().is(std::errc::operation_not_supported)
+              ? "this kernel has no WireGuard (CONFIG_WIREGUARD)"
+              : fmt::format("WireGuard cannot be used: {}", tried.error().to_string());
+  }).join();
+  return why;
+}
 
 Probe probe_mode() {
   Probe out;

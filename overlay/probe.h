@@ -12,5 +12,7 @@ struct Probe {
 
 // Tries the nexthop recipe in a network namespace made for the purpose, which is gone afterwards. About a millisecond.
 Probe probe_mode();
+// Why this kernel has no WireGuard; "" = it has. Tried in the same way, which loads the module where there is one.
+std::string probe_wireguard();
 
 }  // namespace trama::overlay

@@ -12,11 +12,11 @@
 namespace trama::overlay {
 namespace {
 
-constexpr const char* kDevices[] = {kDevice, kTunnelDevice};
+constexpr const char* kDevices[] = {kDevice, kTunnelDevice, kWireguardDevice};
 constexpr std::uint32_t kLoopback = 1;                  // its index in every namespace
 constexpr std::uint32_t kNetconfDefault = 0xffff'fffe;  // and "all" above it: conf/default, conf/all
 
-// Three loops end together: one exception for all of them is enough, and being cancelled is none.
+// These loops end together: one exception for all of them is enough, and being cancelled is none.
 async::awaitable<void> until_cancelled(async::awaitable<void> loop) {
   try {
     co_await std::move(loop);
@@ -38,6 +38,8 @@ struct Tap {
       last.device = seen->device;
       last.tunnel = seen->tunnel;
       last.no_tunnel = seen->no_tunnel;
+      last.wireguard = seen->wireguard;
+      last.no_wireguard = seen->no_wireguard;
       last.uplinks = seen->uplinks;
       last.sysctls = seen->sysctls;
     }
@@ -84,6 +86,8 @@ struct Reconciler::Core {
       status.vxlan_mtu = wanted_mtu(*desired, tap.last);
       if (status.in_sync || (tap.last.tunnel && tap.last.tunnel->up))
         status.tunnel_mtu = wanted_tunnel_mtu(*desired, tap.last);
+      status.wireguard = wireguard_of(*desired);
+      if (desired->wireguard) status.no_wireguard = tap.last.no_wireguard;
       status.peers = admit(*desired).peers.size();
       status.problems = problems(*desired, tap.last);
       auto uplink = tap.last.uplinks.find(desired->underlay);
@@ -100,13 +104,25 @@ struct Reconciler::Core {
       if (status.direct_mtu && uplink != tap.last.uplinks.end()) status.plain_link = uplink->second;
     }
     for (auto& line : without_echoes(report.failures)) status.problems.push_back(std::move(line));
+    // Made in this pass: what its key is, the next one sees.
+    bool expected = status.in_sync && status.mtu > 0 && want.get()->wireguard && status.no_wireguard.empty();
+    if (expected && !status.wireguard && report.operations > 0) loop.wake();
     on_status(status);
+  }
+
+  // Once it can carry packets: what peers are told of it then stays true.
+  std::optional<WireguardStatus> wireguard_of(const Desired& desired) const {
+    auto mtu = wanted_wireguard_mtu(desired, tap.last);
+    const auto& device = tap.last.wireguard;
+    if (mtu == 0 || !device || !device->up || !device->own_key || device->port != desired.wireguard_port) return {};
+    return WireguardStatus{device->index, device->key, device->port, mtu};
   }
 
   bool concerns_us(const netlink::Monitor::Seen& seen) const {
     auto ours = [&](std::uint32_t link) {
       if (tap.last.device && tap.last.device->index.value == link) return true;
       if (tap.last.tunnel && tap.last.tunnel->index.value == link) return true;
+      if (tap.last.wireguard && tap.last.wireguard->index.value == link) return true;
       return std::any_of(tap.last.uplinks.begin(), tap.last.uplinks.end(),
                          [&](auto& u) { return u.second.index.value == link; });
     };
@@ -162,6 +178,19 @@ struct Reconciler::Core {
     }
   }
 
+  // The kernel says nothing when keys and peers of a device change.
+  async::awaitable<void> watch_wireguard() {
+    auto ask = [this] { return tap.kernel.wireguard_touched(); };
+    for (;;) {
+      auto pause = async::sleep_for(options.wireguard_poll);
+      co_await std::move(pause);
+      auto wanted = want.get();
+      if (!wanted || !wanted->wireguard) continue;
+      bool touched = co_await async::run_on(worker, ask);
+      if (touched) loop.wake();
+    }
+  }
+
   async::Latest<Desired>& want;
   Tap tap;
   async::asio::any_io_executor worker;
@@ -180,8 +209,9 @@ async::awaitable<void> Reconciler::run() {
   using namespace async::asio::experimental::awaitable_operators;
   auto routing = until_cancelled(core_->watch_routing());
   auto guards = until_cancelled(core_->watch_guards());
+  auto wireguard = until_cancelled(core_->watch_wireguard());
   auto loop = until_cancelled(core_->loop.run());
-  co_await (std::move(loop) && std::move(routing) && std::move(guards));
+  co_await (std::move(loop) && std::move(routing) && std::move(guards) && std::move(wireguard));
 }
 
 void Reconciler::wake() { core_->loop.wake(); }

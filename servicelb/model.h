@@ -83,7 +83,7 @@ struct NodeFacts {
   std::vector<Cidr> nodeport_cidrs;  // which addresses have node ports; none of a family = all but loopback
   bool masquerade_all = false;       // whoever uses a ClusterIP seems to be this node
   // Ports of the node's own plumbing: no endpoint outside pod_cidrs, or a Service would be a way around the filters.
-  std::vector<std::uint16_t> reserved_ports{6783, 6784};
+  std::vector<std::uint16_t> reserved_ports{6783, 6784, 6785};
   friend bool operator==(const NodeFacts&, const NodeFacts&) = default;
 };
 

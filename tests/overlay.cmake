@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 trama_test(overlay_unit_test LABEL unit SOURCES unit/overlay/model_test.cc unit/overlay/plan_test.cc
-  unit/overlay/port_owner_test.cc LINKS trama_overlay_fake)
+  unit/overlay/plan_wireguard_test.cc unit/overlay/port_owner_test.cc LINKS trama_overlay_fake)
 trama_test(overlay_contract_test LABEL contract SOURCES contract/overlay/kernel_contract_test.cc
   LINKS trama_overlay_fake)
 trama_library(trama_overlay_lab SOURCES kernel/overlay/lab.cc LINKS trama_overlay trama_test_support GTest::gtest)
@@ -10,6 +10,7 @@ trama_test(overlay_heal_test LABEL kernel SOURCES kernel/overlay/heal_test.cc LI
 trama_fuzz(overlay_fuzz SOURCES fuzz/overlay_fuzz.cc LINKS trama_overlay CORPUS overlay)
 trama_test(overlay_peers_test LABEL unit SOURCES unit/overlay/liveness_test.cc unit/overlay/mtu_search_test.cc unit/overlay/peers_wire_test.cc
   unit/overlay/peers_session_test.cc unit/overlay/whereabouts_test.cc unit/overlay/ways_test.cc unit/overlay/tunnel_test.cc unit/overlay/relay_test.cc
+  unit/overlay/wireguard_test.cc
   LINKS trama_peers trama_tunnel)
 trama_fuzz(tunnel_fuzz SOURCES fuzz/tunnel_fuzz.cc LINKS trama_tunnel CORPUS tunnel)
 trama_fuzz(peers_fuzz SOURCES fuzz/peers_fuzz.cc LINKS trama_peers CORPUS peers)

@@ -6,7 +6,7 @@ trama_test(netns_reconciler_kernel_test LABEL kernel SOURCES kernel/netns/reconc
 
 trama_program(bench_sandboxes SOURCES bench/sandboxes_bench.cc LINKS trama_netns trama_test_support)
 trama_test(netns_plan_test LABEL unit SOURCES unit/netns/plan_test.cc LINKS trama_netns_model)
-trama_test(netlink_message_test LABEL unit SOURCES unit/netlink/message_test.cc LINKS trama_netlink)
+trama_test(netlink_message_test LABEL unit SOURCES unit/netlink/message_test.cc unit/netlink/wireguard_test.cc LINKS trama_netlink)
 trama_fuzz(netlink_fuzz SOURCES fuzz/netlink_fuzz.cc LINKS trama_netlink CORPUS netlink)
 trama_test(base_test LABEL unit SOURCES unit/base/base_test.cc LINKS trama_base)
 trama_fuzz(base_utf8_fuzz SOURCES fuzz/base_utf8_fuzz.cc LINKS trama_base CORPUS base_utf8)

@@ -57,6 +57,18 @@ std::optional<PathEvent> uplink_event(const PeerStatus& old, const PeerStatus& p
            : fmt::format("{} is reached over {}, because {} (number {})", p.node, way, p.way_why, p.way_switches)};
 }
 
+// Only what is lost of what there could be is a warning.
+std::optional<PathEvent> wireguard_event(const PeerStatus& old, const PeerStatus& p) {
+  if (p.use == Use::wireguard && is_sealed(old.use))
+    return PathEvent{false, "OverlayWireguardUsed",
+                     fmt::format("packets to {} take wireguard (number {})", p.node, p.switches)};
+  if (old.use == Use::wireguard && p.use == Use::tunnel)
+    return PathEvent{
+        true, "OverlayWireguardLeft",
+        fmt::format("packets to {} take the tunnel, because of {} (number {})", p.node, p.why, p.switches)};
+  return std::nullopt;
+}
+
 }  // namespace
 
 World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desired& overlay,
@@ -68,6 +80,8 @@ World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desir
   out.controller_heard = context.controller_heard;
   out.encrypt = overlay.encrypt;
   if (overlay.direct && !overlay.encrypt) out.plain = context.plain;
+  if (overlay.wireguard) out.wireguard = context.wireguard;
+  out.no_wireguard = context.no_wireguard;
   out.mac = overlay::vtep_mac(overlay.cluster_id, overlay.node);
   out.vni = overlay.vni;
   out.vxlan_port = overlay.port;
@@ -115,6 +129,7 @@ void use_paths(overlay::Desired& overlay, const MeshStatus& status) {
     peer.mtu = seen->use == Use::undecided ? 0 : seen->used().mtu;
     peer.direct = seen->direct;
     peer.told = seen->told;
+    peer.wireguard = seen->wireguard;
     peer.beside = is_sealed(seen->beside) ? overlay::Path::tunnel : overlay::Path::vxlan;
     peer.beside_mtu = seen->beside == Use::undecided ? 0 : seen->path(path_of(seen->beside)).mtu;
     if (seen->use != Use::direct) peer.beside_mtu = 0;
@@ -126,6 +141,7 @@ void use_paths(overlay::Desired& overlay, const MeshStatus& status) {
       case Use::tunnel:
       case Use::relay: peer.path = overlay::Path::tunnel; break;  // into the same device
       case Use::direct: peer.path = overlay::Path::direct; break;
+      case Use::wireguard: peer.path = overlay::Path::wireguard; break;
       case Use::undecided: peer.path = overlay::Path::keep; break;
     }
   }
@@ -137,10 +153,11 @@ std::optional<PathVerdict> judge_paths(const MeshStatus& status) {
   if (status.isolated)
     return PathVerdict{false, "Isolated",
                        "no peer answers on any path: this node is cut off; nothing was taken down for it"};
-  std::vector<std::string> down, detours, relayed;
+  std::vector<std::string> down, detours, relayed, sealed_here;
   std::string why;
   for (const auto& p : status.peers) {
     if (p.use == Use::tunnel && !p.must_encrypt) detours.push_back(p.node);
+    if (p.use == Use::tunnel && p.wireguard) sealed_here.push_back(p.node);
     if (p.use == Use::relay) relayed.push_back(fmt::format("{} over {}", p.node, p.via));
     if (p.used().state != PathState::down) continue;
     down.push_back(p.node);
@@ -152,6 +169,8 @@ std::optional<PathVerdict> judge_paths(const MeshStatus& status) {
   if (sum.pending > 0) return std::nullopt;
   auto text = fmt::format("peers reached through the overlay: {}", sum.peers);
   if (!detours.empty()) text += fmt::format("; by the tunnel, because vxlan is not well: {}", names_of(detours));
+  if (!sealed_here.empty())
+    text += fmt::format("; by the tunnel, because WireGuard is not well: {}", names_of(sealed_here));
   if (!relayed.empty()) text += fmt::format("; by a third node, because nothing else passes: {}", names_of(relayed));
   return PathVerdict{true, "AllPeersReachable", std::move(text)};
 }
@@ -195,6 +214,7 @@ std::vector<PathEvent> path_events(const MeshStatus& before, const MeshStatus& a
     if (auto event = uplink_event(*old, p)) out.push_back(std::move(*event));
     if (auto event = relay_event(*old, p)) out.push_back(std::move(*event));
     bool relay = old->use == Use::relay || p.use == Use::relay;
+    if (auto event = wireguard_event(*old, p)) out.push_back(std::move(*event));
     if (p.must_encrypt || old->use == p.use || relay) continue;
     if (p.use == Use::direct || (old->use == Use::direct && p.use == Use::vxlan)) {
       bool now_direct = p.use == Use::direct;

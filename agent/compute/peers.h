@@ -19,9 +19,11 @@ using overlay::peers::MeshStatus;
 struct MeshContext {
   unsigned mtu = 0, tunnel_mtu = 0;  // of packets through VXLAN and through the tunnel; 0 until they stand
   bool controller_heard = false;
-  std::vector<base::Cidr> trusted;                       // underlay addresses that need not be encrypted to
-  std::optional<overlay::peers::World::Plain> plain{};   // our link, if pods' packets may go over it as they are
-  std::vector<overlay::peers::World::Uplink> uplinks{};  // as far as the overlay has found them
+  std::vector<base::Cidr> trusted;                              // underlay addresses that need not be encrypted to
+  std::optional<overlay::peers::World::Plain> plain{};          // our link, if pods' packets may go over it as they are
+  std::vector<overlay::peers::World::Uplink> uplinks{};         // as far as the overlay has found them
+  std::optional<overlay::peers::World::Wireguard> wireguard{};  // our device, if it can carry packets
+  std::string no_wireguard{};                                   // why there is none; "" = none is needed
 };
 overlay::peers::World compute_mesh_world(const ClusterView::Objects& nodes, const overlay::Desired& overlay,
                                          const MeshContext& context);

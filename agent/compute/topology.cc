@@ -104,6 +104,8 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
   want.tunnel = context.tunnel;
   want.encrypt = context.encrypt;
   want.direct = context.direct && !context.encrypt;
+  want.wireguard = context.wireguard;
+  want.wireguard_port = context.wireguard_port;
   if (auto self = nodes.find(context.node_name); self != nodes.end()) out.pod_cidrs = node_pod_cidrs(*self->second);
   if (context.node_ips.empty() || out.pod_cidrs.empty()) return out;
   want.underlay = context.node_ips.front();
@@ -120,7 +122,7 @@ TopologyOutcome compute_topology(const ClusterView::Objects& nodes, const Topolo
     peer.node = node->key.name;
     peer.pod_cidrs = node_pod_cidrs(*node);
     if (context.tunnel || want.direct) peer.path = overlay::Path::keep;
-    peer.told = !want.direct;
+    peer.told = !want.direct && !want.wireguard;
     auto addresses = node_addresses(*node);
     auto underlay = std::find_if(addresses.begin(), addresses.end(),
                                  [&](const Ip& ip) { return ip.family() == want.underlay.family(); });

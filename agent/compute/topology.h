@@ -20,6 +20,8 @@ struct TopologyContext {
   bool masquerade = true;
   std::vector<base::Ip> dns;  // addresses that this node answers, as every other
   bool tunnel = false, encrypt = false, direct = false;
+  bool wireguard = false;
+  std::uint16_t wireguard_port = overlay::kWireguardPort;
 };
 
 struct TopologyOutcome {

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netlink/attr.h>
+#include <string.h>
 
 namespace trama::netlink {
 namespace {
@@ -74,6 +75,11 @@ Bytes Request::finish(std::uint32_t seq, std::uint16_t extra_flags) {
   h->nlmsg_pid = 0;
   h->nlmsg_flags = static_cast<std::uint16_t>(h->nlmsg_flags | extra_flags);
   return {reinterpret_cast<const std::byte*>(h), h->nlmsg_len};
+}
+
+void Request::wipe() {
+  auto* h = nlmsg_hdr(msg_.get());
+  explicit_bzero(nlmsg_data(h), h->nlmsg_len - NLMSG_HDRLEN);
 }
 
 }  // namespace trama::netlink

@@ -46,6 +46,8 @@ class Request {
   std::uint16_t flags() const;
   // The finished message with this sequence number, NLM_F_REQUEST and the extra flags.
   Bytes finish(std::uint32_t seq, std::uint16_t extra_flags);
+  // Of one that has carried a secret, once it is sent: nothing of it stays in memory.
+  void wipe();
 
  private:
   void append(const void* data, std::size_t n);

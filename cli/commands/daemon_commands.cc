@@ -162,8 +162,14 @@ void add_agent(Program& p) {
                 "Where this node answers its pods' DNS questions: ADDRESS[,ADDRESS], \"none\", or \"auto\", the tenth "
                 "address of --service-cidr")
       ->capture_default_str();
-  c->add_option("--encryption", o.encryption,
-                "Between nodes: off, or required: packets take the sealed tunnel, and none goes in the clear")
+  c->add_option(
+       "--encryption", o.encryption,
+       "Between nodes: off, or required: packets take WireGuard or the sealed tunnel, and none goes in the clear")
+      ->capture_default_str();
+  c->add_option("--wireguard", o.wireguard,
+                "Where encryption is required: auto, the kernel's WireGuard with nodes that have it, too, else the "
+                "sealed tunnel; off, the tunnel alone")
+      ->check(CLI::IsMember({"auto", "off"}))
       ->capture_default_str();
   c->add_option("--trusted-subnets", o.trusted_subnets,
                 "CIDR[,CIDR] of the underlay where \"required\" is not: between two nodes that both say so")
@@ -205,6 +211,8 @@ void add_agent(Program& p) {
   c->add_option("--metrics-port", o.ports.metrics, "127.0.0.1 /metrics; 0 = off")->capture_default_str();
   c->add_option("--peer-port", o.ports.peer,
                 "Agents among themselves, TCP and UDP, the same on every node; 0 = no conversation with peers")
+      ->capture_default_str();
+  c->add_option("--wireguard-port", o.ports.wireguard, "WireGuard, UDP, where encryption is required")
       ->capture_default_str();
   c->add_option("--overlay-status-port", o.ports.overlay_status, "127.0.0.1 (TCP) peers and paths; 0 = off")
       ->capture_default_str();

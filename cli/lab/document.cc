@@ -35,9 +35,9 @@ class LabParser {
     lab_.file = d_.file;
     const auto* spec = object_in(o, "spec");
     if (!spec) return d_.mistake("spec", "expected an object with at least nodes");
-    if (auto r = known_fields(
-            *spec, "spec",
-            {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption", "directRouting", "uplinks"});
+    if (auto r = known_fields(*spec, "spec",
+                              {"nodes", "links", "underlay", "podCIDR", "serviceCIDR", "encryption", "wireguard",
+                               "directRouting", "uplinks"});
         !r)
       return std::move(r).error();
     if (auto r = parse_networks(*spec); !r) return std::move(r).error();
@@ -102,6 +102,12 @@ class LabParser {
       if (!off && !(v->is_string() && v->get_string() == "required"))
         return d_.mistake("spec.encryption", fmt::format("expected off or required, got {}", shown(*v)));
       lab_.encryption = off ? "off" : "required";
+    }
+    if (const auto* v = spec.if_contains("wireguard"); v && !v->is_null()) {
+      bool off = (v->is_bool() && !v->get_bool()) || (v->is_string() && v->get_string() == "off");
+      if (!off && !(v->is_string() && v->get_string() == "auto"))
+        return d_.mistake("spec.wireguard", fmt::format("expected auto or off, got {}", shown(*v)));
+      lab_.wireguard = off ? "off" : "auto";
     }
     if (const auto* v = spec.if_contains("directRouting"); v && !v->is_null()) {
       if (!v->is_bool())

@@ -28,6 +28,7 @@ struct LabSpec {
   std::vector<LinkSpec> links;
   std::vector<std::string> pod_cidrs, service_cidrs;
   std::string encryption = "off";  // between nodes; or "required"
+  std::string wireguard = "auto";  // with encryption; or "off"
   bool direct_routing = false;     // between nodes: pods' packets as they are
   unsigned uplinks = 1;            // of each node; the second one leads to a switch of its own
   base::Cidr second_underlay{};    // the range behind `underlay`, of the same size; with two uplinks
@@ -39,6 +40,7 @@ struct LabSpec {
 //   spec.nodes        {n1: {labels: {…}, address: …}, n2: {}} or [{name: n1}, n2]; at least one
 //   spec.links        {n1-n2: {delay: 20ms, loss: 1%}} or a list with `link`; see docs/links.md
 //   spec.encryption   off (default) or required, between nodes
+//   spec.wireguard    auto (default) or off: with encryption, whether packets may take the kernel's WireGuard
 //   spec.directRouting  true: pods' packets go as they are between nodes; not with encryption
 //   spec.uplinks      1 (default) or 2: a second link (eth1) and switch, so that one of them can fail
 //   spec.underlay     172.30.0.0/24      spec.podCIDR, spec.serviceCIDR   one prefix, or one per family with a comma

@@ -262,6 +262,8 @@ class LabUp {
                      "1s",
                      "--encryption",
                      lab_.encryption,
+                     "--wireguard",
+                     lab_.wireguard,
                      "--log-level",
                      options_.log_level};
       if (lab_.direct_routing) d.arguments.push_back("--direct-routing");

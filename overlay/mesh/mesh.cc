@@ -204,6 +204,7 @@ peers::Evidence Mesh::Impl::evidence(const PeerEntry& p, PathKind kind) const {
   if (auto age = p.heard_us(kind, now())) e.hears_us = *age < kNotHeard;
   e.send_error = path.send_error;
   e.ever_up = path.liveness.ever_up();
+  if (p.wireguard) e.port = p.wireguard->port;
   e.translation = translation(p);
   return e;
 }
@@ -222,6 +223,8 @@ void Mesh::Impl::update_reasons() {
         reason = must_encrypt(p) ? "not in use: nothing may go to it in the clear" : echo_error;
       } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::tunnel) {
         reason = why_no_tunnel(p);
+      } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::wireguard) {
+        reason = why_no_wireguard(p);
       } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::direct) {
         reason = why_no_direct(p);
       } else if (path.liveness.state() == peers::PathState::unknown && kind == PathKind::relay) {
@@ -249,6 +252,12 @@ MeshStatus Mesh::Impl::status() const {
   out.mtu = world.mtu;
   out.encrypt = world.encrypt;
   out.direct_mtu = world.plain ? world.plain->mtu : 0;
+  if (world.wireguard) {
+    out.wireguard_mtu = world.wireguard->mtu;
+    out.wireguard_port = world.wireguard->end.port;
+    out.wireguard_key = world.wireguard->end.key.to_string();
+  }
+  out.wireguard_off = world.no_wireguard;
   out.tunnel_mtu = options.tunnel ? world.tunnel_mtu : 0;
   out.tunnel_off = !options.tunnel ? "there is no tunnel in this agent" : options.tunnel->trouble();
   if (options.tunnel) out.tunnel = options.tunnel->traffic();
@@ -280,6 +289,7 @@ MeshStatus Mesh::Impl::status() const {
     s.must_encrypt = must_encrypt(p);
     s.beside = p.choice.beside();
     s.direct = direct_to(p);
+    s.wireguard = wireguard_to(p);
     s.told = !p.uid.empty();
     const auto& way = p.way();
     if (way.where.elsewhere()) s.found_at = way.where.current().to_string();
@@ -313,7 +323,7 @@ MeshStatus Mesh::Impl::status() const {
       to.state = path.liveness.state();
       to.age = now() - path.liveness.since();
       to.loss = path.liveness.loss();
-      to.mtu = path.known_mtu;
+      to.mtu = kind == PathKind::wireguard ? wireguard_mtu(p) : path.known_mtu;
       to.loss_in = path.arrivals.loss();
       if (p.heard_us(kind, now())) to.loss_out = (*p.report)[i].loss;
       to.round_trip = path.liveness.round_trip();

@@ -156,6 +156,9 @@ struct Mesh::Impl {
   peers::Report report_for(const PeerEntry& p) const;
   void send_tunnel_probe(PeerEntry& p, std::uint64_t sequence, unsigned size);
   void probe_direct(PeerEntry& p);
+  void probe_wireguard(PeerEntry& p);
+  bool open_link_socket(std::string& error);
+  void send_wireguard_probe(PeerEntry& p, std::uint64_t sequence, unsigned size);
   void send_plain_probe(PeerEntry& p, const base::Mac& to, std::uint64_t sequence, unsigned size);
   void send_vxlan_probe(PeerEntry& p, std::string_view body, std::uint64_t sequence);
   bool tunnel_works() const { return options.tunnel && world.tunnel_mtu > 0 && options.tunnel->trouble().empty(); }
@@ -182,6 +185,10 @@ struct Mesh::Impl {
   // Where plain packets to it go, if both ends agree on them.
   std::optional<base::Mac> direct_to(const PeerEntry& p) const;
   std::string why_no_direct(const PeerEntry& p) const;
+  // Its end, if packets to it may take WireGuard.
+  std::optional<base::WireguardEnd> wireguard_to(const PeerEntry& p) const;
+  std::string why_no_wireguard(const PeerEntry& p) const;
+  unsigned wireguard_mtu(const PeerEntry& p) const;
   void tell_tunnel();
   void choose_paths();
   std::string why_no_tunnel(const PeerEntry& p) const;

@@ -265,6 +265,7 @@ std::vector<std::string> Mesh::Impl::capabilities(const std::string& to) const {
   auto entry = entries.find(to);
   if (world.plain && entry != entries.end() && shares_link(entry->second))
     out.push_back(peers::plain_capability(world.plain->mac));
+  if (world.wireguard) out.push_back(peers::wireguard_capability(world.wireguard->end));
   return out;
 }
 
@@ -342,6 +343,7 @@ void Mesh::Impl::established(std::shared_ptr<Link> link) {
   p.wants_encryption = has(theirs, kEncrypt);
   p.grants_clear = has(theirs, kClear);
   p.plain_mac = peers::plain_mac(theirs.capabilities);
+  p.wireguard = peers::wireguard_end(theirs.capabilities);
   changed = urgent = true;
   auto packets = link->take_tunnel_exported();
   if (p.has_tunnel && has(session.mine(), kTunnel)) {

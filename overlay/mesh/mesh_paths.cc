@@ -35,6 +35,31 @@ std::string Mesh::Impl::why_no_direct(const PeerEntry& p) const {
   return p.plain_mac ? "" : fmt::format("{} does not offer it (--direct-routing)", p.member.node);
 }
 
+// Over addresses that are translated underway the tunnel finds its way, which follows a peer only after asking: the
+// kernel's WireGuard is told where peers are.
+std::optional<base::WireguardEnd> Mesh::Impl::wireguard_to(const PeerEntry& p) const {
+  if (!world.wireguard || !p.known || !p.overlay || !must_encrypt(p)) return std::nullopt;
+  if (!translation(p).empty() || p.where.elsewhere()) return std::nullopt;
+  return p.wireguard;
+}
+
+std::string Mesh::Impl::why_no_wireguard(const PeerEntry& p) const {
+  if (!world.wireguard) return world.no_wireguard;
+  if (!must_encrypt(p)) return "not in use: nothing has to be encrypted to it";
+  if (p.uid.empty()) return "it has not said yet whether it has WireGuard";
+  if (!p.wireguard) return fmt::format("{} does not offer it", p.member.node);
+  if (auto translated = translation(p); !translated.empty()) return translated;
+  return p.where.elsewhere() ? fmt::format("{} is not at its own address", p.member.node) : "";
+}
+
+// What the search has found, and what the tunnel's has, whose datagrams nobody cuts.
+unsigned Mesh::Impl::wireguard_mtu(const PeerEntry& p) const {
+  auto own = p.path(PathKind::wireguard).known_mtu;
+  const auto& tunnel = p.path(PathKind::tunnel);
+  if (own == 0 || !peers::works(tunnel.liveness.state())) return own;
+  return peers::wireguard_mtu_by_tunnel(own, tunnel.known_mtu, world.tunnel_mtu);
+}
+
 void Mesh::Impl::tell_tunnel() {
   if (!options.tunnel) return;
   std::vector<peers::TunnelPort::Peer> out;
@@ -86,6 +111,12 @@ void Mesh::Impl::choose_paths() {
     s.tunnel_reason = p.path(PathKind::tunnel).reason;
     s.relay = p.third.via().empty() ? peers::PathState::unknown : p.path(PathKind::relay).liveness.state();
     s.must_encrypt = forced;
+    auto& wireguard = p.path(PathKind::wireguard);
+    s.offered_wireguard = wireguard_to(p).has_value();
+    s.may_have_wireguard = world.wireguard && p.uid.empty();
+    s.wireguard = wireguard.liveness.state();
+    s.wireguard_loss = wireguard.liveness.loss();
+    s.wireguard_reason = wireguard.reason;
     auto& direct = p.path(PathKind::direct);
     s.offered_direct = direct_to(p).has_value();
     s.direct = direct.liveness.state();

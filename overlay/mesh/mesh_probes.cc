@@ -56,6 +56,7 @@ void Mesh::Impl::probe(PeerEntry& p) {
     rest(p, PathKind::overlay, pace());
   }
   probe_direct(p);
+  probe_wireguard(p);
   if (!p.sealing() || ears.empty() || !peers::needs_keys(need_of(p))) return;
   probe_ways(p);
   auto& control = p.path(PathKind::control);
@@ -73,8 +74,9 @@ void Mesh::Impl::probe(PeerEntry& p) {
   if (!tunnelled) return;
   auto& tunnel = p.path(PathKind::tunnel);
   auto larger = look_for_mtu(p, PathKind::tunnel, tunnel_mtu(p));
-  bool reserve =
-      p.choice.beside() == peers::Use::vxlan && vxlan.state() == peers::PathState::up && !vxlan.doubtful(now());
+  const auto& fast = p.choice.beside() == peers::Use::wireguard ? p.path(PathKind::wireguard).liveness : vxlan;
+  bool reserve = (p.choice.beside() == peers::Use::vxlan || p.choice.beside() == peers::Use::wireguard) &&
+                 fast.state() == peers::PathState::up && !fast.doubtful(now());
   auto tunnel_pace = reserve ? PathLiveness::Pace::reserve : pace();
   if (tunnel.liveness.due(now(), tunnel_pace)) {
     auto size = tunnel.mtu.mtu();
@@ -130,18 +132,50 @@ void Mesh::Impl::probe_direct(PeerEntry& p) {
   rest(p, PathKind::direct, pace());
 }
 
+bool Mesh::Impl::open_link_socket(std::string& error) {
+  if (link_socket) return true;
+  auto opened = LinkSocket::open();
+  if (opened)
+    link_socket.emplace(std::move(*opened));
+  else
+    error = opened.error().to_string();
+  return link_socket.has_value();
+}
+
+// Through that device, whichever path packets take: so it is looked at while it is not in use, too. The kernel of the
+// peer answers by whichever path it has chosen.
+void Mesh::Impl::probe_wireguard(PeerEntry& p) {
+  auto& path = p.path(PathKind::wireguard);
+  if (!wireguard_to(p)) {
+    if (path.liveness.state() != peers::PathState::unknown) {
+      path.forget(now());
+      changed = true;
+    }
+    return;
+  }
+  auto larger = look_for_mtu(p, PathKind::wireguard, world.wireguard->mtu);
+  if (path.liveness.due(now(), pace())) {
+    auto size = path.mtu.mtu();
+    send_wireguard_probe(p, path.probe(now(), real_us()), size);
+  }
+  if (larger) send_wireguard_probe(p, larger->sequence, larger->size);
+  rest(p, PathKind::wireguard, pace());
+}
+
+void Mesh::Impl::send_wireguard_probe(PeerEntry& p, std::uint64_t sequence, unsigned size) {
+  auto& path = p.path(PathKind::wireguard);
+  const auto* own = own_overlay(p.overlay->family());
+  if (!own || !open_link_socket(path.send_error)) return;
+  auto packet = peers::echo_packet(*own, *p.overlay, kEchoId, static_cast<std::uint16_t>(sequence),
+                                   echo_body(p, sequence | peers::kWireguardMark, size));
+  auto sent = link_socket->send(world.wireguard->link, base::Mac{}, p.overlay->family(), packet);
+  path.send_error = sent ? "" : sent.error().to_string();
+}
+
 void Mesh::Impl::send_plain_probe(PeerEntry& p, const base::Mac& to, std::uint64_t sequence, unsigned size) {
   auto& path = p.path(PathKind::direct);
   const auto* own = own_overlay(p.overlay->family());
-  if (!own) return;
-  if (!link_socket) {
-    auto opened = LinkSocket::open();
-    if (!opened) {
-      path.send_error = opened.error().to_string();
-      return;
-    }
-    link_socket.emplace(std::move(*opened));
-  }
+  if (!own || !open_link_socket(path.send_error)) return;
   auto packet = peers::echo_packet(*own, *p.overlay, kEchoId, static_cast<std::uint16_t>(sequence),
                                    echo_body(p, sequence | peers::kPlainMark, size));
   auto sent = link_socket->send(world.plain->link, to, p.overlay->family(), packet);
@@ -350,9 +384,10 @@ void Mesh::Impl::on_icmp(base::Family family, const IpPort& from, std::string_vi
   auto* p = peer_of_overlay(from.ip);
   if (!p) return;
   p->met = true;
-  bool plain = body->sequence & peers::kPlainMark;
-  auto kind = plain ? PathKind::direct : PathKind::overlay;
-  auto sequence = body->sequence & ~peers::kPlainMark;
+  auto kind = body->sequence & peers::kPlainMark       ? PathKind::direct
+              : body->sequence & peers::kWireguardMark ? PathKind::wireguard
+                                                       : PathKind::overlay;
+  auto sequence = body->sequence & ~(peers::kPlainMark | peers::kWireguardMark);
   auto& path = p->path(kind);
   if (!echo->reply)
     note_arrival(path, sequence, now());

@@ -26,6 +26,7 @@ bool Mesh::Impl::relays() const { return options.relay && talks() && tunnel_work
 
 bool Mesh::Impl::reached_directly(const PeerEntry& p) const {
   auto answers = [&](PathKind kind) { return peers::works(p.path(kind).liveness.state()) && !is_silent(p, kind); };
+  if (must_encrypt(p) && answers(PathKind::wireguard)) return true;
   return answers(PathKind::control) || answers(PathKind::tunnel) || (!must_encrypt(p) && answers(PathKind::overlay));
 }
 
@@ -35,6 +36,7 @@ bool Mesh::Impl::wants_relay(const PeerEntry& p) const {
   if (p.choice.beside() == peers::Use::relay) return true;
   bool forced = must_encrypt(p);
   const auto& tunnel = p.path(PathKind::tunnel).liveness;
+  if (p.choice.beside() == peers::Use::wireguard && !is_silent(p, PathKind::wireguard)) return false;
   if (peers::works(tunnel.state()) && !is_silent(p, PathKind::tunnel)) return false;
   if (!forced) return is_silent(p, PathKind::overlay);
   // Keys come first; who is only waiting for its turn is in no trouble.

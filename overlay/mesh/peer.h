@@ -145,6 +145,7 @@ struct PeerEntry {
 
   // What it said when it was last spoken with.
   bool has_tunnel = false, relays = false, wants_encryption = false, grants_clear = false;
+  std::optional<base::WireguardEnd> wireguard;
   std::optional<base::Mac> plain_mac;  // it takes pods' packets as they are, and sends its own from there
   peers::PathChoice choice;
   std::uint64_t keys_made = 0;

@@ -5,9 +5,9 @@
 // of the others is chosen all the same.
 //
 // Each side chooses for what it sends; the other direction is the peer's affair. VXLAN is the fast path and is returned
-// to as soon as it is well again: what counts as well is PathLiveness' affair, which also damps what flaps. A third
-// node is asked to carry packets only while nothing else reaches the peer. Nothing is ever torn down: with no path that
-// works, packets stay on the one they take.
+// to as soon as it is well again, and where nothing may go in the clear, WireGuard: what counts as well is
+// PathLiveness' affair, which also damps what flaps. A third node is asked to carry packets only while nothing else
+// reaches the peer. Nothing is ever torn down: with no path that works, packets stay on the one they take.
 #pragma once
 
 #include <string>
@@ -20,6 +20,11 @@ struct Situation {
   PathState vxlan = PathState::unknown, tunnel = PathState::unknown, relay = PathState::unknown;
   bool tunnel_doubtful = false;              // an answer is overdue there
   unsigned vxlan_loss = 0, tunnel_loss = 0;  // percent
+  // Both ends have WireGuard; or ours has, and the other one has not said yet.
+  bool offered_wireguard = false, may_have_wireguard = false;
+  PathState wireguard = PathState::unknown;
+  unsigned wireguard_loss = 0;
+  std::string wireguard_reason;
   std::string vxlan_reason;
   bool must_encrypt = false;
   bool offered_direct = false;  // both agree on plain routes
@@ -46,6 +51,7 @@ class PathChoice {
  private:
   Use choose(const Situation& s) const;
   bool goes_direct(const Situation& s) const;
+  bool takes_wireguard(const Situation& s) const;
   Use use_ = Use::undecided, beside_ = Use::undecided;
   std::string why_;
   std::uint64_t switches_ = 0;

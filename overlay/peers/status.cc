@@ -12,6 +12,7 @@ const char* to_string(PathKind kind) {
     case PathKind::tunnel: return "tunnel";
     case PathKind::direct: return "direct";
     case PathKind::relay: return "relay";
+    case PathKind::wireguard: return "wireguard";
   }
   return "?";
 }
@@ -23,6 +24,7 @@ const char* to_string(Use use) {
     case Use::tunnel: return "tunnel";
     case Use::direct: return "direct";
     case Use::relay: return "relay";
+    case Use::wireguard: return "wireguard";
   }
   return "?";
 }
@@ -60,6 +62,9 @@ std::string explain_down(const Evidence& e) {
     return fmt::format("one way: what {} sends to {} is lost, the other direction works", e.peer, e.self);
   if (e.kind == PathKind::overlay && e.other_path_works)
     return fmt::format("UDP 6784 does not pass between {} and {}, although 6783 does", e.self, e.peer);
+  if (e.kind == PathKind::wireguard && e.other_path_works)
+    return fmt::format("UDP {} (WireGuard) does not pass between {} and {}, although 6783 does", e.port, e.self,
+                       e.peer);
   if (e.kind == PathKind::direct && e.other_path_works)
     return fmt::format(
         "pods' packets do not pass as they are between {} and {}, although others do: the switch filters addresses "
@@ -93,6 +98,7 @@ Summary summarize(const MeshStatus& status) {
     ++out.peers;
     if (p.use == Use::tunnel) ++out.tunnelled;
     if (p.use == Use::relay) ++out.relayed;
+    if (p.use == Use::wireguard) ++out.wireguarded;
     switch (p.used().state) {
       case PathState::up: ++out.up; break;
       case PathState::degraded: ++out.degraded; break;

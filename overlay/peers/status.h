@@ -11,24 +11,27 @@
 #include "overlay/peers/liveness.h"
 #include "overlay/peers/tunnel_port.h"
 #include "overlay/peers/wire.h"
+#include "overlay/peers/wireguard.h"
 
 namespace trama::overlay::peers {
 
-const char* to_string(PathKind kind);  // "vxlan", "control", "tunnel", "relay", "direct"
+const char* to_string(PathKind kind);  // "vxlan", "control", "tunnel", "relay", "direct", "wireguard"
 
 // The path that packets to a peer take. Undecided: too early to say; what the kernel has, stays.
-enum class Use : std::uint8_t { undecided, vxlan, tunnel, relay, direct };
+enum class Use : std::uint8_t { undecided, vxlan, tunnel, relay, direct, wireguard };
 const char* to_string(Use use);
 constexpr PathKind path_of(Use use) {
   switch (use) {
     case Use::tunnel: return PathKind::tunnel;
     case Use::relay: return PathKind::relay;
     case Use::direct: return PathKind::direct;
+    case Use::wireguard: return PathKind::wireguard;
     default: return PathKind::overlay;
   }
 }
 // Sealed, over 6783/udp.
 constexpr bool is_sealed(Use use) { return use == Use::tunnel || use == Use::relay; }
+constexpr bool is_encrypted(Use use) { return is_sealed(use) || use == Use::wireguard; }
 
 struct PathStatus {
   PathState state = PathState::unknown;
@@ -85,7 +88,8 @@ struct PeerStatus {
   bool way_known = false;       // something has come back on the one in use
   std::string way_why;          // why not the first one
   std::uint64_t way_switches = 0;
-  std::string via;  // the third node that the relay path leads over; "" = none is looked at
+  std::optional<WireguardEnd> wireguard;  // both ends have it: its end
+  std::string via;                        // the third node that the relay path leads over; "" = none is looked at
   const PathStatus& path(PathKind k) const { return paths[static_cast<std::size_t>(k)]; }
   PathStatus& path(PathKind k) { return paths[static_cast<std::size_t>(k)]; }
   // The one that its packets take.
@@ -96,13 +100,17 @@ struct MeshStatus {
   std::string node;
   Ip underlay;
   std::uint16_t port = 0;
-  std::string protocol_off;  // why there is no conversation with peers; "" = there is
-  std::string listening;     // why we do not listen; "" = we do
-  unsigned mtu = 0;          // of the probes through the overlay
-  bool encrypt = false;      // this node requires it
-  unsigned tunnel_mtu = 0;   // 0 = there is no tunnel
-  unsigned direct_mtu = 0;   // 0 = there are no plain routes
-  std::string tunnel_off;    // why this node has none, or why it carries nothing; "" = it does
+  std::string protocol_off;    // why there is no conversation with peers; "" = there is
+  std::string listening;       // why we do not listen; "" = we do
+  unsigned mtu = 0;            // of the probes through the overlay
+  bool encrypt = false;        // this node requires it
+  unsigned tunnel_mtu = 0;     // 0 = there is no tunnel
+  unsigned direct_mtu = 0;     // 0 = there are no plain routes
+  unsigned wireguard_mtu = 0;  // 0 = it does not stand
+  std::uint16_t wireguard_port = 0;
+  std::string wireguard_key;  // public, as wg(8) prints it
+  std::string wireguard_off;  // why packets do not take it from here; "" = they may, or encryption is not required
+  std::string tunnel_off;     // why this node has none, or why it carries nothing; "" = it does
   TunnelTraffic tunnel;
   bool isolated = false;
   Millis uptime{0}, slept{0};
@@ -120,7 +128,8 @@ bool is_isolated(const std::vector<PeerStatus>& peers);
 struct Evidence {
   std::string self, peer;
   PathKind kind = PathKind::overlay;
-  std::string via;  // of a relay path
+  std::string via;         // of a relay path
+  std::uint16_t port = 0;  // of WireGuard
   bool other_path_works = false;
   bool heard_lately = false;     // its probes arrive here
   std::optional<bool> hears_us;  // ours arrive there, as it said lately
@@ -136,6 +145,7 @@ struct Summary {
   std::size_t peers = 0, up = 0, degraded = 0, down = 0, pending = 0;  // of the paths in use
   std::size_t tunnelled = 0;                                           // peers whose packets take the tunnel
   std::size_t relayed = 0;                                             // or a third node
+  std::size_t wireguarded = 0;                                         // or WireGuard
   std::size_t established = 0;
 };
 Summary summarize(const MeshStatus& status);

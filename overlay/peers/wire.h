@@ -112,11 +112,11 @@ base::Result<std::vector<Member>> parse_members(std::string_view body);
 // ---- what one side receives of the other -------------------------------------------------------------------------
 
 // VXLAN on 6784/udp; our own small datagrams on 6783/udp; those of full size there, as packets in the tunnel have it;
-// those in datagrams to a third node; pods' packets as they are, over the link that both share.
-enum class PathKind : std::uint8_t { overlay = 0, control = 1, tunnel = 2, relay = 3, direct = 4 };
-constexpr std::size_t kPaths = 5;
-constexpr PathKind kAllPaths[kPaths] = {PathKind::overlay, PathKind::control, PathKind::tunnel, PathKind::relay,
-                                        PathKind::direct};
+// those in datagrams to a third node; pods' packets as they are, over the link that both share; WireGuard.
+enum class PathKind : std::uint8_t { overlay = 0, control = 1, tunnel = 2, relay = 3, direct = 4, wireguard = 5 };
+constexpr std::size_t kPaths = 6;
+constexpr PathKind kAllPaths[kPaths] = {PathKind::overlay, PathKind::control, PathKind::wireguard,
+                                        PathKind::tunnel,  PathKind::relay,   PathKind::direct};
 constexpr std::uint32_t kNever = 0xffff'ffff;
 
 struct Heard {
@@ -168,7 +168,8 @@ base::Result<Heartbeat> parse_heartbeat(std::string_view body);
 // ---- echo: the body of an ICMP echo request through the overlay --------------------------------------------------
 
 constexpr std::size_t kEchoSize = 24;
-constexpr std::uint64_t kPlainMark = std::uint64_t{1} << 61;  // in the sequence: of PathKind::direct
+constexpr std::uint64_t kPlainMark = std::uint64_t{1} << 61;      // in the sequence: of PathKind::direct
+constexpr std::uint64_t kWireguardMark = std::uint64_t{1} << 60;  // of PathKind::wireguard
 struct EchoBody {
   std::uint64_t token = 0;  // of the sender's life: an answer to somebody else's request is none to ours
   std::uint64_t sequence = 0;

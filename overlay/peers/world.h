@@ -9,6 +9,7 @@
 
 #include "base/strong.h"
 #include "overlay/peers/members.h"
+#include "overlay/peers/wireguard.h"
 
 namespace trama::overlay::peers {
 
@@ -49,6 +50,15 @@ struct World {
     friend bool operator==(const Plain&, const Plain&) = default;
   };
   std::optional<Plain> plain;
+  // Our device, where encryption is required and it can carry packets.
+  struct Wireguard {
+    base::IfIndex link;
+    WireguardEnd end;
+    unsigned mtu = 0;
+    friend bool operator==(const Wireguard&, const Wireguard&) = default;
+  };
+  std::optional<Wireguard> wireguard;
+  std::string no_wireguard;  // why there is none; "" = it is there, or need not be
   // Of VXLAN, to look at that path while packets take another.
   base::Mac mac;
   base::Vni vni;

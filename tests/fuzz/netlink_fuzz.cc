@@ -7,6 +7,7 @@
 #include "base/netlink/exchange.h"
 #include "base/netlink/rtnl.h"
 #include "base/netlink/tc.h"
+#include "base/netlink/wireguard.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace trama::netlink;
@@ -30,6 +31,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (auto n = decode_neighbour(part); n) (void)n->ip.to_string();
     part.type = RTM_NEWNEXTHOP;
     if (auto n = decode_nexthop(part); n && n->encap) (void)n->encap->destination.to_string();
+    if (auto w = decode_wireguard({part, part}); w)
+      for (const auto& peer : w->peers) {
+        if (peer.key.is_zero()) std::abort();
+        for (const auto& prefix : peer.allowed)
+          if (prefix.length() > prefix.address().bits()) std::abort();
+      }
+    (void)decode_family(part);
     part.type = RTM_NEWQDISC;
     if (auto q = decode_qdisc(part); q && q->kind.find('\0') != std::string::npos) std::abort();
   });

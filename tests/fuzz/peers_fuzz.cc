@@ -10,6 +10,7 @@
 #include "overlay/peers/plain.h"
 #include "overlay/peers/session.h"
 #include "overlay/peers/splices.h"
+#include "overlay/peers/wireguard.h"
 
 namespace {
 
@@ -114,6 +115,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 'c':
       if (auto mac = plain_mac({std::string(text)}))
         if ((mac->octets[0] & 1) || plain_capability(*mac) != text) std::abort();
+      break;
+    case 'W':
+      if (auto end = wireguard_end({std::string(text)}))
+        if (end->port == 0 || end->key.is_zero() || wireguard_capability(*end) != text) std::abort();
       break;
     case 'a':
       if (auto asks = parse_asks(text)) round_trip(*asks, parse_asks);

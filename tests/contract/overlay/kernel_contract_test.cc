@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One suite on the fake kernel and on the real one: what plans rely on holds in both.
+#include <cstdlib>
 #include <memory>
 
 #include <gmock/gmock.h>
@@ -25,6 +26,8 @@ class Machine {
   virtual Kernel& kernel() = 0;
   virtual void delete_device() = 0;
   virtual void set_down() = 0;
+  virtual void delete_wireguard() = 0;
+  virtual void begin_anew() {}  // another agent opens the same kernel
   virtual void foreign_route(const std::string& prefix) = 0;
   virtual void run(const std::function<void()>& job) { job(); }
 };
@@ -35,6 +38,7 @@ class FakeMachine : public Machine {
   Kernel& kernel() override { return fake_; }
   void delete_device() override { fake_.delete_device(); }
   void set_down() override { fake_.set_down(); }
+  void delete_wireguard() override { fake_.delete_wireguard(); }
   void foreign_route(const std::string& prefix) override { fake_.foreign_routes.insert(cidr(prefix)); }
 
  private:
@@ -50,7 +54,15 @@ class RealMachine : public Machine {
       auto session = nft::Session::open();
       ASSERT_TRUE(session) << session.error().to_string();
       session_.emplace(std::move(*session));
-      auto kernel = KernelLinux::open(*session_, {mode});
+    });
+    how_.mode = mode;
+    how_.wireguard = true;
+    begin_anew();
+  }
+  void begin_anew() override {
+    netns_.run([&] {
+      kernel_.reset();
+      auto kernel = KernelLinux::open(*session_, how_);
       ASSERT_TRUE(kernel) << kernel.error().to_string();
       kernel_ = std::move(*kernel);
     });
@@ -58,6 +70,7 @@ class RealMachine : public Machine {
   Kernel& kernel() override { return *kernel_; }
   void delete_device() override { shell("ip link del trama0"); }
   void set_down() override { shell("ip link set trama0 down"); }
+  void delete_wireguard() override { shell("ip link del trama2"); }
   void foreign_route(const std::string& prefix) override { shell("ip route add " + prefix + " dev eth0"); }
   void run(const std::function<void()>& job) override { netns_.run(job); }
 
@@ -67,6 +80,7 @@ class RealMachine : public Machine {
     ASSERT_EQ(netns_.shell(command, &out), 0) << command << ": " << out;
   }
   PrivateNetns netns_;
+  KernelLinux::Options how_;
   std::optional<nft::Session> session_;
   std::unique_ptr<KernelLinux> kernel_;
 };
@@ -157,6 +171,75 @@ TEST_P(KernelContract, TheTunnelComesChangesPathsAndGoes) {
   EXPECT_THAT(apply(desired), testing::IsEmpty());
   EXPECT_EQ(text_of(planned(desired)), "");
   EXPECT_FALSE(look().tunnel);
+}
+
+// Where the kernel has it: the virtual machines' has (scripts/test-vm), and says so by TRAMA_WIREGUARD.
+TEST_P(KernelContract, WireguardComesChangesPathsHealsAndGoes) {
+  desired.tunnel = desired.encrypt = desired.wireguard = true;
+  unsigned n = 1;
+  for (auto& [name, p] : desired.peers) {
+    auto key = base::WireguardKey::random();
+    p.wireguard = base::WireguardEnd{key, static_cast<std::uint16_t>(7000 + n++)};
+    p.path = Path::wireguard;
+  }
+  EXPECT_THAT(apply(desired), testing::IsEmpty());
+  EXPECT_EQ(text_of(planned(desired)), "");
+  auto o = look();
+  if (!o.no_wireguard.empty() || GetParam().mode != Mode::nexthop) {
+    ASSERT_FALSE(GetParam().real && std::getenv("TRAMA_WIREGUARD") && GetParam().mode == Mode::nexthop)
+        << o.no_wireguard;
+    if (!o.no_wireguard.empty()) {
+      EXPECT_EQ(o.no_wireguard, "this kernel has no WireGuard (CONFIG_WIREGUARD)");
+    }
+    EXPECT_FALSE(o.wireguard);
+    for (const auto& [id, nexthop] : o.nexthops) EXPECT_TRUE(nexthop.tunnel);
+    return;
+  }
+  ASSERT_TRUE(o.wireguard);
+  EXPECT_TRUE(o.wireguard->up && o.wireguard->own_key);
+  EXPECT_EQ(o.wireguard->peers.size(), 3u);
+  EXPECT_EQ(o.wireguard->mtu, 1440u);
+  auto key = o.wireguard->key;
+  EXPECT_FALSE(key.is_zero());
+  for (const auto& [id, nexthop] : o.nexthops) EXPECT_TRUE(nexthop.wireguard);
+  for (auto path : {Path::tunnel, Path::wireguard, Path::keep}) {
+    for (auto& [name, p] : desired.peers) p.path = path;
+    EXPECT_THAT(apply(desired), testing::IsEmpty());
+    EXPECT_EQ(text_of(planned(desired)), "");
+    for (const auto& [id, nexthop] : look().nexthops) EXPECT_EQ(nexthop.wireguard, path != Path::tunnel);
+  }
+  machine->begin_anew();
+  // A tunnel's device is held by a process; the kernel keeps everything of this one.
+  EXPECT_EQ(text_of(planned(desired)), GetParam().real ? "hold device trama1\n" : "");
+  EXPECT_THAT(apply(desired), testing::IsEmpty());
+  EXPECT_EQ(look().wireguard->key, key) << "the device has kept it";
+  machine->delete_wireguard();
+  EXPECT_THAT(apply(desired), testing::IsEmpty());
+  EXPECT_EQ(text_of(planned(desired)), "");
+  EXPECT_EQ(look().wireguard->key, key) << "the agent has kept it";
+  // Two change places, and one goes.
+  std::swap(desired.peers.at("n2").wireguard, desired.peers.at("n3").wireguard);
+  desired.peers.erase("n4");
+  EXPECT_THAT(apply(desired), testing::IsEmpty());
+  EXPECT_EQ(text_of(planned(desired)), "");
+  EXPECT_EQ(look().wireguard->peers.size(), 2u);
+  desired.wireguard = false;
+  for (auto& [name, p] : desired.peers) p.path = Path::tunnel, p.wireguard.reset();
+  EXPECT_THAT(apply(desired), testing::IsEmpty());
+  EXPECT_EQ(text_of(planned(desired)), "");
+  EXPECT_FALSE(look().wireguard);
+}
+
+TEST_P(KernelContract, TheGuardsOfWireguardAreReadBackAsTheyWereWritten) {
+  ASSERT_THAT(apply(desired), testing::IsEmpty());
+  auto guards = desired_guards(desired, admit(desired).peers);
+  guards.frame.tunnel = guards.frame.encrypt = true;
+  guards.frame.wireguard = 6785;
+  machine->run([&] {
+    auto done = machine->kernel().apply(LoadGuards{guards});
+    EXPECT_TRUE(done) << done.error().to_string();
+  });
+  EXPECT_EQ(look().guards->rules, rules_text(guards.frame));
 }
 
 TEST_P(KernelContract, HealsADeletedDevice) {

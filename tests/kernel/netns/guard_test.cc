@@ -104,13 +104,13 @@ TEST_F(GuardTest, another_pods_address_with_the_own_mac_is_dropped_and_so_is_ano
 
 TEST_F(GuardTest, the_overlays_ports_are_out_of_reach_also_by_a_service) {
   make();
-  for (std::uint16_t port : {std::uint16_t{6783}, std::uint16_t{6784}}) {
+  for (std::uint16_t port : {std::uint16_t{6783}, std::uint16_t{6784}, std::uint16_t{6785}}) {
     auto udp4 = socket_in(good, v4(good), port), udp6 = socket_in(good, v6(good), port);
     EXPECT_FALSE(arrives(v4(bad), v4(good), port, udp4.get())) << port;
     EXPECT_FALSE(arrives(v6(bad), v6(good), port, udp6.get())) << port;
   }
-  auto next_to_it = socket_in(good, v4(good), 6785);
-  EXPECT_TRUE(arrives(v4(bad), v4(good), 6785, next_to_it.get()));
+  auto next_to_it = socket_in(good, v4(good), 6786);
+  EXPECT_TRUE(arrives(v4(bad), v4(good), 6786, next_to_it.get()));
 
   auto tcp = socket_in(good, v4(good), 6784, SOCK_STREAM), other = socket_in(good, v4(good), 6786, SOCK_STREAM);
   int code = 0;

@@ -196,6 +196,62 @@ TEST(UsePaths, PlainRoutesComeWithWhatIsBesideThem) {
   EXPECT_EQ(path_events(s, before)[0].reason, "OverlayDirectUsed");
 }
 
+TEST(Wireguard, IsKnownToTheMeshUsedInTheKernelAndShownToPeople) {
+  auto d = two_nodes();
+  World::Wireguard device{base::IfIndex{9}, {base::WireguardKey::random(), 6785}, 1440};
+  MeshContext context{1450, 1436, true, {}, {}, device, ""};
+  EXPECT_FALSE(compute_mesh_world({}, d, context).wireguard) << "nothing has to be encrypted";
+  d.encrypt = d.tunnel = d.wireguard = true;
+  EXPECT_EQ(compute_mesh_world({}, d, context).wireguard, device);
+
+  auto s = status(PathState::unknown, PathState::unknown);
+  s.encrypt = true;
+  s.tunnel_mtu = 1436;
+  s.wireguard_mtu = 1440;
+  s.wireguard_port = 6785;
+  s.wireguard_key = device.end.key.to_string();
+  for (auto& p : s.peers) {
+    p.told = p.must_encrypt = true;
+    p.use = p.beside = Use::wireguard;
+    p.wireguard = base::WireguardEnd{base::WireguardKey::random(), 6785};
+    p.path(PathKind::wireguard).state = p.path(PathKind::tunnel).state = PathState::up;
+    p.path(PathKind::wireguard).mtu = 1440;
+  }
+  use_paths(d, s);
+  EXPECT_EQ(d.peers.at("n2").path, overlay::Path::wireguard);
+  EXPECT_EQ(d.peers.at("n2").wireguard, s.peers[0].wireguard);
+  EXPECT_EQ(d.peers.at("n2").mtu, 1440u);
+  EXPECT_EQ(judge_paths(s)->message, "peers reached through the overlay: 2");
+  EXPECT_THAT(overlay_summary(s), HasSubstr("WireGuard: 2 of 2 peers, on UDP 6785, key " + s.wireguard_key));
+  EXPECT_THAT(overlay_connections(s), HasSubstr("encrypted wireguard=up n2 mtu=1440"));
+  EXPECT_THAT(overlay_metrics(s), HasSubstr("trama_overlay_peers{path=\"wireguard\"} 2"));
+  EXPECT_EQ(json::serialize(overlay_brief(s)["wireguarded"]), "2");
+  EXPECT_THAT(json::serialize(overlay_report(s)), HasSubstr(s.peers[0].wireguard->key.to_string()));
+
+  auto before = s;
+  auto& n2 = s.peers[0];
+  n2.use = n2.beside = Use::tunnel;
+  n2.why = "n1 requires encryption; wireguard: UDP 6785 does not pass";
+  n2.switches = 2;
+  n2.path(PathKind::wireguard).state = PathState::down;
+  n2.path(PathKind::wireguard).reason = "UDP 6785 does not pass";
+  auto events = path_events(before, s);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].reason, "OverlayWireguardLeft");
+  EXPECT_TRUE(events[0].warning);
+  EXPECT_EQ(path_events(s, before)[0].reason, "OverlayWireguardUsed");
+  EXPECT_THAT(judge_paths(s)->message, HasSubstr("by the tunnel, because WireGuard is not well: n2"));
+  auto fault = json::serialize(overlay_brief(s)["faults"]);
+  EXPECT_THAT(fault, HasSubstr("\"path\":\"wireguard\",\"circumvented\":true,\"port\":6785"));
+
+  MeshStatus none;
+  none.encrypt = true;
+  none.wireguard_off = "this kernel has no WireGuard (CONFIG_WIREGUARD)";
+  EXPECT_THAT(overlay_summary(none), HasSubstr("WireGuard: not used: this kernel has no WireGuard (CONFIG_WIREGUARD)"));
+  EXPECT_THAT(overlay_report(none).at("wireguard").as_object().at("off").as_string().c_str(),
+              HasSubstr("no WireGuard"));
+}
+
 TEST(Pages, SayWhereAPeerIsAndThatPacketsGoAsTheyAre) {
   MeshStatus s;
   s.node = "n1";

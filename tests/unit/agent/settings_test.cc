@@ -95,6 +95,23 @@ TEST(Settings, PlainRoutesAreRefusedWhereTheyCannotBe) {
   EXPECT_THAT(refused(options), HasSubstr("--peer-port 0 switches off the conversation"));
 }
 
+TEST(Settings, WireguardComesWithEncryptionAndHasAPortOfItsOwn) {
+  auto options = usual();
+  EXPECT_FALSE(check_options(options)->topology({}).wireguard) << "nothing is encrypted";
+  options.encryption = "required";
+  EXPECT_TRUE(check_options(options)->topology({}).wireguard);
+  EXPECT_EQ(check_options(options)->topology({}).wireguard_port, 6785);
+  for (std::uint16_t port : {std::uint16_t{0}, options.ports.peer, std::uint16_t{6784}}) {
+    options.ports.wireguard = port;
+    EXPECT_THAT(refused(options), HasSubstr(fmt::format("--wireguard-port: {} is", port)));
+  }
+  options.wireguard = "off";
+  EXPECT_EQ(refused(options), "");
+  EXPECT_FALSE(check_options(options)->topology({}).wireguard);
+  options.wireguard = "on";
+  EXPECT_THAT(refused(options), HasSubstr("--wireguard: expected auto or off, got \"on\""));
+}
+
 TEST(Settings, OtherAddressesReplaceTheFormerOnes) {
   auto options = usual();
   options.nodeport_addresses = {"primary", "10.0.0.0/8"};

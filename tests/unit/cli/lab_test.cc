@@ -68,6 +68,8 @@ TEST(LabDocument, MistakesNameFileLineFieldAndWhatWasExpected) {
   EXPECT_THAT(failure(with_spec("  podCIDR: lots\n  nodes: [a]\n")), HasSubstr("spec.podCIDR: expected a prefix"));
   EXPECT_THAT(failure(with_spec("  directRouting: maybe\n  nodes: [a]\n")),
               HasSubstr("spec.directRouting: expected true or false"));
+  EXPECT_THAT(failure(with_spec("  wireguard: maybe\n  nodes: [a]\n")),
+              HasSubstr("spec.wireguard: expected auto or off"));
   EXPECT_THAT(failure(with_spec("  encryption: required\n  directRouting: true\n  nodes: [a]\n")),
               HasSubstr("packets would go in the clear"));
   EXPECT_THAT(failure(with_spec("  nodes: {a: {address: 172.30.0.9}, b: {address: 172.30.0.9}}\n")),
