@@ -39,7 +39,7 @@ std::string Mesh::Impl::why_no_direct(const PeerEntry& p) const {
 // kernel's WireGuard is told where peers are.
 std::optional<base::WireguardEnd> Mesh::Impl::wireguard_to(const PeerEntry& p) const {
   if (!world.wireguard || !p.known || !p.overlay || !must_encrypt(p)) return std::nullopt;
-  if (!translation(p).empty() || p.where.elsewhere()) return std::nullopt;
+  if (!translation(p).empty() || p.way().where.elsewhere()) return std::nullopt;
   return p.wireguard;
 }
 
@@ -49,7 +49,7 @@ std::string Mesh::Impl::why_no_wireguard(const PeerEntry& p) const {
   if (p.uid.empty()) return "it has not said yet whether it has WireGuard";
   if (!p.wireguard) return fmt::format("{} does not offer it", p.member.node);
   if (auto translated = translation(p); !translated.empty()) return translated;
-  return p.where.elsewhere() ? fmt::format("{} is not at its own address", p.member.node) : "";
+  return p.way().where.elsewhere() ? fmt::format("{} is not at its own address", p.member.node) : "";
 }
 
 // What the search has found, and what the tunnel's has, whose datagrams nobody cuts.

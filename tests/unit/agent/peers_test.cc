@@ -199,7 +199,7 @@ TEST(UsePaths, PlainRoutesComeWithWhatIsBesideThem) {
 TEST(Wireguard, IsKnownToTheMeshUsedInTheKernelAndShownToPeople) {
   auto d = two_nodes();
   World::Wireguard device{base::IfIndex{9}, {base::WireguardKey::random(), 6785}, 1440};
-  MeshContext context{1450, 1436, true, {}, {}, device, ""};
+  MeshContext context{1450, 1436, true, {}, {}, {}, device, ""};
   EXPECT_FALSE(compute_mesh_world({}, d, context).wireguard) << "nothing has to be encrypted";
   d.encrypt = d.tunnel = d.wireguard = true;
   EXPECT_EQ(compute_mesh_world({}, d, context).wireguard, device);
