@@ -123,7 +123,7 @@ TEST_F(GuardTest, the_overlays_ports_are_out_of_reach_also_by_a_service) {
                      "10.96.0.1 udp dport 80 "
                      "dnat to " +
                      v4(good).to_string() + ":6784\n ip daddr 10.96.0.1 udp dport 81 dnat to " + v4(good).to_string() +
-                     ":6785\n }\n}\nE\n"),
+                     ":6786\n }\n}\nE\n"),
             0);
   auto vxlan = socket_in(good, v4(good), 6784);
   EXPECT_FALSE(arrives(v4(bad), *Ip::parse("10.96.0.1"), 80, vxlan.get()));
