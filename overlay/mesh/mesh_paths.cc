@@ -116,7 +116,7 @@ void Mesh::Impl::choose_paths() {
     s.may_have_wireguard = world.wireguard && p.uid.empty();
     s.wireguard = wireguard.liveness.state();
     s.wireguard_loss = wireguard.liveness.loss();
-    s.wireguard_reason = wireguard.reason;
+    if (world.wireguard) s.wireguard_reason = wireguard.reason;  // else it is said once for all peers
     auto& direct = p.path(PathKind::direct);
     s.offered_direct = direct_to(p).has_value();
     s.direct = direct.liveness.state();
