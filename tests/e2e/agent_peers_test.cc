@@ -145,7 +145,8 @@ TEST_F(Peers, MeetNoticeABlockedPathAndTellEverybody) {
   EXPECT_TRUE(eventually([&] {
     return connections("n1").find("encrypted relay=up n3 via n2 mtu=1392") != std::string::npos;
   })) << connections("n1");
-  EXPECT_LE(std::chrono::duration<double>(Clock::now() - begin).count(), 4.0);
+  // Beside whatever else this machine does; three seconds are Relay.TakesOverWhereNothingElsePassesAndGivesBack's.
+  EXPECT_LE(std::chrono::duration<double>(Clock::now() - begin).count(), 6.0);
   EXPECT_EQ(cluster.trama("overlay paths --node n1", &out), 0);
   EXPECT_THAT(out, HasSubstr("yes   via n2\n"));
   EXPECT_TRUE(ready("n1")) << "it is reached";
