@@ -41,7 +41,7 @@ std::string place_of(const PeerStatus& p) {
   return out;
 }
 
-std::string name_of(const WayStatus& w) { return fmt::format("{} -> {}", w.here.to_string(), w.there.to_string()); }
+std::string name_of(const WayStatus& w) { return way_text(w.here, w.there); }
 
 // Over which of several uplinks it is reached; "" = there is one alone.
 std::string way_of(const PeerStatus& p) {

@@ -123,18 +123,22 @@ GuardTable::ChainOfRules peer_chain(const GuardFrame& frame) {
   return out;
 }
 
+Rule no_peer() {
+  return Rule("fib daddr type local counter drop")
+      .add(nft::fib_daddr_type(r(0)))
+      .add(nft::compare(r(0), nft::Cmp::eq, Value().host32(nft::kRtnLocal)))
+      .add(nft::counter())
+      .add(nft::drop())
+      .comment("the sender is no peer");
+}
+
 GuardTable::ChainOfRules underlay_chain(const GuardFrame& frame) {
   GuardTable::ChainOfRules out;
   out.chain.name = "vxlan";
   out.rules.push_back(Rule(fmt::format("{} saddr @peers goto from-peer", word(frame.underlay)))
                           .add(in_set(of(frame.underlay), true, kPeersSet))
                           .add(nft::goto_("from-peer")));
-  out.rules.push_back(Rule("fib daddr type local counter drop")
-                          .add(nft::fib_daddr_type(r(0)))
-                          .add(nft::compare(r(0), nft::Cmp::eq, Value().host32(nft::kRtnLocal)))
-                          .add(nft::counter())
-                          .add(nft::drop())
-                          .comment("the sender is no peer"));
+  out.rules.push_back(no_peer());
   return out;
 }
 
@@ -147,12 +151,7 @@ GuardTable::ChainOfRules wireguard_chain(const GuardFrame& frame) {
   Rule from_peer(fmt::format("{} saddr @peers notrack accept", word(frame.underlay)));
   from_peer.add(in_set(of(frame.underlay), true, kPeersSet)).add(nft::notrack()).add(nft::accept());
   out.rules.push_back(std::move(from_peer));
-  out.rules.push_back(Rule("fib daddr type local counter drop")
-                          .add(nft::fib_daddr_type(r(0)))
-                          .add(nft::compare(r(0), nft::Cmp::eq, Value().host32(nft::kRtnLocal)))
-                          .add(nft::counter())
-                          .add(nft::drop())
-                          .comment("the sender is no peer"));
+  out.rules.push_back(no_peer());
   return out;
 }
 

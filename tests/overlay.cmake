@@ -9,7 +9,7 @@ trama_test(overlay_kernel_test LABEL kernel SOURCES kernel/overlay/traffic_test.
 trama_test(overlay_heal_test LABEL kernel SOURCES kernel/overlay/heal_test.cc LINKS trama_overlay_running)
 trama_fuzz(overlay_fuzz SOURCES fuzz/overlay_fuzz.cc LINKS trama_overlay CORPUS overlay)
 trama_test(overlay_peers_test LABEL unit SOURCES unit/overlay/liveness_test.cc unit/overlay/mtu_search_test.cc unit/overlay/peers_wire_test.cc
-  unit/overlay/peers_session_test.cc unit/overlay/whereabouts_test.cc unit/overlay/ways_test.cc unit/overlay/tunnel_test.cc unit/overlay/relay_test.cc
+  unit/overlay/peers_session_test.cc unit/overlay/whereabouts_test.cc unit/overlay/ways_test.cc unit/overlay/tunnel_test.cc unit/overlay/relay_test.cc unit/overlay/relaying_test.cc
   unit/overlay/wireguard_test.cc
   LINKS trama_peers trama_tunnel)
 trama_fuzz(tunnel_fuzz SOURCES fuzz/tunnel_fuzz.cc LINKS trama_tunnel CORPUS tunnel)

@@ -50,7 +50,7 @@ std::optional<PathEvent> uplink_event(const PeerStatus& old, const PeerStatus& p
   const auto *before = used_way(old), *now = used_way(p);
   if (!before || !now || (before->here == now->here && before->there == now->there)) return std::nullopt;
   bool best = now == &p.ways.front();
-  auto way = fmt::format("{} -> {}", now->here.to_string(), now->there.to_string());
+  auto way = way_text(now->here, now->there);
   return PathEvent{
       !best, best ? "OverlayUplinkRestored" : "OverlayUplinkSwitched",
       best ? fmt::format("{} is reached over {} again (number {})", p.node, way, p.way_switches)

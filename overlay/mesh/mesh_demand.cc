@@ -19,10 +19,14 @@ constexpr const char* kAgreed = "the keys are agreed on, and this conversation w
 // Longer than a probe and a second look at what it has asked.
 Millis Mesh::Impl::suspicious_after() const { return options.timers.steady + 2 * options.timers.quick; }
 
+// Something was asked there, and nothing has come back for that long.
+bool Mesh::Impl::in_vain(const PathLiveness& liveness) const {
+  return liveness.state() != peers::PathState::unknown && liveness.silent(now(), suspicious_after());
+}
+
 bool Mesh::Impl::is_silent(const PeerEntry& p, PathKind kind) const {
   const auto& liveness = p.path(kind).liveness;
-  if (liveness.state() == peers::PathState::unknown) return false;
-  return liveness.state() == peers::PathState::down || liveness.silent(now(), suspicious_after());
+  return liveness.state() == peers::PathState::down || in_vain(liveness);
 }
 
 peers::KeyNeed Mesh::Impl::need_of(const PeerEntry& p) const {

@@ -96,6 +96,7 @@ struct Mesh::Impl {
 
   // ---- mesh_demand.cc
   Millis suspicious_after() const;
+  bool in_vain(const PathLiveness& liveness) const;
   bool is_silent(const PeerEntry& p, PathKind kind) const;
   bool has_stale_keys(const PeerEntry& p) const;
   peers::KeyNeed need_of(const PeerEntry& p) const;

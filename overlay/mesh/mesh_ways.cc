@@ -13,9 +13,7 @@ constexpr PathKind kOnWays[] = {PathKind::overlay, PathKind::tunnel};  // whose 
 constexpr Millis kRedialAgain{10'000};
 constexpr unsigned kTagShift = 32;
 
-std::string name_of(const peers::WayEnds& ends) {
-  return fmt::format("{} -> {}", ends.here.to_string(), ends.there.to_string());
-}
+std::string name_of(const peers::WayEnds& ends) { return peers::way_text(ends.here, ends.there); }
 
 }  // namespace
 
@@ -79,9 +77,10 @@ void Mesh::Impl::probe_ways(PeerEntry& p) {
       pace = this->pace();
     else if (doubt)
       pace = crowded ? PathLiveness::Pace::calm : PathLiveness::Pace::eager;
-    bool due = way.liveness.due(now(), pace);
-    if (!due) p.rests_until = std::min(p.rests_until, way.liveness.rests_until(now(), pace));
-    if (!due) continue;
+    if (!way.liveness.due(now(), pace)) {
+      p.rests_until = std::min(p.rests_until, way.liveness.rests_until(now(), pace));
+      continue;
+    }
     p.touch();
     auto sequence = way.liveness.probe(now());
     way.sent[sequence % way.sent.size()] = {sequence, real_us()};
@@ -111,9 +110,7 @@ void Mesh::Impl::choose_way(PeerEntry& p) {
   auto since = p.way().liveness.last_answer() + options.timers.steady;
   for (const auto& way : p.ways) {
     const auto& l = way.liveness;
-    bool asked = l.state() != peers::PathState::unknown;
-    sights.push_back({l.state(), asked && l.silent(now(), suspicious_after()), l.doubtful(now()), l.loss(),
-                      l.last_answer() > since});
+    sights.push_back({l.state(), in_vain(l), l.doubtful(now()), l.loss(), l.last_answer() > since});
   }
   auto from = p.choice_of_way.used();
   if (p.choice_of_way.decide(sights)) take_way(p, from);
@@ -170,8 +167,7 @@ std::vector<const Way*> Mesh::Impl::ways_to_dial(const PeerEntry& p) const {
   for (const auto& way : p.ways) out.push_back(&way);
   if (p.ways.size() == 1) return out;
   auto later = [&](const Way* way) {
-    const auto& l = way->liveness;
-    bool silent = l.state() != peers::PathState::unknown && l.silent(now(), suspicious_after());
+    bool silent = in_vain(way->liveness);
     if (way == &p.way()) return silent || is_silent(p, PathKind::overlay) ? 2 : 0;
     return silent ? 3 : 1;
   };

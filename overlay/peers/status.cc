@@ -5,6 +5,10 @@
 
 namespace trama::overlay::peers {
 
+std::string way_text(const Ip& here, const Ip& there) {
+  return fmt::format("{} -> {}", here.to_string(), there.to_string());
+}
+
 const char* to_string(PathKind kind) {
   switch (kind) {
     case PathKind::overlay: return "vxlan";

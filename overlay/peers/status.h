@@ -56,6 +56,9 @@ struct WayStatus {
   std::uint64_t downs = 0;
 };
 
+// "10.0.0.1 -> 10.0.0.2"
+std::string way_text(const Ip& here, const Ip& there);
+
 // Of the conversation on 6783/tcp.
 enum class Connection : std::uint8_t { none, waiting, connecting, established, unneeded };
 const char* to_string(Connection connection);

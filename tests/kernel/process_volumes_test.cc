@@ -53,11 +53,11 @@ TEST_F(VolumesTest, AFileIsReadFromOutsideAndNothingElseIs) {
   Volume scratch;
   scratch.scratch = true;
   Volumes volumes{{"config", files({{"deep/a", {"one", 0400}}})}, {"work", scratch}};
-  auto spec = spec_with("ln -s /etc/hostname /work/f; cat /work/f >/dev/null && touch /work/done; sleep 1000", volumes,
-                        {{"config", "/config", "", true}, {"work", "/work", "", false}});
+  auto spec = spec_with("ln -s /etc/hostname /scratch/f; cat /scratch/f >/dev/null && touch /scratch/done; sleep 1000",
+                        volumes, {{"config", "/config", "", true}, {"work", "/scratch", "", false}});
   start_with(spec, volumes);
   ASSERT_TRUE(test::eventually([&] { return container(spec.uid).state.phase == ContainerPhase::running; }));
-  ASSERT_TRUE(test::eventually([&] { return in(spec.uid, "ls /work") == "done\nf\n"; })) << story(spec.uid);
+  ASSERT_TRUE(test::eventually([&] { return in(spec.uid, "ls /scratch") == "done\nf\n"; })) << story(spec.uid);
   auto read = [&](const Uid& uid, const char* volume, const char* path) {
     auto text = pods_->volume_file(uid, volume, path);
     return text ? *text : "refused";

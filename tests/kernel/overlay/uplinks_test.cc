@@ -15,18 +15,6 @@ namespace {
 using peers::Use;
 using std::chrono::milliseconds;
 
-// A third of the real times, where those are not what is proved.
-Demands hasty(bool encrypt = false) {
-  Demands d;
-  d.encrypt = encrypt;
-  d.mesh.timers.steady = milliseconds(300);
-  d.mesh.timers.quick = milliseconds(60);
-  d.mesh.timers.patience = milliseconds(800);
-  d.mesh.other_side_first = milliseconds(200);
-  d.mesh.redial = milliseconds(100);
-  return d;
-}
-
 class Uplinks : public testing::Test {
  protected:
   void up(unsigned count, const Demands& demands = {}, Family underlay = Family::v4, unsigned second_mtu = 1500) {

@@ -15,6 +15,17 @@ const TestAuthority& authority() {
   return one;
 }
 
+Demands hasty(bool encrypt) {
+  Demands d;
+  d.encrypt = encrypt;
+  d.mesh.timers.steady = std::chrono::milliseconds(300);
+  d.mesh.timers.quick = std::chrono::milliseconds(60);
+  d.mesh.timers.patience = std::chrono::milliseconds(800);
+  d.mesh.other_side_first = std::chrono::milliseconds(200);
+  d.mesh.redial = std::chrono::milliseconds(100);
+  return d;
+}
+
 WholeNode::WholeNode(Node& node, const TestAuthority& authority, const Demands& demands)
     : node_(node), desired_(node.desired) {
   desired_.tunnel = true;

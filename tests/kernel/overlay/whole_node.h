@@ -21,6 +21,9 @@ struct Demands {
   std::chrono::seconds life{3600};  // of the certificate that it begins with
 };
 
+// A third of the real times, where those are not what is proved.
+Demands hasty(bool encrypt = false);
+
 class WholeNode {
  public:
   WholeNode(Node& node, const TestAuthority& authority, const Demands& demands);
